@@ -1,0 +1,1 @@
+"""helixstore: one copy of every model on disk, visible to every program that wants it."""

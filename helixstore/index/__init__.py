@@ -1,0 +1,1 @@
+"""The LMDB index: derived from the store, local, rebuilt at any time."""

@@ -1,0 +1,1 @@
+"""The layout interface and its registry: what a provider is."""

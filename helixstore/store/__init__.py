@@ -1,0 +1,1 @@
+"""The truth on disk: blobs, manifests, refs, and what keeps them whole."""

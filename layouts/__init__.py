@@ -1,0 +1,1 @@
+"""One module per provider: all that helixstore knows of its folders."""
