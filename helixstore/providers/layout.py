@@ -244,12 +244,16 @@ class Found:
         name: the model name that follows from it (format.md, "Names"), not yet made unique.
         files: paths relative to the model -> absolute paths, where the program's own names differ from those in
             `inspection` (hash-named blobs); empty when they do not.
+        claims: paths relative to the model -> the alias (SHA-256 or git-SHA-1, hex) that the program's own names claim
+            for the content. Intake hashes the files, and keeps a `hub` source only if every claim holds and every file
+            has one; otherwise the source becomes `program` with the same name. A claim is never taken for an alias.
     """
 
     inspection: Inspection
     source: Source
     name: str
     files: Mapping[str, Path] = field(default_factory=dict)
+    claims: Mapping[str, str] = field(default_factory=dict)
 
 
 class Layout(ABC):
