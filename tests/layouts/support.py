@@ -159,8 +159,8 @@ class Shelf:
         stem = stem or f"{name}-{quantization}"
         files: dict[str, bytes] = {}
         for number in range(shards):
-            block = f"blk.{number}"
-            tensors = {f"{block}.attn_q.weight": kind, f"{block}.attn_k.weight": kind, f"{block}.attn_norm.weight": "F32"}
+            names = ("attn_q", "attn_k", "attn_norm")
+            tensors = {f"blk.{number}.{n}.weight": "F32" if n == "attn_norm" else kind for n in names}
             if number == 0:
                 tensors = {"token_embd.weight": kind, **tensors}
             path = f"{stem}.gguf" if shards == 1 else f"{stem}-{number + 1:05d}-of-{shards:05d}.gguf"
