@@ -1,0 +1,479 @@
+"""The one file that asks the kernel to link, rename, clone, lease or flush; everything else calls it.
+
+What holds here: nothing is ever replaced except by `replace` and `replace_file`; a name appears complete or not at
+all; a failed call leaves no file of its own behind. What does not: durability of a *name* needs `sync_folder` too,
+and on file systems without hard links or RENAME_NOREPLACE (FAT, some NFS) `publish` looks before it renames, so that
+two writers of one name may both believe they were first; they publish the same bytes wherever this project does so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import secrets
+import signal
+import stat
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+from helixstore.fs import mounts
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = [
+    "Fingerprint", "Lease", "LeaseWatch", "Name", "cannot_here", "copy", "copy_bytes", "create", "fingerprint",
+    "fingerprint_of", "hard_link", "publish", "read_lease", "reflink", "rename_new", "replace", "replace_file",
+    "symlink", "sync_file", "sync_folder", "temporary_name", "try_mode", "unlink", "write_new",
+]
+
+Name = str | os.PathLike[str]
+
+#: Errors that mean "this kind of link cannot be made here, try the next"; any other error is a real one (ENOSPC, EIO).
+_CANNOT = frozenset({
+    errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.EMLINK,
+})
+_FICLONE = 0x40049409                # ioctl_ficlonerange(2), the common architectures
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+_BINARY = getattr(os, "O_BINARY", 0)
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_CHUNK = 1 << 30                     # copy_file_range takes at most 2 GiB at once
+
+
+class Fingerprint(NamedTuple):
+    """What lstat or stat says of a file. Sizes in bytes, times in nanoseconds since 1970."""
+
+    inode: int
+    bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    device: int
+    mode: int
+    uid: int
+    nlink: int
+
+    def same_content(self, other: Fingerprint, ours: bool = False) -> bool:
+        """Whether nothing says that the content changed: inode, size and mtime, and ctime unless `ours`.
+
+        Args:
+            other: taken earlier or later of the same path.
+            ours: we linked, unlinked or changed the mode meanwhile, which moves ctime.
+        """
+        return self[:3] == other[:3] and (ours or self.ctime_ns == other.ctime_ns)
+
+    @property
+    def regular(self) -> bool:
+        """A regular file: no link, folder, device, pipe or socket."""
+        return stat.S_ISREG(self.mode)
+
+
+def fingerprint_of(status: os.stat_result) -> Fingerprint:
+    """The fingerprint in a stat result."""
+    return Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev,
+                       status.st_mode, getattr(status, "st_uid", 0), status.st_nlink)
+
+
+def fingerprint(path: Name | int, follow: bool = False) -> Fingerprint:
+    """The fingerprint of a path, or of an open descriptor.
+
+    Args:
+        path: absolute path or descriptor.
+        follow: of what a symbolic link leads to, rather than of the link.
+
+    Raises:
+        OSError: it is not there or may not be looked at.
+    """
+    return fingerprint_of(os.stat(path) if follow or isinstance(path, int) else os.lstat(path))
+
+
+def cannot_here(error: OSError) -> bool:
+    """Whether a kind of link cannot be made at this place, so that the next kind may be tried.
+
+    False for everything that the next kind would suffer from too, or that must be told: ENOSPC, EIO, EDQUOT, EROFS,
+    ENOENT, EACCES, EEXIST.
+    """
+    return error.errno in _CANNOT
+
+
+def temporary_name(path: Name) -> str:
+    """A hidden, unused-by-chance name in the same folder as `path`; `names.unfinished` recognises it."""
+    folder, name = os.path.split(os.fspath(path))
+    return os.path.join(folder, f".{name[:200]}.{secrets.token_hex(6)}.tmp")
+
+
+# ---- names -----------------------------------------------------------------------------------------------------
+
+
+def hard_link(source: Name, target: Name) -> None:
+    """Make `target` one more name of the file that `source` is or leads to; never replaces.
+
+    A symbolic link as source is resolved first: link(2) on Linux would link the symbolic link itself.
+
+    Raises:
+        FileExistsError: `target` exists.
+        OSError: ask `cannot_here` about it.
+    """
+    if stat.S_ISLNK(os.lstat(source).st_mode):
+        source = os.path.realpath(source, strict=True)
+    os.link(source, target)
+
+
+def symlink(target_text: str, link: Name) -> None:
+    """Make a symbolic link with exactly this text; never replaces.
+
+    Raises:
+        FileExistsError: `link` exists.
+        OSError: ask `cannot_here` about it.
+    """
+    os.symlink(target_text, link)
+
+
+def unlink(path: Name) -> None:
+    """Remove one name of a file; a read-only file too on Windows, where that needs a second step."""
+    try:
+        os.unlink(path)
+    except PermissionError:
+        if sys.platform != "win32":
+            raise
+        os.chmod(path, stat.S_IWRITE)
+        os.unlink(path)
+
+
+def replace(temporary: Name, target: Name) -> None:
+    """Put `temporary` in the place of `target` in one step; `temporary` is gone afterwards.
+
+    rename(2) does nothing when both names are one inode: the temporary name is then removed here. An error of a
+    network file system after the rename took place is recognised by the inode.
+    """
+    before = os.lstat(temporary)
+    try:
+        os.replace(temporary, target)
+    except OSError:
+        if os.path.lexists(temporary) or not _is_inode(target, before):
+            raise
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+
+
+def publish(temporary: Name, target: Name) -> bool:
+    """Give the file its final name without replacing anything; the temporary name is then gone.
+
+    Returns:
+        False when `target` existed: then it is untouched and `temporary` is kept.
+
+    Raises:
+        OSError: neither happened.
+    """
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if not _same_file(temporary, target):      # NFS: the reply may be an error although the link exists
+            if isinstance(error, FileExistsError):
+                return False
+            if cannot_here(error):
+                return rename_new(temporary, target)
+            raise
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    return True
+
+
+def rename_new(source: Name, target: Name) -> bool:
+    """Rename without replacing; needs no right to link, so it also moves what another user owns.
+
+    Returns:
+        False when `target` existed and nothing was done.
+    """
+    if sys.platform.startswith("linux"):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if not libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE):
+            return True
+        code = ctypes.get_errno()
+        if code == errno.EEXIST:
+            return False
+        if code not in _CANNOT - {errno.EXDEV, errno.EPERM}:
+            raise OSError(code, os.strerror(code), os.fspath(source), None, os.fspath(target))
+    if os.path.lexists(target):
+        return False
+    os.rename(source, target)
+    return True
+
+
+def _is_inode(path: Name, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), status)
+    except OSError:
+        return False
+
+
+def _same_file(one: Name, other: Name) -> bool:
+    try:
+        return os.path.samestat(os.lstat(one), os.lstat(other))
+    except OSError:
+        return False
+
+
+# ---- bytes -----------------------------------------------------------------------------------------------------
+
+
+def create(path: Name, mode: int = 0o600) -> int:
+    """A descriptor of a new, empty file for reading and writing; the caller closes it.
+
+    Raises:
+        FileExistsError: the name is taken, by a dangling link too.
+    """
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY, mode)
+
+
+def try_mode(path: Name | int, mode: int) -> bool:
+    """Set permission bits whatever the umask; False where the file system keeps none (FAT, some SMB and NFS)."""
+    try:
+        os.chmod(path, mode)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            raise
+        return False
+    return True
+
+
+def reflink(source: Name, target: Name, mode: int = 0o644) -> None:
+    """Make `target` a new file that shares the blocks of `source` until either is written; never replaces.
+
+    Args:
+        source: followed when it is a symbolic link.
+        target: created, removed again on failure.
+        mode: permission bits of `target`; nothing is taken over from `source`.
+
+    Raises:
+        OSError: ask `cannot_here` about it; ENOTSUP where the system or file system has no such thing.
+    """
+    if sys.platform == "darwin":
+        _clonefile(source, target)
+        try_mode(target, mode)
+        return
+    if sys.platform == "win32":
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), os.fspath(target))
+    reading = os.open(source, os.O_RDONLY)
+    try:
+        with _new_file(target, mode) as writing:
+            fcntl.ioctl(writing, _FICLONE, reading)
+    finally:
+        os.close(reading)
+
+
+def copy(source: Name, target: Name, mode: int, durable: bool = False) -> None:
+    """Make `target` a new file with the same bytes; never replaces, removed again on failure.
+
+    Args:
+        source: followed when it is a symbolic link.
+        target: absolute path of a file that does not exist.
+        mode: permission bits of `target`.
+        durable: flush the bytes to the disk; the name needs `sync_folder`.
+    """
+    reading = os.open(source, os.O_RDONLY | _BINARY)
+    try:
+        with _new_file(target, mode) as writing:
+            copy_bytes(reading, writing)
+            if durable:
+                sync_file(writing)
+    finally:
+        os.close(reading)
+
+
+def copy_bytes(reading: int, writing: int) -> None:
+    """Copy from one descriptor's position to the end of file into another; in the kernel where it can."""
+    while hasattr(os, "copy_file_range"):
+        try:
+            if not os.copy_file_range(reading, writing, _CHUNK):
+                break                               # the end, or a pseudo file of size 0: reading tells
+        except OSError as error:
+            if not cannot_here(error) and error.errno != errno.EBADF:
+                raise
+            break
+    buffer = bytearray(1 << 20)
+    view = memoryview(buffer)
+    while count := os.readv(reading, [buffer]) if hasattr(os, "readv") else _read_into(reading, buffer):
+        part = view[:count]
+        while part:
+            part = part[os.write(writing, part):]
+
+
+def _read_into(reading: int, buffer: bytearray) -> int:
+    data = os.read(reading, len(buffer))
+    buffer[: len(data)] = data
+    return len(data)
+
+
+@contextlib.contextmanager
+def _new_file(target: Name, mode: int) -> Iterator[int]:
+    """An exclusively created file with this mode at the end, or none at all."""
+    writing = create(target)
+    try:
+        try:
+            yield writing
+            try_mode(writing if os.chmod in os.supports_fd else target, mode)
+        finally:
+            os.close(writing)
+    except BaseException:
+        unlink(target)
+        raise
+
+
+def _clonefile(source: Name, target: Name) -> None:
+    """clonefile(2) of macOS, which creates `target` itself."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.clonefile(os.fsencode(os.path.realpath(source)), os.fsencode(target), 0):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), os.fspath(target))
+
+
+def write_new(path: Name, data: bytes, mode: int = 0o644, durable: bool = True) -> None:
+    """Make a small file appear with all its bytes, or not at all; never replaces.
+
+    Args:
+        path: absolute; its folder must exist and be on a file system we may write to.
+        data: the whole content.
+        mode: permission bits.
+        durable: flush the file and its folder before returning.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    temporary = _written(path, data, mode, durable)
+    published = False
+    try:
+        published = publish(temporary, path)
+    finally:
+        if not published:
+            unlink(temporary)
+    if not published:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
+    if durable:
+        sync_folder(os.path.dirname(os.fspath(path)))
+
+
+def replace_file(path: Name, data: bytes, mode: int = 0o644, durable: bool = True,
+                 temporary_folder: Name | None = None) -> None:
+    """Replace or make a small file in one step.
+
+    Args:
+        path: absolute.
+        data: the whole content.
+        mode: permission bits.
+        durable: flush the file and its folder before returning.
+        temporary_folder: on the same file system, where the temporary name may be seen; by default the same folder.
+    """
+    name = os.path.join(temporary_folder, os.path.basename(os.fspath(path))) if temporary_folder is not None else path
+    temporary = _written(name, data, mode, durable)
+    try:
+        replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            unlink(temporary)
+        raise
+    if durable:
+        sync_folder(os.path.dirname(os.fspath(path)))
+
+
+def _written(path: Name, data: bytes, mode: int, durable: bool) -> str:
+    """The temporary name of a finished file that shall become `path`."""
+    temporary = temporary_name(path)
+    with _new_file(temporary, mode) as writing:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(writing, view):]
+        if durable:
+            sync_file(writing)
+    return temporary
+
+
+def sync_file(file: Name | int) -> None:
+    """Flush the bytes of a file to the disk, through the drive's own cache where the system can ask for that."""
+    if not isinstance(file, int):
+        descriptor = os.open(file, (os.O_RDWR if sys.platform == "win32" else os.O_RDONLY) | _BINARY)
+        try:
+            sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+        return
+    if sys.platform == "darwin":
+        with contextlib.suppress(OSError):          # ENOTTY and ENOTSUP where the volume cannot: fsync then
+            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+            return
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+
+
+def sync_folder(path: Name) -> None:
+    """Make the names in a folder durable; fsync of a file does not do that."""
+    if sys.platform == "win32":                     # no such call, and none is needed on NTFS
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync_file(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---- leases ----------------------------------------------------------------------------------------------------
+
+
+class Lease(Enum):
+    """What the kernel says about writers of a file."""
+
+    GRANTED = "granted"              # nobody has it open for writing, and a new writer waits for us
+    BUSY = "busy"                    # somebody has it open or mapped for writing
+    UNKNOWN = "unknown"              # not ours, not Linux, or the file system has no leases
+
+
+class LeaseWatch:
+    """A read lease while it is held, or the reason why there is none (`state`)."""
+
+    def __init__(self, descriptor: int, state: Lease) -> None:
+        self.state = state
+        self._descriptor = descriptor
+
+    def broken(self) -> bool:
+        """Whether a writer is waiting for us: release at once and try later. Costs one system call."""
+        return self.state is Lease.GRANTED and fcntl.fcntl(self._descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK
+
+
+@contextlib.contextmanager
+def read_lease(descriptor: int) -> Iterator[LeaseWatch]:
+    """Hold a read lease on an open regular file while the block runs, if the kernel grants one.
+
+    A writer's open then waits until the block ends (45 s at most), so poll `broken()` between chunks. The kernel's
+    notice is redirected from SIGIO, which would end the process, to SIGURG, which is ignored unless somebody asked
+    for it; so no signal handler is touched and any thread may call this. [fcntl(2), Leases; signal(7)]
+
+    Args:
+        descriptor: open for reading only.
+    """
+    state = _take_lease(descriptor)
+    try:
+        yield LeaseWatch(descriptor, state)
+    finally:
+        if state is Lease.GRANTED:
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+def _take_lease(descriptor: int) -> Lease:
+    if not sys.platform.startswith("linux"):
+        return Lease.UNKNOWN
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        if error.errno != errno.EAGAIN:
+            return Lease.UNKNOWN
+        mount = mounts.mount_of(f"/proc/self/fd/{descriptor}")
+        return Lease.UNKNOWN if mount.network or mount.kind.startswith("fuse") else Lease.BUSY
+    return Lease.GRANTED
+

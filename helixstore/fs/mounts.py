@@ -1,0 +1,127 @@
+"""Which file system a path lies on, and whether it is a network's or can be pulled out.
+
+`st_dev` is not used for that: it differs between runs on network and removable file systems and between the
+subvolumes of one btrfs. On Linux the answer comes from /proc/self/mountinfo [proc(5)].
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+__all__ = ["Mount", "mount_of"]
+
+#: File systems whose bytes lie on another machine, as the type field of mountinfo spells them.
+_NETWORK = frozenset({
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "coda", "ncpfs", "lustre", "gpfs", "beegfs",
+    "beegfs_nodev", "glusterfs", "ocfs2", "gfs2", "pvfs2", "davfs", "afpfs", "webdav",
+    "fuse.sshfs", "fuse.rclone", "fuse.glusterfs", "fuse.davfs2", "fuse.s3fs", "fuse.ceph", "fuse.ceph-fuse",
+    "fuse.gcsfuse", "fuse.goofys", "fuse.juicefs", "fuse.curlftpfs", "fuse.moosefs", "fuse.seaweedfs",
+})
+_ESCAPES = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\", "\\043": "#"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mounted file system.
+
+    Attributes:
+        point: where it is mounted, absolute.
+        kind: its type as the system names it ("ext4", "nfs4", "fuse.sshfs"); "" where the system does not say.
+        source: device or export.
+        network: its bytes lie on another machine.
+        removable: on a disk that can be pulled out.
+        id: the same after a reboot or another mount of the same file system; differs between the parts (bind
+            mounts, subvolumes) that hard links do not cross.
+    """
+
+    point: str
+    kind: str
+    source: str
+    network: bool
+    removable: bool
+    id: str
+
+
+def mount_of(path: str | os.PathLike[str]) -> Mount:
+    """The mount that a path lies on; of the nearest existing folder above it when it does not exist yet.
+
+    Raises:
+        OSError: the mount table or the folder cannot be read.
+    """
+    place = os.path.realpath(path)
+    if sys.platform.startswith("linux"):
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+            lines = table.read().splitlines()
+        best: list[str] | None = None
+        for fields in (line.split(" ") for line in lines):
+            point = _unescape(fields[4])
+            inside = place == point or place.startswith(point.rstrip("/") + "/")
+            if inside and (best is None or len(point) >= len(_unescape(best[4]))):   # a later one hides an earlier
+                best = fields
+        if best is not None:
+            return _from_mountinfo(best)
+    while not os.path.ismount(place):
+        place = os.path.dirname(place)
+    return Mount(place, "", "", place.startswith("\\\\"), _is_media(place), f"fs:{_file_system_id(place):x}")
+
+
+def _from_mountinfo(fields: list[str]) -> Mount:
+    """One line: id parent major:minor root point options [optional ...] - type source superoptions."""
+    dash = fields.index("-", 6)
+    kind, source = fields[dash + 1], _unescape(fields[dash + 2])
+    point, root = _unescape(fields[4]), _unescape(fields[3])
+    network = kind in _NETWORK
+    if network:
+        name = f"{kind.rstrip('4')}:{source}"
+    elif uuid := _uuid_of(source):
+        name = f"uuid:{uuid}"
+    else:
+        name = f"{kind}:{_file_system_id(point):x}"
+    return Mount(point, kind, source, network, _is_media(point) or _is_pluggable(fields[2]), f"{name}:{root}")
+
+
+def _unescape(text: str) -> str:
+    if "\\" in text:
+        for code, character in _ESCAPES.items():
+            text = text.replace(code, character)
+    return text
+
+
+def _uuid_of(source: str) -> str | None:
+    """The UUID of the file system on a block device, as udev names it; None without udev (containers)."""
+    if not source.startswith("/dev/"):
+        return None
+    device, folder = os.path.realpath(source), "/dev/disk/by-uuid"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return None
+    return next((name for name in names if os.path.realpath(os.path.join(folder, name)) == device), None)
+
+
+def _file_system_id(point: str) -> int:
+    """`f_fsid` of statvfs(3), which ext4 and btrfs derive from their UUID; the device number where there is none."""
+    try:
+        return os.statvfs(point).f_fsid if hasattr(os, "statvfs") else os.stat(point).st_dev
+    except OSError:
+        return 0
+
+
+def _is_media(point: str) -> bool:
+    return point.startswith(("/media/", "/run/media/", "/Volumes/"))
+
+
+def _is_pluggable(number: str) -> bool:
+    """Whether sysfs calls the block device `major:minor`, or the disk it is a part of, removable or finds it on USB."""
+    device = os.path.realpath(f"/sys/dev/block/{number}")
+    if "/usb" in device:
+        return True
+    for folder in (device, os.path.dirname(device)):
+        try:
+            with open(os.path.join(folder, "removable"), encoding="ascii") as file:
+                return file.read().strip() == "1"
+        except OSError:
+            continue
+    return False
