@@ -1,0 +1,244 @@
+"""What the engine answers: plain values that the command line prints and that programs read.
+
+`as_json` turns each into the documented JSON shape (schema 1), which changes only by addition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from helixstore.values import Format, Issue
+
+__all__ = [
+    "SCHEMA", "Adopted", "Check", "Duplicates", "Explanation", "Holding", "Model", "Placement", "ProviderStatus",
+    "ProviderView", "Status", "StoreFigures", "Survey", "SyncReport", "Usage", "VariantView", "Verdict", "as_json",
+]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How one variant stands with one provider. `paths` absolute; `link` the kind of its weights; `why` the reason for
+    that kind or state."""
+
+    state: str
+    link: str | None = None
+    paths: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """One file of a variant; `bytes` is its size."""
+
+    path: str
+    bytes: int
+    blake3: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VariantView:
+    """One variant as `list` and `show` give it. `version` is the manifest's digest, `sources` as recorded."""
+
+    id: str
+    format: str
+    quantization: str
+    architecture: str | None
+    parameters: int | None
+    bytes: int
+    version: str
+    purpose: str
+    context_length: int | None
+    sources: tuple[Mapping[str, str], ...]
+    files: tuple[FileView, ...]
+    providers: Mapping[str, Placement]
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A name with its variants."""
+
+    name: str
+    variants: tuple[VariantView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderView:
+    """One provider: whether it is on, where its roots are and how they are known."""
+
+    name: str
+    title: str
+    on: bool
+    installed: bool
+    roots: tuple[Mapping[str, Any], ...]
+    formats: tuple[str, ...]
+    refresh: str
+    launch: tuple[str, ...]
+    checked: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatus:
+    """One line of `status`. `running` and `endpoint` are None until helixstore can ask (a later version)."""
+
+    name: str
+    on: bool
+    root: str
+    state: str
+    linked: int
+    running: bool | None = None
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFigures:
+    """Bytes: of all blobs; of duplicates that really lay on disk and were freed; of copies that linking avoided."""
+
+    path: str
+    blobs: int
+    bytes: int
+    saved_bytes: int
+    copies_avoided_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `status` says."""
+
+    store: StoreFigures
+    providers: tuple[ProviderStatus, ...]
+    issues: tuple[Issue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A file that was taken into the store where it lies. `freed` bytes: 0 unless it was a second copy."""
+
+    path: str
+    model: str
+    variant: str
+    bytes: int
+    freed: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync (or apply, add, share, ...) did, or with `dry_run` would do. `actions` are the plan's own."""
+
+    adopted: tuple[Adopted, ...] = ()
+    linked: tuple[Mapping[str, Any], ...] = ()
+    removed: tuple[Mapping[str, Any], ...] = ()
+    converted: tuple[Mapping[str, Any], ...] = ()
+    unchanged: int = 0
+    issues: tuple[Issue, ...] = ()
+    saved_bytes: int = 0
+    actions: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    dry_run: bool = False
+    operation: int | None = None
+
+    @property
+    def nothing(self) -> bool:
+        """Nothing was to be done."""
+        return not self.actions
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What one program holds, for the report before there is a store. Bytes on disk, each inode once."""
+
+    provider: str
+    title: str
+    root: str
+    models: int
+    bytes: int
+    disk: str
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """Likely duplicates: bytes that are the same for sure ("at least"), and that could be ("up to")."""
+
+    at_least: int
+    up_to: int
+    groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The bare command's report: nothing was written, nothing was hashed in full."""
+
+    holdings: tuple[Holding, ...]
+    duplicates: Duplicates
+    issues: tuple[Issue, ...]
+    seconds: float
+    complete: bool
+    next_command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a provider can run a variant: "yes", "after conversion" (to `convert_to`), or "no" with the reason."""
+
+    provider: str
+    model: str
+    variant: str
+    answer: str
+    reason: str = ""
+    convert_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What one path or model is, and why it is as it is: lines for people, facts for programs."""
+
+    subject: str
+    lines: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One row of `du`. Bytes: held; freed if this alone were removed; saved by sharing."""
+
+    label: str
+    models: int
+    bytes: int
+    freed_if_removed: int
+    saved_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding of `doctor`: "ok", "warning" or "problem", what was tried, and the command that mends it."""
+
+    name: str
+    state: str
+    message: str
+    remedy: str = ""
+
+
+def as_json(value: Any) -> Any:
+    """`value` as JSON-ready data: dataclasses as objects, enums as their values, paths as text.
+
+    Names that are not UTF-8 keep their bytes as surrogate escapes, which `json.dumps` writes as `\\udcXX`.
+    """
+    if hasattr(value, "__dataclass_fields__"):
+        return {k: as_json(v) for k, v in asdict(value).items()} if not isinstance(value, type) else str(value)
+    if isinstance(value, (StrEnum, Format)):
+        return str(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(k): as_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [as_json(v) for v in value]
+    return value

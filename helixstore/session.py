@@ -1,0 +1,169 @@
+"""What one command works with: this person's places and settings, the store, its index, the layouts and their roots."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helixstore.errors import NotFound, Usage
+from helixstore.places import Places
+from helixstore.settings import Settings, load
+from helixstore.values import Issue
+
+if TYPE_CHECKING:
+    from helixstore.farm.farm import Farm
+    from helixstore.index import Index
+    from helixstore.providers.layout import Env, Facts, Layout, Reader, Root
+    from helixstore.store.store import Store
+
+__all__ = ["Machine", "PlacedRoot", "Session"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedRoot:
+    """One root of one provider on this machine."""
+
+    provider: str
+    layout: Layout
+    root: Root
+    on: bool
+
+
+@dataclass
+class Machine:
+    """What can be known before there is a store: the person, their settings, and where the programs look.
+
+    Args:
+        environ: environment variables; HOME decides where everything lies.
+    """
+
+    environ: Mapping[str, str]
+    issues: list[Issue] = field(default_factory=list)
+
+    @cached_property
+    def places(self) -> Places:
+        """Where things lie for this person on this host."""
+        return Places.of(self.environ)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The site's, the person's and the environment's settings together."""
+        return load(self.places, self.environ)
+
+    @cached_property
+    def layouts(self) -> dict[str, Layout]:
+        """All layouts by name, in the order in which providers are listed."""
+        from helixstore.providers.registry import load_layouts
+
+        return load_layouts(self.places.config_file.parent, self.environ, self.issues.append)
+
+    def layout(self, name: str) -> Layout:
+        """The layout of one provider; Usage with the list of names when there is none."""
+        if name not in self.layouts:
+            raise Usage(f"no provider is called {name}", f"one of: {' '.join(self.layouts)}")
+        return self.layouts[name]
+
+    @cached_property
+    def facts(self) -> Facts:
+        """The platform, as layouts may know it."""
+        from helixstore.providers.layout import Facts
+
+        return Facts(sys.platform, platform.machine(), self.settings.local_namespace)
+
+    def env(self, provider: str, reader: Reader, farms: Path) -> Env:
+        """What the layout of `provider` may know when it looks for roots."""
+        from helixstore.providers.layout import Env
+
+        setting = self.settings.providers.get(provider)
+        return Env(self.places.home, self.environ, sys.platform, farms, reader, setting.root if setting else None)
+
+    def roots(self, reader: Reader, farms: Path) -> Iterator[PlacedRoot]:
+        """Every root of every provider, those that are off too."""
+        for name, layout in self.layouts.items():
+            for root in layout.roots(self.env(name, reader, farms)):
+                yield PlacedRoot(name, layout, root, self.is_on(name))
+
+    def is_on(self, provider: str) -> bool:
+        """Whether models are projected for this provider."""
+        setting = self.settings.providers.get(provider)
+        return bool(setting and setting.on)
+
+    def installed(self, placed: PlacedRoot) -> bool:
+        """Whether the program seems to be here: its folder exists, or its command is found."""
+        if any(path.exists() for path in placed.root.present):
+            return True
+        if not placed.root.owned and not placed.root.present and placed.root.path.exists():
+            return True
+        command = placed.layout.launch[0] if placed.layout.launch else ""
+        return bool(command) and "{" not in command and shutil.which(command, path=self.environ.get("PATH")) is not None
+
+
+@dataclass
+class Session(Machine):
+    """A `Machine` with an open store.
+
+    Args:
+        folder: the store's folder; None for the configured one.
+        create: make the store when the folder is empty or missing.
+    """
+
+    folder: Path | None = None
+    create: bool = False
+
+    @cached_property
+    def store_folder(self) -> Path:
+        """The folder given, else the one that the settings name, else NotFound."""
+        if self.folder is not None:
+            return Path(os.path.abspath(self.folder))
+        if self.settings.store is not None:
+            return self.settings.store
+        default = self.places.default_store
+        if (default / "store.json").exists():
+            return default
+        raise NotFound("there is no store yet", "helixstore init")
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, opened or made."""
+        from helixstore.store.store import Store
+
+        folder, host = self.store_folder, self.places.host()
+        if not (folder / "store.json").exists():
+            if self.create:
+                return Store.create(folder, host)
+            raise NotFound(f"there is no store in {folder}", f"helixstore init --store {folder}", folder)
+        return Store.open(folder, host)
+
+    @cached_property
+    def index(self) -> Index:
+        """The index of this store, brought up to date with its refs."""
+        from helixstore.index import Index
+
+        index = Index.open(self.places.index_for(self.store.id), self.store)
+        index.refresh()
+        return index
+
+    @cached_property
+    def farms(self) -> Path:
+        """The folder for roots that helixstore owns: `<store>/farms/<host>/<uid>`."""
+        host = self.store.host
+        return self.store.path / "farms" / host.id / str(host.uid)
+
+    @cached_property
+    def farm(self) -> Farm:
+        """Ledger, plan and apply for this person's roots."""
+        from helixstore.farm.farm import Farm
+
+        return Farm(self.store, self.index, self.places.state_for(self.store.id), self.settings)
+
+    def close(self) -> None:
+        """Let go of the index."""
+        if "index" in self.__dict__:
+            self.index.close()
