@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from helixstore.errors import NotFound, Usage
 from helixstore.places import Places
 from helixstore.settings import Settings, load
-from helixstore.values import Issue
+from helixstore.values import Issue, LinkKind
 
 if TYPE_CHECKING:
     from helixstore.farm.farm import Farm
@@ -28,12 +28,13 @@ __all__ = ["Machine", "PlacedRoot", "Session"]
 
 @dataclass(frozen=True, slots=True)
 class PlacedRoot:
-    """One root of one provider on this machine."""
+    """One root of one provider on this machine; `links`: the kinds that the person allows there, None: the layout's."""
 
     provider: str
     layout: Layout
     root: Root
     on: bool
+    links: tuple[LinkKind, ...] | None = None
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Machine:
         """All layouts by name, in the order in which providers are listed."""
         from helixstore.providers.registry import load_layouts
 
-        return load_layouts(self.places.config_file.parent, self.environ, self.issues.append)
+        return load_layouts(self.places.config, self.environ, self.issues.append)
 
     def layout(self, name: str) -> Layout:
         """The layout of one provider; Usage with the list of names when there is none."""
@@ -81,19 +82,17 @@ class Machine:
         """What the layout of `provider` may know when it looks for roots."""
         from helixstore.providers.layout import Env
 
-        setting = self.settings.providers.get(provider)
-        return Env(self.places.home, self.environ, sys.platform, farms, reader, setting.root if setting else None)
+        return Env(self.places.home, self.environ, sys.platform, farms, reader, self.settings.provider(provider).root)
 
     def roots(self, reader: Reader, farms: Path) -> Iterator[PlacedRoot]:
         """Every root of every provider, those that are off too."""
         for name, layout in self.layouts.items():
             for root in layout.roots(self.env(name, reader, farms)):
-                yield PlacedRoot(name, layout, root, self.is_on(name))
+                yield PlacedRoot(name, layout, root, self.is_on(name), self.settings.provider(name).links)
 
     def is_on(self, provider: str) -> bool:
         """Whether models are projected for this provider."""
-        setting = self.settings.providers.get(provider)
-        return bool(setting and setting.on)
+        return bool(self.settings.provider(provider).on)
 
     def installed(self, placed: PlacedRoot) -> bool:
         """Whether the program seems to be here: its folder exists, or its command is found."""
@@ -153,8 +152,7 @@ class Session(Machine):
     @cached_property
     def farms(self) -> Path:
         """The folder for roots that helixstore owns: `<store>/farms/<host>/<uid>`."""
-        host = self.store.host
-        return self.store.path / "farms" / host.id / str(host.uid)
+        return self.places.farms(self.store.path, self.store.host)
 
     @cached_property
     def farm(self) -> Farm:

@@ -1,0 +1,113 @@
+"""What every provider must see: all current variants through all layouts that are on. Pure, given the roots."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from helixstore.farm.desired import WantedRoot, join
+from helixstore.providers.layout import Weight
+from helixstore.values import Family, Format, Issue, Key, State, Variant
+
+if TYPE_CHECKING:
+    from helixstore.providers.layout import Entry, Facts, Layout, Refusal
+    from helixstore.session import PlacedRoot
+
+__all__ = ["Projection", "aliases_needed", "project", "refused_state"]
+
+#: What the planned conversions lead to, by the family they begin with; `compat` says "after conversion" by it.
+CONVERTIBLE: Mapping[Family, frozenset[Format]] = {
+    Family.SAFETENSORS: frozenset({Format.GGUF, Format.HF, Format.MLX, Format.GPTQ, Format.AWQ}),
+    Family.GGUF: frozenset({Format.GGUF, Format.HF, Format.MLX, Format.GPTQ, Format.AWQ}),
+    Family.PICKLE: frozenset(),
+}
+
+
+@dataclass
+class Projection:
+    """The desired state.
+
+    Attributes:
+        roots: one per folder, with the entries of all its providers.
+        refusals: (provider, key) -> why that provider cannot load it.
+        issues: collisions between entries, layouts that broke their contract.
+    """
+
+    roots: list[WantedRoot] = field(default_factory=list)
+    refusals: dict[tuple[str, Key], Refusal] = field(default_factory=dict)
+    issues: list[Issue] = field(default_factory=list)
+
+
+def project(
+    variants: Sequence[Variant], placed: Iterable[PlacedRoot], facts: Facts,
+    withheld: Mapping[str, Collection[Key]] | None = None,
+) -> Projection:
+    """Ask each layout that is on for its entries, root by root, and join those that share a folder.
+
+    Args:
+        variants: every current variant.
+        placed: the roots of all providers; those that are off, and those where nothing may be put, give nothing.
+        facts: the platform.
+        withheld: provider -> variants that it must not see although it could load them.
+    """
+    projection = Projection()
+    accepted: dict[str, list[Variant]] = {}
+    shared: dict[str, list[tuple[PlacedRoot, list[Entry]]]] = {}
+    for place in placed:
+        if not place.on:
+            continue
+        if place.provider not in accepted:
+            keep_out = (withheld or {}).get(place.provider, ())
+            accepted[place.provider] = _accepted(place.layout, variants, facts, keep_out, projection)
+        entries = _entries(place, accepted[place.provider], facts, projection)
+        if entries is not None:
+            shared.setdefault(str(place.root.path), []).append((place, entries))
+    for path, parts in shared.items():
+        root, issues = join(path, [(place.provider, entries) for place, entries in parts], parts[0][0].root.owned)
+        projection.issues.extend(issues)
+        projection.roots.append(root)
+    return projection
+
+
+def _entries(
+    place: PlacedRoot, variants: Sequence[Variant], facts: Facts, projection: Projection
+) -> list[Entry] | None:
+    """What the layout wants in this root; None when it failed, so that nothing there is taken for unwanted."""
+    if place.root.forbid:
+        return []
+    try:
+        entries = list(place.layout.project(variants, place.root, facts))
+    except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
+        projection.issues.append(Issue("layout", str(place.root.path),
+                                       f"the layout {place.provider} failed: {type(error).__name__}: {error}",
+                                       f"helixstore providers off {place.provider}"))
+        return None
+    if place.links is None:
+        return entries
+    return [replace(entry, body=replace(entry.body, kinds=place.links)) if isinstance(entry.body, Weight) else entry
+            for entry in entries]
+
+
+def _accepted(
+    layout: Layout, variants: Sequence[Variant], facts: Facts, keep_out: Collection[Key], projection: Projection
+) -> list[Variant]:
+    kept = []
+    for variant in variants:
+        if refusal := layout.accepts(variant, facts):
+            projection.refusals[layout.name, variant.key] = refusal
+        elif variant.key not in keep_out:
+            kept.append(variant)
+    return kept
+
+
+def refused_state(variant: Variant, refusal: Refusal) -> State:
+    """`convertible` when a conversion leads to something that the provider wants, else `incompatible`."""
+    if any(wanted in CONVERTIBLE[variant.format.family] for wanted in refusal.wants):
+        return State.CONVERTIBLE
+    return State.INCOMPATIBLE
+
+
+def aliases_needed(layouts: Iterable[Layout]) -> frozenset[str]:
+    """The aliases that these layouts need: "sha256", "gitsha1"."""
+    return frozenset(alias for layout in layouts for alias in layout.aliases)
