@@ -1,0 +1,402 @@
+"""The settings of a person on a host: the environment over the person's file over the site's over the defaults.
+
+    store = "/models"                   where the store is
+    share = "all"                       all | duplicates | chosen
+    adopt = "link"                      link | ask | off
+    exclude = ["~/private/**"]          never looked at
+    scan = ["~/models"]                 loose folders of the person's
+    grace = "24h"                       condemned blobs wait that long before they move to the trash
+    undo_window = "7d"                  and that long in it
+    local_namespace = "local-1a2b"      in the hub cache, for models that are on no hub
+    [providers.ollama]
+    on = true
+    root = "/srv/ollama"
+    links = ["hard", "reflink"]
+
+Each key has an environment variable: HELIXSTORE_SHARE, HELIXSTORE_PROVIDERS_OLLAMA_ROOT. A key that nobody knows is
+kept in the file and reported; a value that makes no sense stops the command, naming the file and the key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from helixstore.errors import ConfigError, Usage
+from helixstore.places import Places
+from helixstore.values import Issue, LinkKind
+
+__all__ = ["ProviderSettings", "Setting", "Settings", "listing", "load", "new_namespace", "set_value"]
+
+_PREFIX = "HELIXSTORE_"
+#: Variables that say where things lie or what kind of host this is; they are no settings.
+_NOT_SETTINGS = frozenset({"HELIXSTORE_INDEX", "HELIXSTORE_EPHEMERAL"})
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+_WORDS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """What the person says about one provider. None: nothing, so the layout's own answer holds.
+
+    Attributes:
+        on: whether models are shared with it.
+        root: the folder it reads, absolute.
+        links: the link kinds allowed there, in order.
+    """
+
+    on: bool | None = None
+    root: Path | None = None
+    links: tuple[LinkKind, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, decided.
+
+    Attributes:
+        store: the store's folder, absolute; None: the default place.
+        share: "all", "duplicates" (only what lies here twice) or "chosen".
+        adopt: "link", "ask" or "off".
+        exclude: glob patterns of absolute paths that are never looked at, `~` expanded.
+        scan: loose folders to look for models in, absolute.
+        grace: seconds a condemned blob waits before it moves to the trash.
+        undo_window: seconds it waits in the trash.
+        local_namespace: owner part of hub names that we make up.
+        providers: by provider name; ask `provider` for one.
+        origins: dotted key -> where its value comes from; keys at their default are missing.
+        issues: keys that are not known.
+    """
+
+    store: Path | None = None
+    share: str = "all"
+    adopt: str = "link"
+    exclude: tuple[str, ...] = ()
+    scan: tuple[Path, ...] = ()
+    grace: float = 24 * 3600.0
+    undo_window: float = 7 * 24 * 3600.0
+    local_namespace: str = "local-helixstore"
+    providers: Mapping[str, ProviderSettings] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+    issues: tuple[Issue, ...] = ()
+
+    def origin(self, key: str) -> str:
+        """Where the value of a dotted key comes from: a variable's name, a file's path, or "default"."""
+        return self.origins.get(key, "default")
+
+    def provider(self, name: str) -> ProviderSettings:
+        """What the person says about one provider."""
+        return self.providers.get(name) or ProviderSettings()
+
+
+class Setting(NamedTuple):
+    """One line of `config list`: dotted key, value as TOML would hold it (None: not set), and where it comes from."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+class _Bad(ValueError):
+    """A value that makes no sense; the text says what would."""
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a value was read, for messages and for relative paths."""
+
+    name: str
+    folder: Path            # relative paths are counted from here
+    home: Path
+    text: bool              # the value is the text of a variable or an argument, not a TOML value
+
+
+def _path(value: Any, origin: _Origin) -> Path:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise _Bad("must be a path")
+    value = value.strip()
+    expanded = origin.home / value[2:] if value == "~" or value.startswith(("~/", "~" + os.sep)) else Path(value)
+    return Path(os.path.abspath(origin.folder / expanded))
+
+
+def _texts(value: Any, origin: _Origin, separator: str) -> list[str]:
+    if isinstance(value, str):
+        value = value.split(separator) if origin.text else [value]
+    if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
+        raise _Bad("must be a list of texts")
+    return [one.strip() for one in value if one.strip()]
+
+
+def _paths(value: Any, origin: _Origin) -> tuple[Path, ...]:
+    return tuple(_path(one, origin) for one in _texts(value, origin, os.pathsep))
+
+
+def _patterns(value: Any, origin: _Origin) -> tuple[str, ...]:
+    return tuple(str(origin.home) + one[1:] if one == "~" or one.startswith("~/") else one
+                 for one in _texts(value, origin, ","))
+
+
+def _links(value: Any, origin: _Origin) -> tuple[LinkKind, ...]:
+    names = [one.casefold() for one in _texts(value, origin, ",")]
+    kinds = {kind.value: kind for kind in LinkKind if kind is not LinkKind.REFERENCE}
+    if not names or any(name not in kinds for name in names):
+        raise _Bad(f"must be a list of {', '.join(kinds)}")
+    return tuple(dict.fromkeys(kinds[name] for name in names))
+
+
+def _seconds(value: Any, origin: _Origin) -> float:
+    number: float | None = None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = float(value)
+    elif isinstance(value, str):
+        word = value.strip().casefold()
+        try:
+            number = float(word[:-1]) * _UNITS[word[-1]] if word[-1:] in _UNITS else float(word)
+        except ValueError:
+            number = None
+    if number is None or not 0 <= number < float("inf"):
+        raise _Bad('must be seconds or a time such as "90m", "24h" or "7d"')
+    return number
+
+
+def _switch(value: Any, origin: _Origin) -> bool:
+    word = _WORDS.get(value.strip().casefold()) if isinstance(value, str) else value
+    if not isinstance(word, bool):
+        raise _Bad("must be true or false")
+    return word
+
+
+def _namespace(value: Any, origin: _Origin) -> str:
+    if not isinstance(value, str) or not value.strip("-.") or not value.isascii() \
+            or not all(c.isalnum() or c in "-._" for c in value) or "--" in value or ".." in value:
+        raise _Bad("must be one part of a hub name: letters, digits, `-`, `_` and `.`")
+    return value
+
+
+def _one_of(*words: str) -> Callable[[Any, _Origin], str]:
+    def check(value: Any, origin: _Origin) -> str:
+        if not isinstance(value, str) or value.strip().casefold() not in words:
+            raise _Bad(f"must be {', '.join(words[:-1])} or {words[-1]}")
+        return value.strip().casefold()
+    return check
+
+
+#: Key -> what makes a value of it; raises _Bad.
+_KEYS: dict[str, Callable[[Any, _Origin], Any]] = {
+    "store": _path,
+    "share": _one_of("all", "duplicates", "chosen"),
+    "adopt": _one_of("link", "ask", "off"),
+    "exclude": _patterns,
+    "scan": _paths,
+    "grace": _seconds,
+    "undo_window": _seconds,
+    "local_namespace": _namespace,
+}
+_PROVIDER_KEYS: dict[str, Callable[[Any, _Origin], Any]] = {"on": _switch, "root": _path, "links": _links}
+
+
+def load(places: Places, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read all settings.
+
+    Args:
+        places: says which files there are.
+        environ: environment variables; those of `places` by default.
+
+    Raises:
+        ConfigError: a file cannot be read or is no TOML, or a value makes no sense; names the file and the key.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    issues: list[Issue] = []
+
+    def take(pairs: Iterator[tuple[str, Any]], origin: _Origin) -> None:
+        for key, value in pairs:
+            if (check := _check_of(key)) is None:
+                issues.append(Issue("config", origin.name, f"nobody knows the setting {key}", _meant(key)))
+            else:
+                values[key] = _checked(check, key, value, origin)
+                origins[key] = origin.name
+
+    for file in (*places.site_config_files, places.config_file):
+        take(_flat(_read(file)), _Origin(str(file), places.home, places.home, text=False))
+    for name, value in sorted((places.environ if environ is None else environ).items()):
+        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS and value.strip():
+            take(iter([(_key_of(name), value)]), _Origin(name, _working(places), places.home, text=True))
+    providers: dict[str, dict[str, Any]] = {}
+    for key in [key for key in values if key.startswith("providers.")]:
+        _, provider, name = key.split(".")
+        providers.setdefault(provider, {})[name] = values.pop(key)
+    return Settings(**values, providers={name: ProviderSettings(**found) for name, found in providers.items()},
+                    origins=origins, issues=tuple(issues))
+
+
+def listing(settings: Settings) -> list[Setting]:
+    """Every key with its value and origin; of providers, those that are set."""
+    found = [Setting(key, _plain(getattr(settings, key)), settings.origin(key)) for key in _KEYS]
+    for name in sorted(settings.providers):
+        for key in _PROVIDER_KEYS:
+            dotted = f"providers.{name}.{key}"
+            if dotted in settings.origins:
+                value = getattr(settings.providers[name], key)
+                found.append(Setting(dotted, _plain(value), settings.origin(dotted)))
+    return found
+
+
+def set_value(places: Places, key: str, value: Any) -> None:
+    """Write one setting into the person's file, keeping its comments and all else; None takes the key out.
+
+    Args:
+        places: says which file.
+        key: dotted: "share", "providers.ollama.root".
+        value: as TOML would hold it, or a text as the environment would hold it (lists separated by commas, paths by
+            the system's path separator). Relative paths are counted from the working directory.
+
+    Raises:
+        Usage: there is no such key.
+        ConfigError: the value makes no sense, or the file cannot be read or written.
+    """
+    if (check := _check_of(key)) is None:
+        raise Usage(f"there is no setting {key}", _meant(key) or "`helixstore config list` shows them all")
+    if value is not None:
+        origin = _Origin("the command line", _working(places), places.home, text=isinstance(value, str))
+        value = _plain(_checked(check, key, _plain(value), origin))
+
+    from filelock import FileLock
+
+    file = os.path.realpath(places.config_file)         # people keep it as a link into a folder under version control
+    try:
+        os.makedirs(os.path.dirname(file), mode=0o755, exist_ok=True)
+        os.makedirs(places.state, mode=0o700, exist_ok=True)
+        with FileLock(places.state / "config.lock"):    # two at once would lose one's change
+            _edit(file, key, value)
+    except OSError as error:
+        raise ConfigError(f"{key} cannot be written to {file}: {error.strerror or error}", "", file) from error
+
+
+def new_namespace() -> str:
+    """An owner name that nobody has on a hub, for `local_namespace`; different each time."""
+    import secrets
+
+    return f"local-{secrets.token_hex(4)}"
+
+
+def _edit(file: str, key: str, value: Any) -> None:
+    """Change one key of a TOML file in one step."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    from helixstore.fs import kernel
+
+    mode = 0o644
+    try:
+        with open(file, "rb") as reading:
+            text = reading.read().decode()
+        mode = os.stat(file).st_mode & 0o777
+        document = tomlkit.parse(text)
+    except FileNotFoundError:
+        document = tomlkit.document()
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}", "mend the file, then try again", file) from error
+    *parents, last = key.split(".")
+    table: Any = document
+    for depth, name in enumerate(parents):
+        if name not in table:
+            if value is None:
+                return
+            table[name] = tomlkit.table(is_super_table=depth == 0)
+        table = table[name]
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{file}: {'.'.join(parents[:depth + 1])} must be a table", "mend the file", file)
+    if value is None:
+        table.pop(last, None)
+    else:
+        table[last] = value
+    kernel.replace_file(file, tomlkit.dumps(document).encode(), mode)
+
+
+def _working(places: Places) -> Path:
+    """The working directory; home when it has been deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return places.home
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    """The file as TOML; empty when it does not exist."""
+    try:
+        data = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror or error}", "check its permissions", file) from error
+    import tomllib
+
+    try:
+        return tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}", "mend the file", file) from error
+
+
+def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values; only `providers` and its tables are gone into."""
+    for key, value in table.items():
+        if key != "providers" or not isinstance(value, Mapping):
+            yield key, value
+            continue
+        for provider, inner in value.items():
+            if not isinstance(inner, Mapping):
+                yield f"providers.{provider}", inner
+                continue
+            for name, one in inner.items():
+                yield f"providers.{provider}.{name}", one
+
+
+def _key_of(variable: str) -> str:
+    """HELIXSTORE_PROVIDERS_OLLAMA_ROOT -> providers.ollama.root."""
+    name = variable[len(_PREFIX):].lower()
+    if name.startswith("providers_") and name.count("_") >= 2:
+        provider, _, key = name[len("providers_"):].rpartition("_")
+        return f"providers.{provider}.{key}"
+    return name
+
+
+def _check_of(key: str) -> Callable[[Any, _Origin], Any] | None:
+    """What checks values of a dotted key; None when there is no such key."""
+    if key in _KEYS:
+        return _KEYS[key]
+    parts = key.split(".")
+    known = len(parts) == 3 and parts[0] == "providers" and bool(parts[1])
+    return _PROVIDER_KEYS.get(parts[2]) if known else None
+
+
+def _checked(check: Callable[[Any, _Origin], Any], key: str, value: Any, origin: _Origin) -> Any:
+    try:
+        return check(value, origin)
+    except _Bad as error:
+        raise ConfigError(f"{origin.name}: {key} {error}, and is {value!r}", f"helixstore config set {key} VALUE",
+                          origin.name if os.path.isabs(origin.name) else None) from error
+
+
+def _meant(key: str) -> str:
+    """The key that was meant, as a remedy."""
+    import difflib
+
+    parts = key.split(".")
+    known = [*_KEYS, *(f"providers.{parts[1]}.{name}" for name in _PROVIDER_KEYS if len(parts) == 3)]
+    near = difflib.get_close_matches(key, known, 1)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _plain(value: Any) -> Any:
+    """A value as TOML and JSON hold it."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(one) for one in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, LinkKind):
+        return value.value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
