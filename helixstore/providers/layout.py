@@ -53,6 +53,10 @@ class Reader(Protocol):
         """What lies in the folder, sorted by name; [] when it is missing or unreadable."""
         ...
 
+    def link(self, path: Path) -> str | None:
+        """The text of the symbolic link at `path`, one hop; None when it is none."""
+        ...
+
     def text(self, path: Path, limit: int = 1 << 20) -> str | None:
         """The file as UTF-8 text; None when missing, unreadable, or longer than `limit` bytes."""
         ...
