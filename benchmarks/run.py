@@ -1,0 +1,183 @@
+"""Speed and memory, side by side with peers on the same machine in the same run: `make bench`.
+
+Each row pairs a command of ours with a peer and prints the median of the pairwise ratios, with the floor that the
+project sets itself. Nothing here fails: a table is for reading, a slow machine is no defect.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models import many
+
+PYTHON = sys.executable
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. Seconds; `peak` in MiB of the largest process, 0 when it is not asked for."""
+
+    what: str
+    ours: float
+    peer: str
+    theirs: float | None
+    ratio: str
+    floor: str
+    peak: float = 0.0
+
+
+def timed(command: Sequence[str], env: dict[str, str]) -> tuple[float, float]:
+    """Wall seconds and peak resident MiB of one run.
+
+    Raises:
+        SystemExit: the command failed; a time of a failure means nothing.
+    """
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    error = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}\n{error.decode()}")
+    return time.perf_counter() - begun, usage.ru_maxrss / 1024
+
+
+def pairs(ours: Sequence[str], theirs: Sequence[str], env: dict[str, str], runs: int,
+          before: Callable[[], None] = lambda: None) -> tuple[float, float, float, float]:
+    """Median seconds of both, median of the pairwise ratios, and our peak MiB; A and B in turn after a warm-up."""
+    timed(theirs, env)
+    a, b, peak = [], [], 0.0
+    for _ in range(runs):
+        before()
+        seconds, memory = timed(ours, env)
+        peak = max(peak, memory)
+        a.append(seconds)
+        b.append(timed(theirs, env)[0])
+    return statistics.median(a), statistics.median(b), statistics.median(x / y for x, y in zip(a, b, strict=True)), peak
+
+
+def adding(scratch: Path, env: dict[str, str], gib: float) -> Row:
+    """Adding a page-cached file against hashing it with b3sum."""
+    file = scratch / "big.bin"
+    block = os.urandom(1 << 20)
+    with file.open("wb") as out:
+        for number in range(int(gib * 1024)):
+            out.write(number.to_bytes(8, "little") + block[8:])
+    store = scratch / "add-store"
+    code = ("import sys; from pathlib import Path; from helixstore.store.store import Store; "
+            "from helixstore.store.host import Host; s = Store.open(Path(sys.argv[1]), Host('bench', 0, '', False)); "
+            "print(s.blobs.add(sys.argv[2]).digest)")
+    make = ("import sys, shutil; from pathlib import Path; from helixstore.store.store import Store; "
+            "from helixstore.store.host import Host; p = Path(sys.argv[1]); shutil.rmtree(p, ignore_errors=True); "
+            "Store.create(p, Host('bench', 0, '', False))")
+    if not shutil.which("b3sum"):
+        raise SystemExit("b3sum is missing: install the package b3sum to compare with it")
+    ours, theirs, ratio, peak = pairs(
+        [PYTHON, "-c", code, str(store), str(file)], ["b3sum", str(file)], env, 5,
+        before=lambda: subprocess.run([PYTHON, "-c", make, str(store)], env=env, check=True) and None,  # type: ignore
+    )
+    shutil.rmtree(store)
+    file.unlink()
+    return Row(f"add a {gib:g} GiB file", ours, "b3sum", theirs, f"{ratio:.2f}x", "<= 1.15x, < 150 MiB", peak)
+
+
+def linking(scratch: Path, env: dict[str, str], count: int) -> Row:
+    """Making many links through plan, journal and ledger against `cp -al`."""
+    here = Path(__file__).parent
+    ours, theirs = [], []
+    for run in range(3):
+        folder = scratch / f"links-{run}"
+        folder.mkdir()
+        result = subprocess.run([PYTHON, str(here / "links.py"), str(folder), str(count)], env=env, check=True,
+                                capture_output=True, text=True)
+        seconds = float(result.stdout.split()[-1])
+        begun = time.perf_counter()
+        subprocess.run(["cp", "-al", str(folder / "farm"), str(folder / "copy")], check=True)
+        theirs.append(time.perf_counter() - begun)
+        ours.append(seconds)
+        shutil.rmtree(folder)
+    rate = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+    return Row(f"link {count:,} entries", statistics.median(ours), "cp -al", statistics.median(theirs),
+               f"{rate:.2f} of its rate", ">= 0.5")
+
+
+def syncing(scratch: Path, env: dict[str, str], models: int) -> list[Row]:
+    """A sync with nothing changed, and a list, of many models in all providers."""
+    home = scratch / "home"
+    home.mkdir()
+    many(home / "models", models * 9 // 10, models // 10)
+    env = {**env, "HOME": str(home)}
+    helix = [PYTHON, "-m", "helixstore"]
+    timed([*helix, "init", "--all", "--scan", str(home / "models")], env)
+    first, _ = timed([*helix, "sync", "--yes", "--issues-ok"], env)
+    again = [timed([*helix, "sync", "--yes", "--issues-ok"], env) for _ in range(6)][1:]
+    listed = [timed([*helix, "list"], env)[0] for _ in range(6)][1:]
+    rows = [
+        Row(f"first sync of {models:,} models", first, "", None, "", ""),
+        Row("sync, nothing changed", statistics.median(s for s, _ in again), "", None, "", "< 2 s",
+            max(m for _, m in again)),
+        Row("list", statistics.median(listed), "", None, "", "< 0.3 s"),
+    ]
+    shutil.rmtree(home)
+    return rows
+
+
+def helping(env: dict[str, str]) -> Row:
+    """`helixstore --help` against the import of typer alone."""
+    ours, theirs, ratio, _ = pairs([PYTHON, "-m", "helixstore", "--help"], [PYTHON, "-c", "import typer"], env, 15)
+    return Row("helixstore --help", ours, "import typer", theirs, f"{ratio:.2f}x", "<= 1.5x")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as aligned text."""
+    head = ("", "ours", "peer", "theirs", "ratio", "floor", "peak MiB")
+    lines = [head, *((r.what, f"{r.ours:.3f} s", r.peer, f"{r.theirs:.3f} s" if r.theirs else "", r.ratio, r.floor,
+                      f"{r.peak:.0f}" if r.peak else "") for r in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def main() -> None:
+    """Run them all, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("which", nargs="*", default=["help", "add", "link", "sync"])
+    parser.add_argument("--scratch", type=Path, help="a folder on the disk to measure; the system's own by default")
+    parser.add_argument("--models", type=int, default=10_000)
+    parser.add_argument("--links", type=int, default=100_000)
+    parser.add_argument("--gib", type=float, default=4)
+    options = parser.parse_args()
+    root = Path(__file__).resolve().parent.parent
+    with tempfile.TemporaryDirectory(dir=options.scratch, prefix="helixstore-bench-") as folder:
+        scratch = Path(folder)
+        env = {"PATH": os.environ["PATH"], "HOME": folder, "PYTHONPATH": str(root), "LANG": "C.UTF-8"}
+        rows: list[Row] = []
+        for which in options.which:
+            if which == "help":
+                rows.append(helping(env))
+            elif which == "add":
+                rows.append(adding(scratch, env, options.gib))
+            elif which == "link":
+                rows.append(linking(scratch, env, options.links))
+            elif which == "sync":
+                rows += syncing(scratch, env, options.models)
+            else:
+                parser.error(f"there is no benchmark {which}")
+    print(table(rows))
+    print(f"{os.cpu_count()} cores, {resource.getpagesize()} byte pages, Python {sys.version.split()[0]}")
+
+
+if __name__ == "__main__":
+    main()

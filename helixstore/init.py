@@ -1,0 +1,132 @@
+"""`init`: choose where the store lies and which providers are on, and write that down. No provider is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from helixstore.errors import Usage
+from helixstore.fs.mounts import mount_of
+from helixstore.session import Machine
+from helixstore.settings import new_namespace, set_value
+from helixstore.survey import survey
+
+__all__ = ["InitReport", "Proposal", "init", "propose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Where a store would best lie, and why; and the providers that are installed here."""
+
+    store: Path
+    why: str
+    found: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InitReport:
+    """What `init` did. `created`: the store did not exist before. `config`: the file that it wrote."""
+
+    store: Path
+    why: str
+    created: bool
+    on: tuple[str, ...]
+    found: tuple[str, ...]
+    scan: tuple[Path, ...]
+    share: str
+    config: Path
+
+
+def propose(environ: Mapping[str, str]) -> Proposal:
+    """The disk that holds most of the person's models, since no bytes move between disks. Writes nothing.
+
+    Args:
+        environ: environment variables.
+    """
+    machine = Machine(environ)
+    found = _installed(machine)
+    if machine.settings.store is not None:
+        return Proposal(machine.settings.store, f"set by {machine.settings.origin('store')}", found)
+    default = machine.places.default_store
+    held: dict[str, tuple[int, str]] = {}
+    for holding in survey(environ).holdings:
+        total, root = held.get(holding.disk, (0, holding.root))
+        held[holding.disk] = (total + holding.bytes, root)
+    disk, (_, root) = max(held.items(), key=lambda item: item[1][0], default=("", (0, "")))
+    if not disk or disk == mount_of(default).point:
+        return Proposal(default, "the default place, on the disk that holds your models" if disk else
+                        "the default place", found)
+    folder = _writable(disk, root)
+    if folder is None:
+        return Proposal(default, f"the default place; {disk} holds most of your models, but you cannot write there",
+                        found)
+    return Proposal(folder / "helixstore", f"{disk} holds most of your models, and no bytes need to move", found)
+
+
+def init(
+    environ: Mapping[str, str], folder: Path | None = None, *, providers: Sequence[str] | None = None,
+    every: bool = False, scan: Sequence[Path] = (), share: str | None = None,
+) -> InitReport:
+    """Make the store (or take the one that is there) and turn providers on.
+
+    Args:
+        environ: environment variables.
+        folder: the store's folder; None for the proposed one.
+        providers: these are turned on; None for those that are installed.
+        every: all providers are turned on.
+        scan: loose folders to look for models in from now on, with those that are configured already.
+        share: "all", "duplicates" or "chosen"; None leaves the setting as it is.
+
+    Raises:
+        Usage: no such provider, or a folder to scan that is not there.
+        StoreError: the folder holds something else.
+    """
+    from helixstore.store.store import Store
+
+    machine = Machine(environ)
+    for name in providers or ():
+        machine.layout(name)
+    for one in scan:
+        if not one.is_dir():
+            raise Usage(f"{one} is not a folder", "name a folder that exists with --scan", one)
+    proposal = propose(environ) if folder is None else Proposal(_absolute(folder), "as you asked", _installed(machine))
+    chosen = tuple(machine.layouts) if every else tuple(providers if providers is not None else proposal.found)
+    created = not (proposal.store / "store.json").exists()
+    host = machine.places.host()
+    store = Store.create(proposal.store, host) if created else Store.open(proposal.store, host)
+    places, settings = machine.places, machine.settings
+    folders = tuple(dict.fromkeys((*settings.scan, *(_absolute(one) for one in scan))))
+    set_value(places, "store", store.path)
+    for name in chosen:
+        set_value(places, f"providers.{name}.on", True)
+    if folders != settings.scan:
+        set_value(places, "scan", list(map(str, folders)))
+    if share is not None:
+        set_value(places, "share", share)
+    if settings.origin("local_namespace") == "default":
+        set_value(places, "local_namespace", new_namespace())
+    on = tuple(name for name in machine.layouts if name in chosen or settings.provider(name).on)
+    return InitReport(proposal.store, proposal.why, created, on, proposal.found, folders, share or settings.share,
+                      places.config_file)
+
+
+def _installed(machine: Machine) -> tuple[str, ...]:
+    from helixstore.providers.reader import DiskReader
+
+    reader = DiskReader(machine.places.home)
+    roots = machine.roots(reader, machine.places.default_store / "farms")
+    return tuple(dict.fromkeys(placed.provider for placed in roots if machine.installed(placed)))
+
+
+def _writable(disk: str, root: str) -> Path | None:
+    """A folder of that disk in which the person can make another: its top, else above the models."""
+    for folder in (Path(disk), *reversed(Path(root).parents)):
+        if mount_of(folder).point == disk and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    return None
+
+
+def _absolute(folder: Path) -> Path:
+    return Path(os.path.abspath(folder))
