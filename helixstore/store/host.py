@@ -1,4 +1,4 @@
-"""Who acts on a store: one person on one host, in one boot of it."""
+"""Who is at work: one person on one host."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 __all__ = ["Host"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Host:
-    """The names under which a person's refs, keeps and staging lie in a store. Made by `helixstore.places`.
+    """The writer of this process's records in a store.
 
     Attributes:
-        id: random lower-case hex, the same for as long as the state directory lives; a folder name.
-        uid: the person's number on that host.
-        boot: differs after each start of the machine; hex, may be empty.
-        ephemeral: the host ends with this run or soon after, so its claims are leases.
+        id: random and lasting, one per machine and state directory; letters and digits.
+        uid: the person's numeric user id.
+        boot: changes at each start of the machine, so that a process id means something.
+        ephemeral: a container or CI run whose claims end with it.
     """
 
     id: str
     uid: int
     boot: str
-    ephemeral: bool
+    ephemeral: bool = False
