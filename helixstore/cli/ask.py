@@ -1,0 +1,174 @@
+"""The commands that only look: status, list, show, path, explain, du, compat, log."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from helixstore.cli import describe
+from helixstore.cli.options import ModelName, OneProvider, plain
+from helixstore.cli.session import session
+
+__all__ = ["compat", "du", "explain", "list_models", "log", "models", "path", "show", "status"]
+
+models = plain(no_args_is_help=True)
+
+
+@models.callback()
+def models_group() -> None:
+    """Commands on models: list.
+
+    \b
+    Example:
+      helixstore models list
+    """
+
+
+def status(context: typer.Context) -> None:
+    """How things stand: the store, each program, and what is wrong.
+
+    \b
+    Examples:
+      helixstore status
+      helixstore status --json
+    """
+    current = session(context)
+    with current.open() as store:
+        report = store.status()
+    current.answer(report, describe.status, report.issues)
+
+
+@models.command("list")
+def list_models(context: typer.Context) -> None:
+    """The models, and which programs see them.
+
+    \b
+    Examples:
+      helixstore list
+      helixstore list --json
+    """
+    current = session(context)
+    with current.open() as store:
+        if current.out.as_json:
+            current.answer({"models": store.shared_models()}, lambda _: ())
+        else:
+            current.answer(store.rows(), describe.rows)
+
+
+def show(context: typer.Context, model: ModelName) -> None:
+    """One model: its variants, files, sources, and how each program has it.
+
+    \b
+    Examples:
+      helixstore show llama-3-8b
+      helixstore show llama3:8b --json
+    """
+    current = session(context)
+    with current.open() as store:
+        current.answer(store.show(model), describe.model)
+
+
+def path(
+    context: typer.Context,
+    model: ModelName,
+    format: Annotated[str | None, typer.Option(
+        "--format", metavar="F", show_default=False, help="Only a variant of this format: gguf, hf, awq, ...")] = None,
+) -> None:
+    """Where a model's file or folder lies, to hand to a program.
+
+    Prints the path and nothing else: the GGUF file (of several shards the first), or the model's folder.
+
+    \b
+    Examples:
+      llama-server -m "$(helixstore path llama-3-8b --format gguf)"
+      helixstore path llama-3-8b:Q4_K_M
+    """
+    current = session(context)
+    with current.open() as store:
+        current.out.path(store.path(model, format))
+
+
+def explain(
+    context: typer.Context,
+    subject: Annotated[str, typer.Argument(metavar="PATH|MODEL", help="Any file or folder, or a model.")],
+) -> None:
+    """What a path or a model is, and why it is as it is.
+
+    Says of a file whether helixstore made it, from which model, by which kind of link and why not a better one; of a
+    model, how each program has it and why not.
+
+    \b
+    Examples:
+      helixstore explain ~/.lmstudio/models/org/repo/model.gguf
+      helixstore explain llama-3-8b
+    """
+    current = session(context)
+    with current.open() as store:
+        current.answer(store.explain(subject), lambda found: found.lines)
+
+
+def du(
+    context: typer.Context,
+    by: Annotated[str, typer.Option("--by", metavar="WHAT", autocompletion=describe.usages,
+                                    help="model, provider, user or month.")] = "model",
+) -> None:
+    """What takes the space, and what removing it would free.
+
+    Each file counts once, however many names it has.
+
+    \b
+    Examples:
+      helixstore du
+      helixstore du --by provider
+    """
+    if by not in describe.USAGES:
+        raise typer.BadParameter(f"{by!r} is none of {', '.join(describe.USAGES)}", param_hint="--by")
+    current = session(context)
+    with current.open() as store:
+        current.answer({"by": by, "usage": store.du(by)}, describe.usage)
+
+
+def compat(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL|PATH", help="A model of the store, or a file or folder.")],
+    provider: OneProvider = None,
+) -> None:
+    """Which programs can run a model, and why others cannot.
+
+    \b
+    Examples:
+      helixstore compat llama-3-8b
+      helixstore compat ./model.gguf --provider vllm
+    """
+    current = session(context)
+    with current.open() as store:
+        current.answer({"verdicts": store.compat(model, provider)}, describe.verdicts)
+
+
+def log(
+    context: typer.Context,
+    limit: Annotated[str, typer.Option("--limit", "-n", metavar="N", help="How many operations.")] = "20",
+) -> None:
+    """What helixstore did, the latest first; the numbers are those that undo takes.
+
+    \b
+    Examples:
+      helixstore log
+      helixstore log --limit 100
+    """
+    wanted = whole(limit, "--limit")
+    current = session(context)
+    with current.open() as store:
+        current.answer({"operations": store.log(wanted)}, describe.operations)
+
+
+def whole(text: str, hint: str) -> int:
+    """A number from 1 on, as typed.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
+        raise typer.BadParameter(f"{text!r} is not a number from 1 on", param_hint=hint)
+    return int(text[:9])

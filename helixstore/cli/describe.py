@@ -1,0 +1,222 @@
+"""The engine's answers as lines of text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from helixstore.cli.output import count, parameters, size, table
+
+if TYPE_CHECKING:
+    from helixstore.init import InitReport, Proposal
+    from helixstore.results import (
+        Model,
+        Placement,
+        ProviderView,
+        Status,
+        Survey,
+        Usage,
+        VariantView,
+        Verdict,
+    )
+
+__all__ = [
+    "USAGES", "made", "model", "operations", "proposed", "provider", "providers", "rows", "settings", "status",
+    "survey", "usage", "usages", "verdicts", "was_set",
+]
+
+#: What `du --by` can count by.
+USAGES = ("model", "provider", "user", "month")
+
+
+def usages(incomplete: str) -> list[str]:
+    """What `du --by` can count by, for the shell's completion."""
+    return [name for name in USAGES if name.startswith(incomplete)]
+
+
+def survey(found: Survey) -> Iterator[str]:
+    """The bare command before there is a store."""
+    if not found.holdings:
+        yield "No models were found in the folders of any program."
+    else:
+        yield from table(
+            ("program", "models", "size", "disk", "folder"),
+            [(h.title, str(h.models), size(h.bytes), h.disk, h.root) for h in found.holdings], right=(1, 2),
+        )
+        yield ""
+        twice = found.duplicates
+        if twice.up_to:
+            yield (f"Likely duplicates: at least {size(twice.at_least)}, up to {size(twice.up_to)} "
+                   f"({count(twice.groups, 'file')} there more than once).")
+        else:
+            yield "No likely duplicates."
+    if not found.complete:
+        yield f"This is what could be seen in {found.seconds:.0f} seconds; there may be more."
+    yield "There is no store yet, and nothing has been written."
+    yield ""
+    yield f"Next: {found.next_command}"
+
+
+def status(found: Status) -> Iterator[str]:
+    """How things stand."""
+    store = found.store
+    yield f"Store  {store.path}"
+    yield f"       {count(store.blobs, 'file')}, {size(store.bytes)}"
+    yield f"       {size(store.saved_bytes)} of duplicates freed, {size(store.copies_avoided_bytes)} of copies avoided"
+    yield ""
+    yield from table(
+        ("program", "on", "state", "models", "folder"),
+        [(p.name, "on" if p.on else "off", p.state, str(p.linked), p.root) for p in found.providers], right=(3,),
+    )
+
+
+def rows(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """`list`: one line for each variant."""
+    lines = table(
+        ("model", "variant", "params", "size", "programs"),
+        ((row["model"], row["id"], parameters(row["parameters"]), size(row["bytes"]), _seen_by(row["providers"]))
+         for row in found), right=(2, 3),
+    )
+    if lines:
+        yield from lines
+    else:
+        yield "No models yet. `helixstore sync` takes in what your programs have, `helixstore add PATH` anything else."
+
+
+def _seen_by(providers: Mapping[str, str]) -> str:
+    """The programs that have the model; then those where a person should look."""
+    linked = [name for name, state in providers.items() if state == "linked"]
+    other = [f"{name} ({state})" for name, state in providers.items()
+             if state not in ("linked", "incompatible", "convertible", "off")]
+    return " ".join(linked) + ("; " if linked and other else "") + ", ".join(other)
+
+
+def model(found: Model) -> Iterator[str]:
+    """`show`: all of one model."""
+    yield found.name
+    for variant in found.variants:
+        yield from _variant(variant)
+
+
+def _variant(variant: VariantView) -> Iterator[str]:
+    facts = [f"{parameters(variant.parameters)} parameters" if variant.parameters else "", size(variant.bytes),
+             variant.architecture or "", f"context {variant.context_length:,}" if variant.context_length else "",
+             variant.purpose if variant.purpose != "model" else "", "pinned" if variant.pinned else ""]
+    yield ""
+    yield f"  {variant.id}  {', '.join(fact for fact in facts if fact)}"
+    yield f"    version  {variant.version}"
+    for source in variant.sources:
+        yield f"    from     {_source(source)}"
+    yield ""
+    yield from _indented(table(("file", "size", "blake3"), [(f.path, size(f.bytes), f.blake3) for f in variant.files],
+                               right=(1,)))
+    yield ""
+    yield from _indented(table(("program", "state", "link", "where or why"),
+                               [row for name, placed in variant.providers.items() for row in _placed(name, placed)]))
+
+
+def _placed(name: str, placed: Placement) -> Iterator[tuple[str, str, str, str]]:
+    shown = [*placed.paths, *([placed.reason] if placed.reason else [])] or [""]
+    yield name, placed.state, placed.link or "", shown[0]
+    for more in shown[1:]:
+        yield "", "", "", more
+
+
+def _source(source: Mapping[str, str | None]) -> str:
+    """`hub org/repo at 1a2b3c4d`, `ollama llama3:8b`, `file model.gguf`."""
+    where = source.get("repository") or source.get("name") or ""
+    kind = source.get("program") or source.get("kind") or ""
+    revision = source.get("revision")
+    return f"{kind} {where}" + (f" at {revision}" if revision else "")
+
+
+def usage(found: Mapping[str, Any]) -> Iterator[str]:
+    """`du`: the largest first, and the sum."""
+    listed: Sequence[Usage] = found["usage"]
+    if not listed:
+        yield "The store is empty."
+        return
+    ordered = sorted(listed, key=lambda row: (-row.bytes, row.label))
+    counted = found["by"] != "model"
+    headers = (found["by"], *(("models",) if counted else ()), "size", "freed if removed", "saved")
+    yield from table(headers, [
+        (row.label, *((str(row.models),) if counted else ()), size(row.bytes), size(row.freed_if_removed),
+         size(row.saved_bytes)) for row in ordered
+    ], right=range(1, len(headers)))
+
+
+def verdicts(found: Mapping[str, Any]) -> Iterator[str]:
+    """`compat`: one line for each variant and program."""
+    listed: Sequence[Verdict] = found["verdicts"]
+    yield from table(("model", "variant", "program", "runs", "why"),
+                     [(v.model, v.variant, v.provider, v.answer, _why(v)) for v in listed])
+
+
+def _why(verdict: Verdict) -> str:
+    into = f"convert to {verdict.convert_to}" if verdict.convert_to else ""
+    return "; ".join(part for part in (verdict.reason, into) if part)
+
+
+def operations(found: Mapping[str, Any]) -> Iterator[str]:
+    """`log`: one line for each operation."""
+    lines = table(("n", "time", "command", "state", "did"), [
+        (str(row["n"]), str(row["time"]), row["command"], row["state"], row["summary"]) for row in found["operations"]
+    ], right=(0,))
+    yield from lines or ["Nothing has been done yet."]
+
+
+def providers(found: Mapping[str, Any]) -> Iterator[str]:
+    """`providers`: one line for each."""
+    listed: Sequence[ProviderView] = found["providers"]
+    yield from table(("name", "program", "on", "installed", "formats", "folder"), [
+        (p.name, p.title, "on" if p.on else "off", "yes" if p.installed else "no", " ".join(p.formats),
+         str(p.roots[0]["path"]) if p.roots else "") for p in listed
+    ])
+
+
+def provider(found: ProviderView) -> Iterator[str]:
+    """`providers show`: all of one."""
+    yield f"{found.name}  {found.title}"
+    yield f"  on         {'yes' if found.on else 'no'}"
+    yield f"  installed  {'yes' if found.installed else 'no'}"
+    for root in found.roots:
+        notes = [str(root.get(key) or "") for key in ("origin", "label", "forbid")]
+        yield f"  folder     {root['path']}  ({', '.join(note for note in notes if note)})"
+    yield f"  formats    {' '.join(found.formats)}"
+    if found.launch:
+        yield f"  start it   {' '.join(found.launch)}"
+    if found.refresh:
+        yield f"  to see new models: {found.refresh}"
+    if found.checked:
+        yield f"  checked against {', '.join(found.checked)}"
+
+
+def settings(found: Mapping[str, Any]) -> Iterator[str]:
+    """`config list`: each setting with its origin."""
+    yield from table(("key", "value", "from"), [(s["key"], str(s["value"]), s["origin"]) for s in found["settings"]])
+
+
+def was_set(found: Mapping[str, Any]) -> Iterator[str]:
+    """`config set`."""
+    yield f"{found['key']} {'would be' if found['dry_run'] else 'is'} {found['value']}"
+
+
+def proposed(found: Proposal) -> Iterator[str]:
+    """Where the store would be, and which programs would be turned on."""
+    yield f"Store     {found.store}  ({found.why})"
+    yield f"Programs  {' '.join(found.found) or 'none found; --all or --provider P turns them on'}"
+
+
+def made(found: InitReport) -> Iterator[str]:
+    """`init`: what there is now, and what to type next."""
+    yield f"Store     {found.store}  ({'made' if found.created else 'was there'}: {found.why})"
+    yield f"Programs  {' '.join(found.on) or 'none'}"
+    if found.scan:
+        yield f"Also      {' '.join(map(str, found.scan))}"
+    yield f"Settings  {found.config}"
+    yield ""
+    yield "No model has been touched. Next: helixstore sync --dry-run"
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return (f"    {line}" for line in lines)

@@ -1,0 +1,89 @@
+"""Long work while it lasts: a bar with bytes, speed, time left and the disk on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from helixstore.cli.output import printable, size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from helixstore.cli.output import Output
+
+__all__ = ["reporter"]
+
+#: Seconds between two plain lines, and before the first.
+_PAUSE = 10.0
+_VERBS = {"hash": "reading", "copy": "copying", "link": "linking", "scan": "looking", "verify": "verifying"}
+
+
+def reporter(out: Output) -> Callable[[str, str, int, int], None] | None:
+    """The callback for the engine's progress: None when quiet, bars on a terminal, lines elsewhere."""
+    if out.quiet:
+        return None
+    return Bars(out) if out.stderr.isatty() else Lines(out)
+
+
+class Bars:
+    """One bar for the file that is worked on now; a file that takes under half a second shows none."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+        self._bar: Any = None
+        self._about: tuple[str, str] | None = None
+
+    def __call__(self, what: str, path: str, done: int, total: int) -> None:
+        """`done` of `total` bytes of `path` have been worked on; `what` is "hash", "copy", "link", "scan"."""
+        with self._lock:
+            if self._about != (what, path):
+                if self._bar is not None and not self._finished():
+                    return              # one file at a time: the others are seen when they are the only one
+                self._begin(what, path, total)
+            self._bar.update(done - self._bar.n)
+            if done >= total:
+                self._bar.close()
+                self._bar = None
+
+    def _finished(self) -> bool:
+        return bool(self._bar.n >= self._bar.total)
+
+    def _begin(self, what: str, path: str, total: int) -> None:
+        from tqdm import tqdm
+
+        label = f"{_VERBS.get(what, what)} {printable(os.path.basename(path) or path)}"
+        self._about = (what, path)
+        self._bar = tqdm(total=total, desc=label[:48], unit="B", unit_scale=True, leave=False, delay=0.5,
+                         file=self._out.stderr, postfix=printable(_disk(path)), dynamic_ncols=True)
+
+
+class Lines:
+    """A line every ten seconds, for logs."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+        self._last = time.monotonic()
+
+    def __call__(self, what: str, path: str, done: int, total: int) -> None:
+        """`done` of `total` bytes of `path` have been worked on."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._last < _PAUSE:
+                return
+            self._last = now
+        self._out.note(f"{_VERBS.get(what, what)} {path}: {size(done)} of {size(total)}")
+
+
+def _disk(path: str) -> str:
+    """The mount point that a path lies on; "" when the system does not say."""
+    from helixstore.fs.mounts import mount_of
+
+    try:
+        return mount_of(path).point
+    except OSError:
+        return ""

@@ -1,0 +1,106 @@
+"""What was done, or would be, as lines of text: for the report of a command and for the question before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from helixstore.cli.output import count, size, table
+
+if TYPE_CHECKING:
+    from helixstore.results import Adopted, SyncReport
+
+__all__ = ["changes", "programs", "question"]
+
+#: Lines of one kind before the rest is only counted; --json has all.
+_SHOWN = 20
+_OPS = {
+    "make": "make", "replace": "renew", "remove": "remove", "folder": "make folder", "unfolder": "remove folder",
+    "intake": "take in", "swap": "replace by link", "hide": "hide", "unhide": "unhide", "decline": "leave alone",
+    "restore": "give back", "own": "make a file of its own",
+}
+
+
+def changes(report: SyncReport) -> Iterator[str]:
+    """A finished report; of a dry run every step as well."""
+    yield from report.notes
+    if report.nothing:
+        yield f"Nothing to do: {count(report.unchanged, 'file is', 'files are')} as they should be."
+        return
+    if report.dry_run:
+        yield from _steps(report.actions)
+        yield ""
+    yield from _adopted(report.adopted, "Would take in:" if report.dry_run else "Taken into the store:")
+    yield from programs(report)
+    yield ""
+    if report.dry_run:
+        yield f"This would free {size(report.saved_bytes)}. Nothing was changed."
+    else:
+        freed = f"Freed {size(report.saved_bytes)}. " if report.saved_bytes else ""
+        back = "`helixstore undo` takes it back." if report.operation is not None else ""
+        yield f"{freed}{back}".strip() or "Done."
+
+
+def question(report: SyncReport) -> Iterator[str]:
+    """What a person should know before they say yes."""
+    yield from _adopted(report.adopted, "These files are taken into the store and become read-only:")
+    yield from programs(report)
+    yield f"This frees {size(report.saved_bytes)}."
+
+
+def programs(report: SyncReport) -> Iterator[str]:
+    """One line for each program: how many models it gets and loses, in bytes, and what its folder frees."""
+    freed = {adopted.path: adopted.freed for adopted in report.adopted}
+    sums: dict[str, _Sum] = {}
+    for action in report.actions:
+        for provider in action["providers"]:
+            sums.setdefault(provider, _Sum()).take(action, freed.get(action["path"], 0))
+    rows = [(name, *sums[name].cells()) for name in sorted(sums)]
+    yield from table(("program", "models", "linked", "small files", "removed", "frees"), rows, right=range(1, 6))
+
+
+class _Sum:
+    """What happens in one program's folders."""
+
+    def __init__(self) -> None:
+        self.models: set[str] = set()
+        self.linked = self.small = self.removed = self.freed = 0
+
+    def take(self, action: Mapping[str, Any], freed: int) -> None:
+        """Count one action."""
+        self.freed += freed
+        if action["op"] in ("make", "replace", "intake", "swap"):
+            self.models.update(action["models"])
+        if action["op"] in ("make", "replace"):
+            if action["what"] == "weight":
+                self.linked += action["bytes"]
+            else:
+                self.small += 1
+        elif action["op"] == "remove":
+            self.removed += 1
+
+    def cells(self) -> tuple[str, ...]:
+        """As cells of the table; what is nothing is left empty."""
+        return (str(len(self.models) or ""), size(self.linked) if self.linked else "", str(self.small or ""),
+                str(self.removed or ""), size(self.freed) if self.freed else "")
+
+
+def _steps(actions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for action in actions:
+        note = f"  ({action['note']})" if action["note"] else ""
+        yield f"{_OPS.get(action['op'], action['op'])} {action['path']}{note}"
+
+
+def _adopted(adopted: Sequence[Adopted], title: str) -> Iterator[str]:
+    if not adopted:
+        return
+    yield title
+    listed = sorted(adopted, key=lambda one: (-one.freed, -one.bytes, one.path))
+    for line in table(("model", "variant", "size", "frees", "path"), [
+        (one.model, one.variant, size(one.bytes), size(one.freed) if one.freed else "", one.path)
+        for one in listed[:_SHOWN]
+    ], right=(2, 3)):
+        yield f"  {line}"
+    if len(listed) > _SHOWN:
+        yield f"  and {len(listed) - _SHOWN:,} more (--json lists all)"
+    yield ""

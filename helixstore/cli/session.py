@@ -1,0 +1,106 @@
+"""What one run of the command line carries from its options to its end: the store asked for, the output, the code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from helixstore.cli.output import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from helixstore.engine import HelixStore
+    from helixstore.results import SyncReport
+    from helixstore.values import Issue
+
+__all__ = ["Session", "confirm", "interactive", "session"]
+
+T = TypeVar("T")
+
+#: The exit code of a command that did its work and has something to report.
+ISSUES = 3
+
+
+class Session:
+    """The options that every command has.
+
+    Attributes:
+        store: `--store`, as given, or None.
+        issues_ok: exit 0 where issues would give 3.
+        out: where everything is written.
+    """
+
+    def __init__(self) -> None:
+        self.store: str | None = None
+        self.issues_ok = False
+        self.out = Output()
+
+    def open(self) -> HelixStore:
+        """The store that was asked for, with progress shown on stderr.
+
+        Raises:
+            HelixError: there is none, or it cannot be used.
+        """
+        from helixstore.cli.progress import reporter
+        from helixstore.engine import HelixStore
+
+        return HelixStore(self.store, create=False, progress=reporter(self.out))
+
+    def answer(self, value: T, text: Callable[[T], Iterable[str]], issues: Sequence[Issue] = ()) -> None:
+        """Give the answer, then end with exit code 3 if there are issues.
+
+        Raises:
+            typer.Exit: there are issues, and `--issues-ok` was not given.
+        """
+        self.out.answer(value, text)
+        self.out.issues(issues)
+        if issues and not self.issues_ok:
+            raise typer.Exit(ISSUES)
+
+    def report(self, report: SyncReport) -> None:
+        """Give the report of a command that changed something, or would with `--dry-run`.
+
+        Raises:
+            typer.Exit: it has issues, and `--issues-ok` was not given.
+        """
+        from helixstore.cli.report import changes
+
+        self.answer(report, changes, report.issues)
+
+    def asker(self, yes: bool) -> Callable[[SyncReport], bool] | None:
+        """The question before files are replaced: None when it is not to be asked (`--yes`, or nobody is there)."""
+        if yes or self.out.as_json or not interactive():
+            return None
+
+        def ask(report: SyncReport) -> bool:
+            from helixstore.cli.report import question
+
+            for line in question(report):
+                self.out.note(line)
+            return confirm(self.out)
+
+        return ask
+
+
+def interactive() -> bool:
+    """Whether a person sits at both ends: input and output are a terminal, and this is no automatic run."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
+
+
+def confirm(out: Output, text: str = "Go on?") -> bool:
+    """Ask yes or no on the terminal; anything but yes, an end of input too, is no."""
+    out.stderr.write(f"{text} [y/N] ")
+    out.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def session(context: typer.Context) -> Session:
+    """The session of this run."""
+    found = context.obj
+    if not isinstance(found, Session):
+        raise TypeError("the command line was started without a session")
+    return found

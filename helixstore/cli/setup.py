@@ -1,0 +1,266 @@
+"""The commands around a store: the bare command, init, providers, config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from helixstore.cli import describe
+from helixstore.cli.options import DryRun, Providers, complete_providers, plain
+from helixstore.cli.session import interactive, session
+
+if TYPE_CHECKING:
+    from helixstore.cli.session import Session
+    from helixstore.results import ProviderView
+
+__all__ = ["bare", "config", "init", "providers"]
+
+providers = plain(invoke_without_command=True)
+config = plain(invoke_without_command=True)
+
+_SHARED = {
+    "all": "every model, with every program that can run it",
+    "duplicates": "only models that several programs have",
+    "chosen": "only what you name with `helixstore share`",
+}
+
+
+def bare(context: typer.Context) -> None:
+    """No command: the survey before there is a store, else status."""
+    from helixstore.engine import HelixStore
+
+    current = session(context)
+    if HelixStore.exists(current.store):
+        with current.open() as store:
+            found = store.status()
+        current.answer(found, describe.status, found.issues)
+    else:
+        seen = HelixStore.survey()
+        current.answer(seen, describe.survey, seen.issues)
+
+
+def init(
+    context: typer.Context,
+    every: Annotated[bool, typer.Option("--all", help="Turn on all programs, and share every model.")] = False,
+    provider: Providers = None,
+    scan: Annotated[list[str] | None, typer.Option(
+        "--scan", metavar="DIR", show_default=False,
+        help="Also look for models here; may be given several times.")] = None,
+    share: Annotated[str | None, typer.Option(
+        "--share", metavar="WHAT", show_default=False, help="What is to be shared: all, duplicates or chosen.")] = None,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Make the store and the configuration; turn on the programs found.
+
+    The store is put on the disk that holds most of your models, unless --store names a folder. No model is touched:
+    `sync` does that. Called again, it adds what it is told to the configuration.
+
+    \b
+    Examples:
+      helixstore init
+      helixstore init --all --scan ~/models
+      helixstore init --store /data/models --provider ollama --provider lmstudio
+    """
+    from helixstore.engine import HelixStore
+
+    current = session(context)
+    if share is not None and share not in _SHARED:
+        raise typer.BadParameter(f"{share!r} is none of {', '.join(_SHARED)}", param_hint="--share")
+    if dry_run:
+        current.answer(HelixStore.propose(), describe.proposed)
+        return
+    if share is None:
+        share = "all" if every else _asked(current, yes)
+    made = HelixStore.init(
+        current.store, providers=provider or None, every=every, scan=[Path(folder) for folder in scan or ()],
+        share=share,
+    )
+    current.answer(made, describe.made)
+
+
+def _asked(current: Session, yes: bool) -> str | None:
+    """What is to be shared, asked on a terminal; None, for the engine's own default, elsewhere."""
+    if yes or current.out.as_json or not interactive():
+        return None
+    from helixstore.engine import HelixStore
+
+    for line in describe.proposed(HelixStore.propose()):
+        current.out.note(line)
+    return current.out.choose("What is to be shared?", _SHARED)
+
+
+@providers.callback()
+def providers_group(context: typer.Context) -> None:
+    """The programs: which are on, where they look.
+
+    \b
+    Examples:
+      helixstore providers
+      helixstore providers show ollama
+      helixstore providers on jan
+      helixstore providers set llamacpp --root ~/gguf
+    """
+    if context.invoked_subcommand is None:
+        providers_list(context)
+
+
+@providers.command("list")
+def providers_list(context: typer.Context) -> None:
+    """All programs that helixstore knows.
+
+    \b
+    Example:
+      helixstore providers list
+    """
+    current = session(context)
+    with current.open() as store:
+        current.answer({"providers": store.providers()}, describe.providers)
+
+
+Name = Annotated[str, typer.Argument(metavar="P", help="The program's name here, such as ollama.",
+                                     autocompletion=complete_providers)]
+
+
+@providers.command("show")
+def providers_show(context: typer.Context, name: Name) -> None:
+    """One program: its folders and how they are known, its formats, how it sees new models.
+
+    \b
+    Example:
+      helixstore providers show ollama
+    """
+    current = session(context)
+    with current.open() as store:
+        current.answer(_named(store.providers(), name), describe.provider)
+
+
+def _named(listed: list[ProviderView], name: str) -> ProviderView:
+    from helixstore.errors import Usage
+
+    for view in listed:
+        if view.name == name:
+            return view
+    raise Usage(f"no provider is called {name}", f"one of: {' '.join(view.name for view in listed)}")
+
+
+@providers.command("on")
+def providers_on(context: typer.Context, name: Name, dry_run: DryRun = False) -> None:
+    """Show models to this program from the next sync on.
+
+    \b
+    Example:
+      helixstore providers on jan
+    """
+    current = session(context)
+    with current.open() as store:
+        current.report(store.set_provider(name, on=True, dry_run=dry_run))
+
+
+@providers.command("off")
+def providers_off(context: typer.Context, name: Name, dry_run: DryRun = False) -> None:
+    """Show nothing more to this program; what it has stays until leave --provider.
+
+    \b
+    Example:
+      helixstore providers off jan
+    """
+    current = session(context)
+    with current.open() as store:
+        current.report(store.set_provider(name, on=False, dry_run=dry_run))
+
+
+@providers.command("set")
+def providers_set(
+    context: typer.Context,
+    name: Name,
+    root: Annotated[str, typer.Option("--root", metavar="DIR", help="The folder in which it looks.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Say where this program looks for models.
+
+    \b
+    Example:
+      helixstore providers set llamacpp --root ~/gguf
+    """
+    current = session(context)
+    with current.open() as store:
+        current.report(store.set_provider(name, root=Path(root), dry_run=dry_run))
+
+
+@config.callback()
+def config_group(context: typer.Context) -> None:
+    """The settings, and where each comes from.
+
+    \b
+    Examples:
+      helixstore config
+      helixstore config get share
+      helixstore config set share duplicates
+    """
+    if context.invoked_subcommand is None:
+        config_list(context)
+
+
+def _settings() -> list[dict[str, Any]]:
+    from helixstore.engine import HelixStore
+
+    return [{"key": key, "value": value, "origin": origin} for key, value, origin in HelixStore.config()]
+
+
+def _setting(key: str) -> dict[str, Any]:
+    from helixstore.errors import Usage
+
+    for setting in _settings():
+        if setting["key"] == key:
+            return setting
+    raise Usage(f"there is no setting {key}", "`helixstore config list` shows them all")
+
+
+@config.command("list")
+def config_list(context: typer.Context) -> None:
+    """Every setting with its value and its origin.
+
+    \b
+    Example:
+      helixstore config list
+    """
+    current = session(context)
+    current.answer({"settings": _settings()}, describe.settings)
+
+
+@config.command("get")
+def config_get(
+    context: typer.Context,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="As config list shows it.")],
+) -> None:
+    """The value of one setting.
+
+    \b
+    Example:
+      helixstore config get store
+    """
+    current = session(context)
+    current.answer(_setting(key), lambda found: [str(found["value"])])
+
+
+@config.command("set")
+def config_set(
+    context: typer.Context,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="As config list shows it.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="Lists are separated by commas.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Change one setting in your own configuration file; comments in it stay.
+
+    \b
+    Example:
+      helixstore config set adopt ask
+    """
+    from helixstore.engine import HelixStore
+
+    current = session(context)
+    HelixStore.set_config(key, value, dry_run=dry_run)
+    current.answer({"key": key, "value": value, "dry_run": dry_run}, describe.was_set)
