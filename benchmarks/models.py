@@ -33,7 +33,8 @@ def gguf(number: int) -> bytes:
 def hf_folder(folder: Path, number: int) -> None:
     """A whole Hugging Face folder: configuration, tokenizer, one safetensors file, different for each number."""
     folder.mkdir(parents=True)
-    header = json.dumps({"model.embed_tokens.weight": {"dtype": "F32", "shape": [32], "data_offsets": [0, 128]}}).encode()
+    tensor = {"dtype": "F32", "shape": [32], "data_offsets": [0, 128]}
+    header = json.dumps({"model.embed_tokens.weight": tensor}).encode()
     header += b" " * (-len(header) % 8)
     weights = struct.pack("<32f", *(float(number + i) for i in range(32)))
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + weights)

@@ -18,6 +18,7 @@ from helixstore.settings import Settings, load
 from helixstore.values import Issue, LinkKind
 
 if TYPE_CHECKING:
+    from helixstore.farm.choice import Choices
     from helixstore.farm.farm import Farm
     from helixstore.index import Index
     from helixstore.providers.layout import Env, Facts, Layout, Reader, Root
@@ -160,6 +161,13 @@ class Session(Machine):
         from helixstore.farm.farm import Farm
 
         return Farm(self.store, self.index, self.places.state_for(self.store.id), self.settings)
+
+    @cached_property
+    def choices(self) -> Choices:
+        """Which models the person shared with certain providers only."""
+        from helixstore.farm.choice import Choices
+
+        return Choices(self.places.state_for(self.store.id))
 
     def close(self) -> None:
         """Let go of the index."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ class Projection:
 
 def project(
     variants: Sequence[Variant], placed: Iterable[PlacedRoot], facts: Facts,
-    withheld: Mapping[str, Collection[Key]] | None = None,
+    withheld: Callable[[str], Collection[str]] = lambda provider: (),
 ) -> Projection:
     """Ask each layout that is on for its entries, root by root, and join those that share a folder.
 
@@ -49,7 +49,7 @@ def project(
         variants: every current variant.
         placed: the roots of all providers; those that are off, and those where nothing may be put, give nothing.
         facts: the platform.
-        withheld: provider -> variants that it must not see although it could load them.
+        withheld: provider -> names of models that it must not see although it could load them.
     """
     projection = Projection()
     accepted: dict[str, list[Variant]] = {}
@@ -58,7 +58,7 @@ def project(
         if not place.on:
             continue
         if place.provider not in accepted:
-            keep_out = (withheld or {}).get(place.provider, ())
+            keep_out = withheld(place.provider)
             accepted[place.provider] = _accepted(place.layout, variants, facts, keep_out, projection)
         entries = _entries(place, accepted[place.provider], facts, projection)
         if entries is not None:
@@ -90,13 +90,13 @@ def _entries(
 
 
 def _accepted(
-    layout: Layout, variants: Sequence[Variant], facts: Facts, keep_out: Collection[Key], projection: Projection
+    layout: Layout, variants: Sequence[Variant], facts: Facts, keep_out: Collection[str], projection: Projection
 ) -> list[Variant]:
     kept = []
     for variant in variants:
         if refusal := layout.accepts(variant, facts):
             projection.refusals[layout.name, variant.key] = refusal
-        elif variant.key not in keep_out:
+        elif variant.key.model not in keep_out:
             kept.append(variant)
     return kept
 

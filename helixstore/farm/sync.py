@@ -99,7 +99,7 @@ def change(
     intake = _intake(session, wanted, looked, progress)
     variants = _current(session, intake, wanted)
     variants = with_aliases(session, variants, progress)
-    projection = project(variants, looked.placed, session.facts, session.farm.intent.withheld(variants))
+    projection = project(variants, looked.placed, session.facts, _withheld(session))
     plan = session.farm.plan(
         projection.roots, adoptions=[_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"],
         restore=wanted.restore, hide=wanted.hide, unhide=wanted.unhide, extra=[*_extras(intake), *wanted.extra],
@@ -264,6 +264,11 @@ def source_json(source: Source) -> dict[str, str]:
     pairs = {"kind": source.kind, "repository": source.repository, "revision": source.revision,
              "program": source.program, "name": source.name}
     return {key: value for key, value in pairs.items() if value is not None}
+
+
+def _withheld(session: Session) -> Callable[[str], Collection[str]]:
+    """Provider -> models that the person shared with others by name; the library sees all."""
+    return lambda provider: () if provider == Library.name else session.choices.withheld(provider)
 
 
 def _worth_asking(plan: Plan) -> bool:
