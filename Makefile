@@ -1,0 +1,65 @@
+# Everything from nothing but make and Python 3.11 or newer: `make help`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := -m pip --disable-pip-version-check --quiet
+PROGRAMS := $(patsubst tests/programs/environments/%.txt,.venvs/%/.installed,$(wildcard tests/programs/environments/*.txt))
+MODELS := .cache/models/.fetched
+TESTS ?=
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help setup demo test test-programs programs lint bench clean
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo            real models in a sandbox HOME: what every provider sees, by which link, at what cost'
+	@echo 'make test            the tests, without the real programs (TESTS=... for some of them)'
+	@echo 'make test-programs   install the real programs under .venvs/ and let them read what was projected'
+	@echo 'make lint            ruff and mypy'
+	@echo 'make bench           the benchmarks: speed and memory, as ratios'
+	@echo 'make setup           only the environment, in $(VENV)'
+	@echo 'make clean           remove environments, fetched models and all that was built'
+	@echo 'PYTHON=python3.12    takes another Python; 3.11 or newer'
+
+setup: $(BIN)/.installed
+
+$(BIN)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: use PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) install --editable '.[dev]'
+	@touch $@
+
+$(MODELS): demo/fetch.py | $(BIN)/.installed
+	$(BIN)/python demo/fetch.py
+	@touch $@
+
+demo: $(BIN)/.installed $(MODELS)
+	$(BIN)/python demo/demo.py
+
+test: $(BIN)/.installed
+	$(BIN)/python -m pytest -m 'not programs' -n auto --dist loadfile $(TESTS)
+
+test-programs: $(BIN)/.installed $(MODELS) $(PROGRAMS)
+	$(BIN)/python -m pytest -m programs tests/programs --durations 8 $(TESTS)
+
+programs: $(PROGRAMS)
+
+.venvs/%/.installed: tests/programs/environments/%.txt
+	$(PYTHON) -m venv --clear .venvs/$*
+	.venvs/$*/bin/python $(PIP) install $(PIP_OPTIONS) --requirement $<
+	@touch $@
+
+.venvs/ollama/.installed: PIP_OPTIONS := --no-deps
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(BIN)/.installed
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv .venvs .cache .hypothesis .mypy_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,70 @@
+"""A genuine Ollama server lists, shows and deletes what helixstore projected. (This build cannot generate.)"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import ask, free_port, serving, site_packages
+from tests.support.sandbox import Sandbox
+
+pytestmark = pytest.mark.programs
+
+
+@contextlib.contextmanager
+def ollama(sandbox: Sandbox, log: Path) -> Iterator[str]:
+    """`ollama serve` for this home; the value is its address. It prunes its folder when it starts."""
+    program = site_packages("ollama") / "bigdl" / "cpp" / "libs" / "ollama"
+    program.chmod(0o755)
+    host = f"127.0.0.1:{free_port()}"
+    environ = sandbox.environ | {"OLLAMA_HOST": host}
+    with serving([program, "serve"], f"http://{host}/api/version", environ, log):
+        yield f"http://{host}"
+
+
+def files(folder: Path) -> set[str]:
+    """Every file below a folder, relative."""
+    return {os.path.relpath(os.path.join(top, name), folder) for top, _, names in os.walk(folder) for name in names}
+
+
+def test_it_lists_and_shows_what_the_header_says(laptop: Sandbox, tmp_path: Path) -> None:
+    root = laptop.root("ollama")
+    assert root == laptop.home / ".ollama" / "models"
+    with ollama(laptop, tmp_path / "log") as address:
+        model, = ask(f"{address}/api/tags")["models"]
+        assert model["name"].startswith("tiny")
+        assert model["details"]["format"] == "gguf"
+        assert model["details"]["family"] == "llama"
+        assert model["details"]["quantization_level"] == "F16"
+        shown = ask(f"{address}/api/show", {"model": model["name"]})
+        assert shown["model_info"]["general.architecture"] == "llama"
+        assert shown["model_info"]["llama.block_count"] == 2
+
+
+def test_the_prune_at_its_start_takes_nothing(laptop: Sandbox, tmp_path: Path) -> None:
+    root = laptop.root("ollama")
+    stray = root / "blobs" / ("sha256-" + "0" * 64)
+    stray.write_bytes(b"no manifest names this")
+    before = files(root)
+    with ollama(laptop, tmp_path / "log") as address:
+        assert len(ask(f"{address}/api/tags")["models"]) == 1
+    assert files(root) == before - {str(stray.relative_to(root))}       # so the prune did run
+    assert laptop.sync()["actions"] == []
+
+
+def test_deleting_in_ollama_takes_the_model_from_nobody_else(laptop: Sandbox, tmp_path: Path) -> None:
+    others = {name: laptop.linked(name, "tiny").paths for name in ("llamacpp", "lmstudio", "gpt4all")}
+    with ollama(laptop, tmp_path / "log") as address:
+        model, = ask(f"{address}/api/tags")["models"]
+        ask(f"{address}/api/delete", {"model": model["name"]}, method="DELETE")
+        assert ask(f"{address}/api/tags")["models"] == []
+        laptop.whole()
+        laptop.sync()
+        assert [s.state for s in laptop.seen("ollama") if s.model == "tiny"] == ["hidden"]
+        assert ask(f"{address}/api/tags")["models"] == []
+    assert {name: laptop.linked(name, "tiny").paths for name in others} == others
+    assert laptop.sync()["actions"] == []

@@ -1,0 +1,129 @@
+"""A Hugging Face hub on loopback: one repository at one commit, as much of it as the real client asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+__all__ = ["Repository", "hub"]
+
+_LFS = (".safetensors", ".gguf", ".bin")
+
+
+@dataclass(slots=True)
+class Repository:
+    """What the hub serves, and what was asked of it.
+
+    Attributes:
+        name: `org/name`.
+        commit: 40 hex digits.
+        files: path in the repository -> where its bytes lie.
+        asked: "METHOD path" of each request, in order.
+    """
+
+    name: str
+    commit: str
+    files: dict[str, Path]
+    asked: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, name: str, commit: str, folder: Path) -> Repository:
+        """A repository of all files below a folder."""
+        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        return cls(name, commit, files)
+
+    def etag(self, path: str) -> str:
+        """SHA-256 for files that the hub keeps in LFS, else git's SHA-1 of a blob."""
+        data = self.files[path].read_bytes()
+        if path.endswith(_LFS):
+            return hashlib.sha256(data).hexdigest()
+        return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+    def tree(self) -> list[dict[str, Any]]:
+        """The listing: path, size and hashes of each file."""
+        rows = []
+        for path, place in sorted(self.files.items()):
+            size, etag = place.stat().st_size, self.etag(path)
+            row = {"type": "file", "path": path, "size": size, "oid": etag[:40]}
+            if path.endswith(_LFS):
+                row["lfs"] = {"oid": etag, "size": size, "pointerSize": 134}
+            rows.append(row)
+        return rows
+
+    def info(self) -> dict[str, Any]:
+        """The repository's description."""
+        siblings = []
+        for row in self.tree():
+            sibling = {"rfilename": row["path"], "size": row["size"], "blobId": row["oid"]}
+            if "lfs" in row:
+                sibling["lfs"] = {"sha256": row["lfs"]["oid"], "size": row["size"], "pointerSize": 134}
+            siblings.append(sibling)
+        return {"id": self.name, "modelId": self.name, "sha": self.commit, "private": False, "gated": False,
+                "disabled": False, "tags": [], "downloads": 0, "likes": 0, "siblings": siblings}
+
+
+@contextlib.contextmanager
+def hub(repository: Repository) -> Iterator[str]:
+    """Serve a repository; the value is the address for HF_ENDPOINT."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def log_message(self, format: str, *args: object) -> None:
+            repository.asked.append(f"{self.command} {self.path}")
+
+        def _answer(self, *, body: bool) -> None:
+            path = unquote(urlsplit(self.path).path)
+            api, files = f"/api/models/{repository.name}", f"/{repository.name}/resolve/"
+            revisions = (repository.commit, "main")
+            if path == api or path in [f"{api}/revision/{revision}" for revision in revisions]:
+                self._send(json.dumps(repository.info()).encode(), body)
+            elif path in [f"{api}/tree/{revision}" for revision in revisions]:
+                self._send(json.dumps(repository.tree()).encode(), body)
+            elif path.startswith(files) and path.removeprefix(files).split("/", 1)[0] in revisions:
+                self._file(path.removeprefix(files).split("/", 1)[1], body)
+            else:
+                self._send(b"{}", body, 404, {"X-Error-Code": "RepoNotFound"})
+
+        def _file(self, name: str, body: bool) -> None:
+            if name not in repository.files:
+                self._send(b"", body, 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repository.commit})
+                return
+            data, etag = repository.files[name].read_bytes(), repository.etag(name)
+            extra = {"ETag": f'"{etag}"', "X-Repo-Commit": repository.commit, "Accept-Ranges": "bytes"}
+            if name.endswith(_LFS):
+                extra |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(data))}
+            self._send(data, body, 200, extra)
+
+        def _send(self, data: bytes, body: bool, status: int = 200, extra: dict[str, str] | None = None) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", **(extra or {})}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if body:
+                self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
