@@ -15,7 +15,7 @@ from helixstore.values import Format, Issue
 
 __all__ = [
     "SCHEMA", "Adopted", "Check", "Duplicates", "Explanation", "Holding", "Model", "Placement", "ProviderStatus",
-    "ProviderView", "Status", "StoreFigures", "Survey", "SyncReport", "Usage", "VariantView", "Verdict", "as_json",
+    "ProviderView", "Status", "StoreFigures", "Survey", "SyncReport", "UsageRow", "VariantView", "Verdict", "as_json",
 ]
 
 SCHEMA = 1
@@ -206,7 +206,7 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class UsageRow:
     """One row of `du`. Bytes: held; freed if this alone were removed; saved by sharing."""
 
     label: str

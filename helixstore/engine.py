@@ -1,0 +1,415 @@
+"""`HelixStore`: everything that helixstore can do, for programs and for the command line alike.
+
+It never prompts, prints, or reads arguments. Each method opens what it needs when it is first needed, so that making
+an object costs nothing; one object may be used from several threads, one call at a time going through.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from helixstore.errors import NotFound, Usage
+from helixstore.session import Session
+from helixstore.values import Format
+
+if TYPE_CHECKING:
+    from helixstore.farm.sync import Ask, Change, Progress
+    from helixstore.index import ReindexReport
+    from helixstore.init import InitReport, Proposal
+    from helixstore.results import (
+        Check,
+        Explanation,
+        Model,
+        ProviderView,
+        Status,
+        Survey,
+        SyncReport,
+        UsageRow,
+        Verdict,
+    )
+    from helixstore.settings import Setting
+    from helixstore.store.gc import CollectReport
+    from helixstore.store.verify import VerifyReport
+
+__all__ = ["HelixStore"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _one_at_a_time(
+    method: Callable[Concatenate[HelixStore, P], R],
+) -> Callable[Concatenate[HelixStore, P], R]:
+    """The method under the object's lock."""
+    from functools import wraps
+
+    @wraps(method)
+    def locked(self: HelixStore, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return locked
+
+
+class HelixStore:
+    """A store, and this person's view of it.
+
+    Args:
+        path: the store's folder; made when it is missing or empty. None: the configured store, which must exist.
+        environ: environment variables; the process's own by default. HOME decides whose settings and programs.
+        progress: (what, path, bytes done, bytes in all), called from the thread that works.
+
+    Raises:
+        NotFound: no store is configured, or it is not there.
+        StoreError: the folder is not a store, or one that only a newer helixstore can use.
+
+    Example:
+        >>> from helixstore import HelixStore, Format
+        >>> with HelixStore() as store:
+        ...     store.sync()
+        ...     gguf = store.path("gemma-3-270m", Format.GGUF)
+    """
+
+    def __init__(
+        self, path: str | Path | None = None, *, environ: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        folder = Path(path) if path is not None else None
+        self._session = Session(dict(os.environ if environ is None else environ), folder=folder,
+                                create=folder is not None and _empty(folder))
+        self._progress = progress
+        self._lock = threading.RLock()
+        self.folder = self._session.store.path
+        self.id = self._session.store.id
+
+    def close(self) -> None:
+        """Let go of the index; the object can be used again afterwards."""
+        self._session.close()
+
+    def __enter__(self) -> HelixStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- before there is a store -----------------------------------------------------------------------------------
+
+    @staticmethod
+    def exists(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> bool:
+        """Whether there is a store at `path`, or a configured one."""
+        session = Session(dict(os.environ if environ is None else environ), folder=Path(path) if path else None)
+        try:
+            return (session.store_folder / "store.json").exists()
+        except NotFound:
+            return False
+
+    @staticmethod
+    def survey(environ: Mapping[str, str] | None = None, seconds: float = 5.0) -> Survey:
+        """What each program holds and how much is there twice; writes nothing, hashes nothing in full."""
+        from helixstore.survey import survey
+
+        return survey(os.environ if environ is None else environ, seconds)
+
+    @staticmethod
+    def propose(environ: Mapping[str, str] | None = None) -> Proposal:
+        """Where a store would best lie, and why."""
+        from helixstore.init import propose
+
+        return propose(os.environ if environ is None else environ)
+
+    @staticmethod
+    def init(
+        path: str | Path | None = None, *, providers: Sequence[str] | None = None, every: bool = False,
+        scan: Sequence[str | Path] = (), share: str | None = None, environ: Mapping[str, str] | None = None,
+    ) -> InitReport:
+        """Make the store and turn providers on; see `helixstore.init.init`."""
+        from helixstore.init import init
+
+        return init(os.environ if environ is None else environ, Path(path) if path is not None else None,
+                    providers=providers, every=every, scan=[Path(one) for one in scan], share=share)
+
+    # ---- ask -------------------------------------------------------------------------------------------------------
+
+    @_one_at_a_time
+    def rows(self) -> Iterator[Mapping[str, Any]]:
+        """One small mapping per variant, as the index holds it: the fastest list."""
+        from helixstore.queries import rows
+
+        return rows(self._session)
+
+    @_one_at_a_time
+    def shared_models(self) -> list[Model]:
+        """Every model with its variants, and how each stands with each provider."""
+        from helixstore.queries import models
+
+        return models(self._session)
+
+    @_one_at_a_time
+    def show(self, ref: str) -> Model:
+        """One model by any name a program uses for it."""
+        from helixstore.queries import show
+
+        return show(self._session, ref)
+
+    @_one_at_a_time
+    def path(self, ref: str, format: Format | str | None = None) -> Path:
+        """Where a program can load the model from: a file with its real name, or a folder. Answers without the index.
+
+        Raises:
+            NotFound: no such model, or not in that format.
+            Ambiguous: several variants fit; the message lists them.
+        """
+        from helixstore.queries import path
+
+        return path(self._session, ref, Format(format) if format is not None else None)
+
+    @_one_at_a_time
+    def explain(self, subject: str) -> Explanation:
+        """What a path or a model is, how it is linked, and why so."""
+        from helixstore.explain import explain
+
+        return explain(self._session, subject)
+
+    @_one_at_a_time
+    def status(self) -> Status:
+        """The store's figures, each provider's state, and what is wrong."""
+        from helixstore.queries import status
+
+        return status(self._session)
+
+    @_one_at_a_time
+    def du(self, by: str = "model") -> list[UsageRow]:
+        """Who uses what: by "model", "provider", "user" or "month"."""
+        from helixstore.usage import usage
+
+        return usage(self._session, by)
+
+    @_one_at_a_time
+    def compat(self, subject: str, provider: str | None = None) -> list[Verdict]:
+        """Whether providers can run a model, or a file or folder that is not in the store yet."""
+        from helixstore.queries import compat
+
+        return compat(self._session, subject, provider)
+
+    @_one_at_a_time
+    def doctor(self) -> list[Check]:
+        """What holds and what does not, found out by trying."""
+        from helixstore.doctor import doctor
+
+        return doctor(self._session)
+
+    @_one_at_a_time
+    def providers(self) -> list[ProviderView]:
+        """Every provider: on or off, installed or not, where its roots are."""
+        from helixstore.queries import providers
+
+        return providers(self._session)
+
+    @_one_at_a_time
+    def log(self, limit: int = 20) -> list[Mapping[str, Any]]:
+        """The latest operations first."""
+        return [one.describe() for one in self._session.farm.operations()[:limit]]
+
+    @_one_at_a_time
+    def config(self) -> list[Setting]:
+        """Every setting with its value and where it comes from."""
+        from helixstore.settings import listing
+
+        return listing(self._session.settings)
+
+    # ---- change ----------------------------------------------------------------------------------------------------
+
+    @_one_at_a_time
+    def sync(
+        self, *, providers: Sequence[str] | None = None, restore: bool = False, save_plan: Path | None = None,
+        dry_run: bool = False, ask: Ask | None = None,
+    ) -> SyncReport:
+        """Scan all roots, adopt what is there, and show every model to every provider that can load it.
+
+        Args:
+            providers: only these.
+            restore: bring back what was deleted or declined.
+            save_plan: write the plan there instead of carrying it out.
+            dry_run: say what would be done.
+            ask: shown the plan when files are adopted or replaced; False stops.
+        """
+        for name in providers or ():
+            self._session.layout(name)
+        return self._change(_change("sync", providers=providers, restore=restore), dry_run=dry_run, ask=ask,
+                            save_plan=save_plan)
+
+    @_one_at_a_time
+    def plan(self) -> SyncReport:
+        """What `sync` would do."""
+        return self._change(_change("sync"), dry_run=True)
+
+    @_one_at_a_time
+    def apply_file(self, file: str | Path, *, dry_run: bool = False) -> SyncReport:
+        """Carry out a saved plan.
+
+        Raises:
+            PlanOutdated: something is not as it was when the plan was made; nothing was changed.
+        """
+        from helixstore.farm.sync import apply_file
+
+        return apply_file(self._session, Path(file), dry_run=dry_run, progress=self._progress)
+
+    @_one_at_a_time
+    def add(self, path: str | Path, *, name: str | None = None, dry_run: bool = False) -> SyncReport:
+        """Take a file or folder into the store, from any disk, and show it to all providers; it stays where it is."""
+        return self._change(_change("add", paths=((_there(path), name),), scan=False, copy=True), dry_run=dry_run)
+
+    @_one_at_a_time
+    def share(
+        self, target: str | Path, *, provider: str | None = None, name: str | None = None, dry_run: bool = False
+    ) -> SyncReport:
+        """Share a model of the store, or a file or folder, with all providers or with one by name."""
+        from helixstore.intents import share
+
+        return share(self._session, str(target), provider, name, dry_run=dry_run, progress=self._progress)
+
+    @_one_at_a_time
+    def hide(self, ref: str, provider: str, *, dry_run: bool = False) -> SyncReport:
+        """Take a model out of one provider; later syncs leave it out."""
+        from helixstore.intents import hide
+
+        return hide(self._session, ref, provider, dry_run=dry_run)
+
+    @_one_at_a_time
+    def unhide(self, ref: str, provider: str | None = None, *, dry_run: bool = False) -> SyncReport:
+        """Show a model again where it was hidden or deleted."""
+        from helixstore.intents import unhide
+
+        return unhide(self._session, ref, provider, dry_run=dry_run)
+
+    @_one_at_a_time
+    def pin(self, ref: str, pinned: bool = True) -> None:
+        """Keep a variant at its version, or no longer."""
+        from helixstore.intents import pin
+
+        pin(self._session, ref, pinned)
+
+    def unpin(self, ref: str) -> None:
+        """Let a variant follow its source again."""
+        self.pin(ref, False)
+
+    @_one_at_a_time
+    def link(self, ref: str, folder: str | Path, *, dry_run: bool = False) -> SyncReport:
+        """Put the model's files, under their real names, into a folder of the person's."""
+        from helixstore.intents import link
+
+        return link(self._session, ref, Path(os.path.abspath(folder)), dry_run=dry_run)
+
+    @_one_at_a_time
+    def remove(
+        self, ref: str | None = None, *, unused: bool = False, dry_run: bool = False, ask: Ask | None = None
+    ) -> SyncReport:
+        """Drop a model's refs and the links made for it. Paths that the person gave stay; bytes go by `gc`."""
+        from helixstore.intents import remove
+
+        if (ref is None) == (not unused):
+            raise Usage("name a model, or ask for the unused ones", "helixstore remove MODEL, or remove --unused")
+        return remove(self._session, ref, dry_run=dry_run, ask=ask)
+
+    @_one_at_a_time
+    def undo(self, n: int = 1, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
+        """Walk back the latest `n` operations."""
+        from helixstore.intents import undo
+
+        return undo(self._session, n, dry_run=dry_run, ask=ask)
+
+    @_one_at_a_time
+    def leave(self, provider: str | None = None, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
+        """Make every linked or adopted file an ordinary one in its place: the way out, at any time."""
+        from helixstore.intents import leave
+
+        return leave(self._session, provider, dry_run=dry_run, ask=ask)
+
+    @_one_at_a_time
+    def set_provider(self, name: str, *, on: bool | None = None, root: str | Path | None = None) -> None:
+        """Turn a provider on or off, or say where its folder is. The next sync acts on it."""
+        from helixstore.settings import set_value
+
+        self._session.layout(name)
+        if on is not None:
+            set_value(self._session.places, f"providers.{name}.on", on)
+        if root is not None:
+            set_value(self._session.places, f"providers.{name}.root", Path(os.path.abspath(root)))
+        self._session.forget_settings()
+
+    @_one_at_a_time
+    def set_config(self, key: str, value: Any) -> None:
+        """Write one setting; None takes it out."""
+        from helixstore.settings import set_value
+
+        set_value(self._session.places, key, value)
+        self._session.forget_settings()
+
+    # ---- upkeep ----------------------------------------------------------------------------------------------------
+
+    @_one_at_a_time
+    def trash(self) -> list[Mapping[str, Any]]:
+        """What `gc` moved out of the way and can still be restored."""
+        from helixstore.upkeep import trash
+
+        return trash(self._session)
+
+    @_one_at_a_time
+    def restore_from_trash(self, which: str) -> int:
+        """Bring back an epoch, or one digest; the number of blobs that came back."""
+        from helixstore.upkeep import restore
+
+        return restore(self._session, which)
+
+    @_one_at_a_time
+    def gc(self, *, now: bool = False, dry_run: bool = False) -> CollectReport:
+        """Let go of what nobody claims: condemned, then in the trash, then gone."""
+        from helixstore.upkeep import collect
+
+        return collect(self._session, now=now, dry_run=dry_run)
+
+    @_one_at_a_time
+    def verify(self, ref: str | None = None) -> VerifyReport:
+        """Read blobs again and compare them with their names; what is wrong is quarantined, never deleted."""
+        from helixstore.upkeep import verify
+
+        return verify(self._session, ref, self._progress)
+
+    @_one_at_a_time
+    def reindex(self) -> ReindexReport:
+        """Make the index anew from the store."""
+        from helixstore.upkeep import reindex
+
+        return reindex(self._session, self._progress)
+
+    def _change(self, wanted: Change, *, dry_run: bool = False, ask: Ask | None = None,
+                save_plan: Path | None = None) -> SyncReport:
+        from helixstore.farm.sync import change
+
+        return change(self._session, wanted, dry_run=dry_run, ask=ask, progress=self._progress, save_plan=save_plan)
+
+
+def _change(command: str, **wanted: Any) -> Change:
+    from helixstore.farm.sync import Change
+
+    return Change(command, **wanted)
+
+
+def _there(path: str | Path) -> Path:
+    """`path`, absolute; NotFound when nothing is there."""
+    absolute = Path(os.path.abspath(path))
+    if not os.path.lexists(absolute):
+        raise NotFound(f"there is no file or folder {absolute}", "", absolute)
+    return absolute
+
+
+def _empty(folder: Path) -> bool:
+    """Whether a store may be made in `folder`: it is missing, or holds nothing."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
