@@ -122,7 +122,7 @@ def _tree(path: Path, reader: Reader) -> Mapping[str, str]:
 
 
 def _unfetched(inspection: Inspection, tree: Mapping[str, str]) -> list[str]:
-    """Shards that the commit has beside those of the same set that are there; other files may be left out on purpose."""
+    """Shards that the commit has beside those of the same set that are there; others may be left out on purpose."""
     there = {part.path for part in inspection.parts}
     sets = {match[1] for path in there if (match := _SHARD.fullmatch(path))}
     return sorted(name for name in tree if name not in there and (m := _SHARD.fullmatch(name)) and m[1] in sets)

@@ -243,12 +243,12 @@ class Shelf:
         return self.hf(name, "int4-g128", format=Format.AWQ, config={"quantization_config": said}, sources=sources)
 
     def mlx(self, name: str = "tiny-4bit", *, index: bool = True, sources: Sequence[Source] = ()) -> Variant:
-        return self.hf(name, "4bit-g64", format=Format.MLX, index=index,
+        return self.hf(name, "int4-g64", format=Format.MLX, index=index,
                        config={"quantization": {"group_size": 64, "bits": 4}}, sources=sources)
 
     def exl3(self, name: str = "tiny-exl3-4.0bpw", *, sources: Sequence[Source] = ()) -> Variant:
         said = {"quant_method": "exl3", "version": "0.0.6", "bits": 4.0, "head_bits": 6}
-        return self.hf(name, "4.00bpw", format=Format.EXL3, config={"quantization_config": said},
+        return self.hf(name, "4bpw", format=Format.EXL3, config={"quantization_config": said},
                        extra={"quantization_config.json": json_bytes({**said, "tensor_storage": {}})}, sources=sources)
 
 
