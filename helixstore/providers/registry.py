@@ -18,7 +18,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -69,7 +69,7 @@ def load_layouts(
             report(_issue(point.value, f"a second layout calls itself {layout.name}; it is left out"))
             continue
         found[layout.name] = layout
-    for path in _files(config_folder):
+    for path in _files(config_folder, report):
         if wanted is None or path.stem in wanted:
             found.update((layout.name, layout) for layout in _from_file(path, report))
     if not found:
@@ -103,38 +103,48 @@ def _from_entry_point(point: EntryPoint, report: Report) -> Layout | None:
         return None
 
 
-def _files(config_folder: Path | None) -> list[Path]:
+def _files(config_folder: Path | None, report: Report) -> list[Path]:
     """The single-file layouts, sorted by name."""
     if config_folder is None:
         return []
     folder = config_folder / "layouts"
     try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(".py") and not entry.name.startswith((".", "_"))]
+        names = sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [folder / name for name in sorted(names)]
+    except OSError as error:
+        report(_issue(str(folder), f"cannot be read: {error.strerror}"))
+        return []
+    return [folder / name for name in names if name.endswith(".py") and not name.startswith((".", "_"))]
 
 
-def _from_file(path: Path, report: Report) -> Iterator[Layout]:
-    """The layouts that one file defines; those that it imports are not its own."""
+def _from_file(path: Path, report: Report) -> list[Layout]:
+    """The layouts that one file defines; none, and an issue, when it cannot be imported."""
     name = f"helixstore_layout_{re.sub(r'[^0-9a-zA-Z_]', '_', path.stem)}"
     try:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise LayoutError(f"{path.name} cannot be imported")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        classes = [value for value in vars(module).values() if _defined_in(value, name)]
-        if not classes:
-            raise LayoutError(f"{path.name} defines no subclass of helixstore.providers.layout.Layout")
-        layouts = [_checked(cls) for cls in classes]
+        return _import(path, name)
     except Exception as error:  # noqa: BLE001 - a person's file may raise anything when it is imported
         sys.modules.pop(name, None)
         report(_issue(str(path), _said(error), "mend the file, or move it away"))
-        return
-    yield from layouts
+        return []
+
+
+def _import(path: Path, name: str) -> list[Layout]:
+    """The layouts defined in the file itself; those that it imports are not its own.
+
+    Raises:
+        LayoutError: there are none, or one breaks the contract; and whatever the file raises.
+    """
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise LayoutError(f"{path.name} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    layouts = [_checked(value) for value in vars(module).values() if _defined_in(value, name)]
+    if not layouts:
+        raise LayoutError(f"{path.name} defines no subclass of helixstore.providers.layout.Layout")
+    return layouts
 
 
 def _defined_in(value: object, module: str) -> bool:
