@@ -1,0 +1,120 @@
+"""What all programs that run llama.cpp have in common: which variants they can load, and the names of a model's files.
+
+Facts from llama.cpp (b10573, b11434; `llama_model_loader`, `llama_split_path`): the names of further shards are
+computed from the name of the first, never from what a link leads to, so the suffix `-00001-of-00003.gguf` must stay
+and the part before it is free; a file's numbers have the byte order of the machine that reads it; a projector is a
+file of its own, and weights that carry one inside (as some of Ollama's do) fail with a wrong number of tensors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+
+from helixstore.providers.layout import LINKS, Facts, Refusal, Weight
+from helixstore.values import File, Format, LinkKind, Purpose, Variant
+
+from .names import label, legal
+
+__all__ = ["main_projector", "refuse", "shard_names", "stem", "weight"]
+
+_CALLED = {
+    Format.HF: "Hugging Face safetensors", Format.GPTQ: "GPTQ", Format.AWQ: "AWQ", Format.FP8: "FP8 safetensors",
+    Format.COMPRESSED_TENSORS: "compressed-tensors", Format.BITSANDBYTES: "bitsandbytes", Format.EXL2: "EXL2",
+    Format.EXL3: "EXL3", Format.MLX: "MLX", Format.QUANTIZED: "quantised safetensors",
+    Format.SAFETENSORS: "safetensors without a configuration", Format.PYTORCH: "a PyTorch pickle",
+}
+#: safetensors from which a GGUF can be made (conversion.md)
+_CONVERTIBLE = frozenset({Format.HF, Format.GPTQ, Format.AWQ, Format.FP8, Format.COMPRESSED_TENSORS})
+_PARTS = {
+    Purpose.ADAPTER: "an adapter runs only on top of its base model",
+    Purpose.PROJECTOR: "a projector runs only beside the model it belongs to",
+    Purpose.DRAFT: "a draft head runs only beside the model it belongs to",
+    Purpose.VOCABULARY: "the file holds a vocabulary and no weights",
+}
+_BIG_ENDIAN = frozenset({"s390x", "ppc64", "ppc", "sparc64", "mips", "mips64", "aarch64_be"})
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+#: names that say nothing of the model: `model`, `ggml-model-q4_0`, a hash, a quantisation alone
+_GENERIC = re.compile(
+    r"(?:ggml-?)?(?:model|weights|gguf)(?:[-_.](?:i?q\d\w*|b?f\d+|mxfp4\w*))?|i?q\d\w*|b?f(?:16|32)"
+    r"|(?:sha256-)?[0-9a-f]{32,}", re.IGNORECASE)
+
+
+def refuse(
+    variant: Variant, facts: Facts, program: str, *, embedding: bool = True, inside: bool = False
+) -> Refusal | None:
+    """Why no program on top of llama.cpp loads this variant, or None.
+
+    Args:
+        variant: any variant.
+        facts: of the machine: its byte order matters.
+        program: the program's own name, for the reason.
+        embedding: the program runs embedding models.
+        inside: it loads weights that carry their projector inside.
+    """
+    if variant.format is not Format.GGUF:
+        wants = (Format.GGUF,) if variant.format in _CONVERTIBLE else ()
+        return Refusal(f"{program} loads GGUF, and this is {_CALLED.get(variant.format, variant.format)}", wants)
+    if reason := _PARTS.get(variant.purpose):
+        return Refusal(reason)
+    if variant.purpose is Purpose.EMBEDDING and not embedding:
+        return Refusal(f"{program} does not run embedding models")
+    if not variant.weights:
+        return Refusal("it has no weights")
+    header = variant.header
+    machine = "big" if facts.machine in _BIG_ENDIAN else "little"
+    if header.byte_order != machine:
+        return Refusal(f"its numbers are {header.byte_order}-endian and this machine's are {machine}-endian")
+    if header.shards > 1 and header.shards != len(variant.weights):
+        return Refusal(f"{len(variant.weights)} of its {header.shards} shards are there")
+    if header.embedded_projector and not inside:
+        return Refusal("the weights carry their projector inside, which only Ollama loads", (Format.GGUF,))
+    return None
+
+
+def stem(variant: Variant) -> str:
+    """The name of the weights without shard suffix and extension: the original one if it tells the model.
+
+    It does not when it is generic (`model.gguf`, a hash) or when the person called the model otherwise; then it is
+    the model's name and quantisation.
+    """
+    name = variant.weights[0].path.rpartition("/")[2]
+    if name[-5:].casefold() == ".gguf":
+        name = name[:-5]
+    name = _SHARD.sub("", name)
+    if _GENERIC.fullmatch(name) or name.casefold() == variant.quantization.casefold():
+        return label(variant)
+    original = legal(name)
+    if variant.hub:
+        return original
+    model = legal(variant.key.model).casefold().removesuffix("-gguf")
+    return original if original.casefold().startswith(model) else label(variant)
+
+
+def shard_names(variant: Variant, name: str) -> Iterator[tuple[str, File]]:
+    """The file name of each file of weights: `name.gguf`, or `name-00001-of-00003.gguf` and so on.
+
+    Args:
+        variant: its weights are in the order of their shards.
+        name: without shard suffix and extension.
+    """
+    weights = variant.weights
+    if len(weights) == 1:
+        yield f"{name}.gguf", weights[0]
+        return
+    for number, file in enumerate(weights, 1):
+        yield f"{name}-{number:05d}-of-{len(weights):05d}.gguf", file
+
+
+def main_projector(variant: Variant) -> File | None:
+    """The one projector to use where a program takes one: F16, else BF16, else the first."""
+    def rank(file: File) -> tuple[int, str]:
+        name = file.path.casefold()
+        return (1 if "bf16" in name else 0 if "f16" in name else 2, name)
+
+    return min(variant.projectors, key=rank, default=None)
+
+
+def weight(file: File, kinds: Collection[LinkKind] = LINKS) -> Weight:
+    """A link to the file's blob."""
+    return Weight(file.blake3, file.bytes, tuple(kinds))
