@@ -33,7 +33,7 @@ __all__ = ["ProviderSettings", "Setting", "Settings", "listing", "load", "new_na
 
 _PREFIX = "HELIXSTORE_"
 #: Variables that say where things lie or what kind of host this is; they are no settings.
-_NOT_SETTINGS = frozenset({"HELIXSTORE_INDEX", "HELIXSTORE_EPHEMERAL"})
+_NOT_SETTINGS = frozenset({"HELIXSTORE_INDEX", "HELIXSTORE_EPHEMERAL", "HELIXSTORE_DEBUG"})
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _WORDS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 
@@ -245,7 +245,7 @@ def listing(settings: Settings) -> list[Setting]:
     return found
 
 
-def set_value(places: Places, key: str, value: Any) -> None:
+def set_value(places: Places, key: str, value: Any, dry_run: bool = False) -> None:
     """Write one setting into the person's file, keeping its comments and all else; None takes the key out.
 
     Args:
@@ -253,6 +253,7 @@ def set_value(places: Places, key: str, value: Any) -> None:
         key: dotted: "share", "providers.ollama.root".
         value: as TOML would hold it, or a text as the environment would hold it (lists separated by commas, paths by
             the system's path separator). Relative paths are counted from the working directory.
+        dry_run: only check the key and the value.
 
     Raises:
         Usage: there is no such key.
@@ -263,6 +264,8 @@ def set_value(places: Places, key: str, value: Any) -> None:
     if value is not None:
         origin = _Origin("the command line", _working(places), places.home, text=isinstance(value, str))
         value = _plain(_checked(check, key, _plain(value), origin))
+    if dry_run:
+        return
 
     from filelock import FileLock
 

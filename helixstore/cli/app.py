@@ -25,6 +25,7 @@ __all__ = ["COMMANDS", "application", "run"]
 
 #: The other name under which the whole application can be called.
 ALIAS = "local-llm"
+HELP: dict[str, Any] = {"help_option_names": ["--help", "-h"]}
 
 
 class Place(NamedTuple):
@@ -49,7 +50,7 @@ COMMANDS: dict[str, dict[str, Place]] = {
         "explain": Place("ask", "explain", "What a path or a model is, and why it is as it is."),
         "du": Place("ask", "du", "What takes the space, and what removing it would free."),
         "compat": Place("ask", "compat", "Which programs can run a model, and why others cannot."),
-        "log": Place("ask", "log", "What helixstore did."),
+        "log": Place("ask", "log", "What helixstore did, the latest first."),
         "models": Place("ask", "models", "Commands on models: list."),
     },
     "Decide": {
@@ -64,8 +65,8 @@ COMMANDS: dict[str, dict[str, Place]] = {
     },
     "Keep in order": {
         "apply": Place("share", "apply", "Run a plan that sync --plan saved."),
-        "undo": Place("upkeep", "undo", "Take back the last operations."),
-        "leave": Place("upkeep", "leave", "Turn every link back into an ordinary file."),
+        "undo": Place("upkeep", "undo", "Take back the last operations, the latest first."),
+        "leave": Place("upkeep", "leave", "Turn every link back into an ordinary file in its place."),
         "doctor": Place("upkeep", "doctor", "Find what is wrong, and the command that mends it."),
         "verify": Place("upkeep", "verify", "Read the store's files and compare them with their names."),
         "gc": Place("upkeep", "gc", "Collect what no model needs any more."),
@@ -150,7 +151,7 @@ def _complete(command: Any) -> None:
     common = plain()
     common.command("everywhere")(everywhere)
     command.params.extend(typer.main.get_command(common).params)
-    _as_typed(command.params)
+    _as_typed(command.get_params(typer.Context(command, **HELP)))       # with the option --help, made on demand
     for inner in getattr(command, "commands", {}).values():
         _complete(inner)
 
@@ -195,7 +196,7 @@ def helixstore(
 def application() -> Any:
     """The whole command line as one command object."""
     app = plain(cls=OnDemand, add_completion=True, invoke_without_command=True,
-                 context_settings={"help_option_names": ["--help", "-h"]})
+                 context_settings=HELP)
     app.callback()(helixstore)
     command = typer.main.get_command(app)
     _complete(command)

@@ -150,7 +150,7 @@ def log(
     context: typer.Context,
     limit: Annotated[str, typer.Option("--limit", "-n", metavar="N", help="How many operations.")] = "20",
 ) -> None:
-    """What helixstore did, the latest first; the numbers are those that undo takes.
+    """What helixstore did, the latest first.
 
     \b
     Examples:

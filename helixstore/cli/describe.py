@@ -15,14 +15,14 @@ if TYPE_CHECKING:
         ProviderView,
         Status,
         Survey,
-        Usage,
+        UsageRow,
         VariantView,
         Verdict,
     )
 
 __all__ = [
     "USAGES", "made", "model", "operations", "proposed", "provider", "providers", "rows", "settings", "status",
-    "survey", "usage", "usages", "verdicts", "was_set",
+    "survey", "usage", "usages", "verdicts", "was_pinned", "was_set", "was_switched",
 ]
 
 #: What `du --by` can count by.
@@ -132,7 +132,7 @@ def _source(source: Mapping[str, str | None]) -> str:
 
 def usage(found: Mapping[str, Any]) -> Iterator[str]:
     """`du`: the largest first, and the sum."""
-    listed: Sequence[Usage] = found["usage"]
+    listed: Sequence[UsageRow] = found["usage"]
     if not listed:
         yield "The store is empty."
         return
@@ -199,6 +199,21 @@ def settings(found: Mapping[str, Any]) -> Iterator[str]:
 def was_set(found: Mapping[str, Any]) -> Iterator[str]:
     """`config set`."""
     yield f"{found['key']} {'would be' if found['dry_run'] else 'is'} {found['value']}"
+
+
+def was_pinned(found: Mapping[str, Any]) -> Iterator[str]:
+    """`pin` and `unpin`."""
+    would = "would be" if found["dry_run"] else "is"
+    yield f"{found['model']} {would} {'pinned at its version' if found['pinned'] else 'free to follow its source'}"
+
+
+def was_switched(found: Mapping[str, Any]) -> Iterator[str]:
+    """`providers on`, `off` and `set`."""
+    would = "would be" if found["dry_run"] else "is"
+    state = f"looked for in {found['root']}" if found["root"] else "on" if found["on"] else "off"
+    yield f"{found['name']} {would} {state}"
+    if not found["dry_run"]:
+        yield "The next `helixstore sync` acts on it."
 
 
 def proposed(found: Proposal) -> Iterator[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from helixstore.store.gc import CollectReport
     from helixstore.store.verify import VerifyReport
 
-__all__ = ["checks", "collected", "damage", "problems", "reindexed", "trash", "verified"]
+__all__ = ["checks", "collected", "damage", "problems", "reindexed", "restored", "trash", "verified"]
 
 
 def checks(found: Mapping[str, Any]) -> Iterator[str]:
@@ -51,6 +51,11 @@ def collected(found: CollectReport) -> Iterator[str]:
 def reindexed(found: ReindexReport) -> Iterator[str]:
     """`reindex`: what the index holds now."""
     yield "The index was built again."
+
+
+def restored(found: Mapping[str, Any]) -> Iterator[str]:
+    """`trash restore`."""
+    yield f"{count(found['restored'], 'file')} restored."
 
 
 def trash(found: Mapping[str, Any]) -> Iterator[str]:

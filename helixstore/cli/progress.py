@@ -38,7 +38,7 @@ class Bars:
         self._about: tuple[str, str] | None = None
 
     def __call__(self, what: str, path: str, done: int, total: int) -> None:
-        """`done` of `total` bytes of `path` have been worked on; `what` is "hash", "copy", "link", "scan"."""
+        """`done` of `total` bytes of `path` have been worked on; of "link", steps."""
         with self._lock:
             if self._about != (what, path):
                 if self._bar is not None and not self._finished():
@@ -55,10 +55,11 @@ class Bars:
     def _begin(self, what: str, path: str, total: int) -> None:
         from tqdm import tqdm
 
-        label = f"{_VERBS.get(what, what)} {printable(os.path.basename(path) or path)}"
+        label = f"{_VERBS.get(what, what)} {printable(os.path.basename(path))}".rstrip()
         self._about = (what, path)
-        self._bar = tqdm(total=total, desc=label[:48], unit="B", unit_scale=True, leave=False, delay=0.5,
-                         file=self._out.stderr, postfix=printable(_disk(path)), dynamic_ncols=True)
+        unit = "B" if what != "link" else " steps"
+        self._bar = tqdm(total=total, desc=label[:48], unit=unit, unit_scale=True, leave=False, delay=0.5, file=self._out.stderr,
+                         postfix=printable(_disk(path)) if path else None, dynamic_ncols=True)
 
 
 class Lines:
@@ -76,7 +77,8 @@ class Lines:
             if now - self._last < _PAUSE:
                 return
             self._last = now
-        self._out.note(f"{_VERBS.get(what, what)} {path}: {size(done)} of {size(total)}")
+        far = f"{done:,} of {total:,} steps" if what == "link" else f"{path}: {size(done)} of {size(total)}"
+        self._out.note(f"{_VERBS.get(what, what)} {far}")
 
 
 def _disk(path: str) -> str:

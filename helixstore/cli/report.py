@@ -50,10 +50,14 @@ def question(report: SyncReport) -> Iterator[str]:
 
 def programs(report: SyncReport) -> Iterator[str]:
     """One line for each program: how many models it gets and loses, in bytes, and what its folder frees."""
+    from helixstore.farm.library import Library
+
     freed = {adopted.path: adopted.freed for adopted in report.adopted}
     sums: dict[str, _Sum] = {}
     for action in report.actions:
         for provider in action["providers"]:
+            if provider == Library.name:
+                continue                # where `path` leads to, and no program
             sums.setdefault(provider, _Sum()).take(action, freed.get(action["path"], 0))
     rows = [(name, *sums[name].cells()) for name in sorted(sums)]
     yield from table(("program", "models", "linked", "small files", "removed", "frees"), rows, right=range(1, 6))

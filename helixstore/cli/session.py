@@ -47,8 +47,11 @@ class Session:
         """
         from helixstore.cli.progress import reporter
         from helixstore.engine import HelixStore
+        from helixstore.errors import NotFound
 
-        return HelixStore(self.store, create=False, progress=reporter(self.out))
+        if self.store is not None and not HelixStore.exists(self.store):
+            raise NotFound(f"there is no store in {self.store}", f"helixstore init --store {self.store}", self.store)
+        return HelixStore(self.store, progress=reporter(self.out))
 
     def answer(self, value: T, text: Callable[[T], Iterable[str]], issues: Sequence[Issue] = ()) -> None:
         """Give the answer, then end with exit code 3 if there are issues.

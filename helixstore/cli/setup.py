@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from helixstore.cli.session import interactive, session
 
 if TYPE_CHECKING:
     from helixstore.cli.session import Session
+    from helixstore.engine import HelixStore
     from helixstore.results import ProviderView
 
 __all__ = ["bare", "config", "init", "providers"]
@@ -156,7 +158,7 @@ def providers_on(context: typer.Context, name: Name, dry_run: DryRun = False) ->
     """
     current = session(context)
     with current.open() as store:
-        current.report(store.set_provider(name, on=True, dry_run=dry_run))
+        _switch(current, store, name, dry_run, on=True)
 
 
 @providers.command("off")
@@ -169,7 +171,7 @@ def providers_off(context: typer.Context, name: Name, dry_run: DryRun = False) -
     """
     current = session(context)
     with current.open() as store:
-        current.report(store.set_provider(name, on=False, dry_run=dry_run))
+        _switch(current, store, name, dry_run, on=False)
 
 
 @providers.command("set")
@@ -187,7 +189,16 @@ def providers_set(
     """
     current = session(context)
     with current.open() as store:
-        current.report(store.set_provider(name, root=Path(root), dry_run=dry_run))
+        _switch(current, store, name, dry_run, root=Path(root).expanduser().absolute())
+
+
+def _switch(
+    current: Session, store: HelixStore, name: str, dry_run: bool, on: bool | None = None, root: Path | None = None
+) -> None:
+    _named(store.providers(), name)
+    if not dry_run:
+        store.set_provider(name, on=on, root=root)
+    current.answer({"name": name, "on": on, "root": root, "dry_run": dry_run}, describe.was_switched)
 
 
 @config.callback()
@@ -205,9 +216,11 @@ def config_group(context: typer.Context) -> None:
 
 
 def _settings() -> list[dict[str, Any]]:
-    from helixstore.engine import HelixStore
+    """From the files themselves: settings can be read and mended before there is a store."""
+    from helixstore.session import Machine
+    from helixstore.settings import listing
 
-    return [{"key": key, "value": value, "origin": origin} for key, value, origin in HelixStore.config()]
+    return [setting._asdict() for setting in listing(Machine(os.environ).settings)]
 
 
 def _setting(key: str) -> dict[str, Any]:
@@ -259,8 +272,9 @@ def config_set(
     Example:
       helixstore config set adopt ask
     """
-    from helixstore.engine import HelixStore
+    from helixstore.session import Machine
+    from helixstore.settings import set_value
 
     current = session(context)
-    HelixStore.set_config(key, value, dry_run=dry_run)
+    set_value(Machine(os.environ).places, key, value, dry_run=dry_run)
     current.answer({"key": key, "value": value, "dry_run": dry_run}, describe.was_set)

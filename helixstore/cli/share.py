@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from helixstore.cli import describe
 from helixstore.cli.options import DryRun, ModelName, NeededProvider, OneProvider, Providers, Yes
 from helixstore.cli.session import session
+
+if TYPE_CHECKING:
+    from helixstore.cli.session import Session
+    from helixstore.engine import HelixStore
 
 __all__ = ["add", "apply", "hide", "link", "pin", "share", "sync", "unhide", "unpin"]
 
@@ -146,7 +151,7 @@ def pin(context: typer.Context, model: ModelName, dry_run: DryRun = False) -> No
     """
     current = session(context)
     with current.open() as store:
-        current.report(store.pin(model, dry_run=dry_run))
+        _pin(current, store, model, dry_run, pinned=True)
 
 
 def unpin(context: typer.Context, model: ModelName, dry_run: DryRun = False) -> None:
@@ -158,7 +163,14 @@ def unpin(context: typer.Context, model: ModelName, dry_run: DryRun = False) -> 
     """
     current = session(context)
     with current.open() as store:
-        current.report(store.unpin(model, dry_run=dry_run))
+        _pin(current, store, model, dry_run, pinned=False)
+
+
+def _pin(current: Session, store: HelixStore, model: str, dry_run: bool, *, pinned: bool) -> None:
+    name = store.show(model).name
+    if not dry_run:
+        store.pin(model, pinned)
+    current.answer({"model": name, "pinned": pinned, "dry_run": dry_run}, describe.was_pinned)
 
 
 def link(

@@ -124,7 +124,8 @@ def trash_restore(
     """
     current = session(context)
     with current.open() as store:
-        current.report(store.restore_from_trash(which, dry_run=dry_run))
+        restored = 0 if dry_run else store.restore_from_trash(which)
+        current.answer({"restored": restored, "dry_run": dry_run}, findings.restored)
 
 
 def gc(
