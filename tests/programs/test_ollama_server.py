@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import ask, free_port, serving, site_packages
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import Sandbox, sha256
 
 pytestmark = pytest.mark.programs
 
@@ -31,7 +31,7 @@ def files(folder: Path) -> set[str]:
     return {os.path.relpath(os.path.join(top, name), folder) for top, _, names in os.walk(folder) for name in names}
 
 
-def test_it_lists_and_shows_what_the_header_says(laptop: Sandbox, tmp_path: Path) -> None:
+def test_it_lists_the_model_and_shows_where_its_bytes_are(laptop: Sandbox, tmp_path: Path) -> None:
     root = laptop.root("ollama")
     assert root == laptop.home / ".ollama" / "models"
     with ollama(laptop, tmp_path / "log") as address:
@@ -41,8 +41,9 @@ def test_it_lists_and_shows_what_the_header_says(laptop: Sandbox, tmp_path: Path
         assert model["details"]["family"] == "llama"
         assert model["details"]["quantization_level"] == "F16"
         shown = ask(f"{address}/api/show", {"model": model["name"]})
-        assert shown["model_info"]["general.architecture"] == "llama"
-        assert shown["model_info"]["llama.block_count"] == 2
+    blob = next(line.removeprefix("FROM ") for line in shown["modelfile"].splitlines() if line.startswith("FROM "))
+    assert sha256(Path(blob)) == sha256(laptop.home / ".lmstudio/models/acme/tiny-GGUF/tiny.gguf")
+    assert "content" in shown["template"] or ".Prompt" in shown["template"]
 
 
 def test_the_prune_at_its_start_takes_nothing(laptop: Sandbox, tmp_path: Path) -> None:

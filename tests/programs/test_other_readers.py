@@ -41,7 +41,7 @@ print(json.dumps(model.generate("hello", max_tokens=4, temp=0)))
 def test_mlx_serves_a_model_by_its_repository_name(laptop: Sandbox, tmp_path: Path) -> None:
     name, _, _ = repository(laptop, "tiny-llama")
     address = f"http://127.0.0.1:{(port := free_port())}"
-    command = [interpreter("mlx").with_name("mlx_lm.server"), "--host", "127.0.0.1", "--port", str(port)]
+    command = [interpreter("mlx").with_name("mlx_lm.server"), "--host", "127.0.0.1", "--port", port]
     with serving(command, f"{address}/health", laptop.environ, tmp_path / "log"):
         assert name in [model["id"] for model in ask(f"{address}/v1/models")["data"]]
         said = ask(f"{address}/v1/chat/completions", {

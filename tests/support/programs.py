@@ -57,7 +57,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(command: Sequence[str | Path], health: str, environ: Mapping[str, str], log: Path,
+def serving(command: Sequence[object], health: str, environ: Mapping[str, str], log: Path,
             timeout: float = 60) -> Iterator[subprocess.Popen[bytes]]:
     """A server that answers `health` with 200, stopped with all its children at the end.
 
