@@ -1,0 +1,113 @@
+"""The eyes that layouts get: the real disk, read only, with nothing raised and everything noticed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from helixstore.errors import HelixError, Unreadable
+from helixstore.formats import Inspection, survey
+from helixstore.formats.listing import list_folder
+from helixstore.formats.opened import Opened
+from helixstore.fs.kernel import Fingerprint, fingerprint_of
+from helixstore.providers.layout import Seen
+from helixstore.values import Issue
+
+__all__ = ["DiskReader"]
+
+
+class DiskReader:
+    """`layout.Reader` on the disk. For one scan: what it has listed once is not looked at again.
+
+    Args:
+        home: relative paths are counted from it, absolute.
+
+    Attributes:
+        issues: what a person should know, in the order in which it was found, each once.
+        folders: every folder that was listed -> its modification time in nanoseconds before that.
+        files: every file that counted for something -> its fingerprint; of a link its own, and its target's under the
+            real path. Together with `folders` this is what must be unchanged for another scan to see the same.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._models: dict[tuple[str, int], list[Inspection]] = {}
+        self._noted: set[Issue] = set()
+        self.issues: list[Issue] = []
+        self.folders: dict[str, int] = {}
+        self.files: dict[str, Fingerprint] = {}
+
+    def exists(self, path: Path) -> bool:
+        """Whether the path leads to something readable."""
+        try:
+            return os.access(self._home / path, os.R_OK)
+        except ValueError:                              # a NUL in the name
+            return False
+
+    def entries(self, folder: Path) -> list[Seen]:
+        """What lies in the folder, sorted by name; [] when it is missing or unreadable."""
+        where = os.fspath(self._home / folder)
+        if not os.path.lexists(where):
+            return []
+        try:
+            items = list_folder(where, self).items
+        except Unreadable as error:
+            self._note(error, where)
+            return []
+        return [Seen(item.name, Path(item.path), item.kind, item.bytes, item.linked) for item in items.values()]
+
+    def link(self, path: Path) -> str | None:
+        """The text of the symbolic link at `path`, one hop; None when it is none."""
+        try:
+            return os.readlink(self._home / path)
+        except (OSError, ValueError):
+            return None
+
+    def text(self, path: Path, limit: int = 1 << 20) -> str | None:
+        """The file as UTF-8 text; None when missing, unreadable, or longer than `limit` bytes."""
+        where = os.fspath(self._home / path)
+        if not os.path.lexists(where):
+            return None
+        try:
+            with Opened(where) as file:
+                data = file.read_at(0, limit + 1) if file.size <= limit else None
+                self.file(where, os.lstat(where))
+        except OSError as error:
+            self._note(error if isinstance(error, HelixError) else Unreadable(str(error), path=where), where)
+            return None
+        if data is None or len(data) > limit:
+            self.issue("unreadable", Path(where), f"it is longer than the {limit:,} bytes that it may have")
+            return None
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            self.issue("unreadable", Path(where), "it is not UTF-8 text")
+            return None
+
+    def models(self, folder: Path, depth: int = 0) -> list[Inspection]:
+        """Every whole model in the folder and `depth` levels of folders below it (-1: all of them)."""
+        where = os.fspath(self._home / folder)
+        key = (where, depth)
+        if key not in self._models:
+            self._models[key] = survey(where, depth, issue=self._once, tree=self)
+        return list(self._models[key])
+
+    def issue(self, kind: str, path: Path, message: str, remedy: str = "") -> None:
+        """Record something that a person should know."""
+        self._once(Issue(kind, os.fspath(path), message, remedy))
+
+    def folder(self, path: str, mtime_ns: int) -> None:
+        """A folder was listed (the `Tree` that `survey` tells)."""
+        self.folders.setdefault(path, mtime_ns)
+
+    def file(self, path: str, status: os.stat_result) -> None:
+        """A file counted for something (the `Tree` that `survey` tells)."""
+        self.files.setdefault(path, fingerprint_of(status))
+
+    def _note(self, error: HelixError, path: str) -> None:
+        self._once(Issue(error.kind, error.path or path, error.message, error.remedy))
+
+    def _once(self, issue: Issue) -> None:
+        if issue not in self._noted:
+            self._noted.add(issue)
+            self.issues.append(issue)
