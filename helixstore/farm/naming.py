@@ -8,13 +8,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from helixstore.fs.names import folded
 from helixstore.values import Key, Source
 
-__all__ = ["Known", "Names", "Newcomer", "Placed", "fold", "variant_id"]
+__all__ = ["Known", "Names", "Newcomer", "Placed", "variant_id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +113,14 @@ class Names:
     def _remember(self, known: Known) -> None:
         self._by_content[known.content] = known
         self._by_key[known.key] = known
-        self._models.setdefault(fold(known.key.model), known.key.model)
+        self._models.setdefault(folded(known.key.model), known.key.model)
         for source in known.sources:
             if group := group_of(source):
                 self._groups.setdefault(group, known.key.model)
 
     def _free(self, wanted: str) -> str:
         name, number = wanted, 1
-        while fold(name) in self._models:
+        while folded(name) in self._models:
             number += 1
             name = f"{wanted}~{number}"
         return name
@@ -131,16 +131,11 @@ def variant_id(format: str, quantization: str) -> str:
     return f"{format}:{quantization}" if quantization else str(format)
 
 
-def fold(name: str) -> str:
-    """The form in which names are compared: NFC and casefold."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
 def group_of(source: Source) -> str | None:
     """What makes different contents one model: the repository, on the hub or in a program's folder."""
     if not source.repository:
         return None
-    return f"{source.kind}:{source.program or ''}:{fold(source.repository)}"
+    return f"{source.kind}:{source.program or ''}:{folded(source.repository)}"
 
 
 def _is_update(old: tuple[Source, ...], new: Source) -> bool:

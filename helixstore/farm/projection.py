@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ class Projection:
 
 def project(
     variants: Sequence[Variant], placed: Iterable[PlacedRoot], facts: Facts,
-    withheld: Callable[[str], Collection[str]] = lambda provider: (),
+    withheld: Callable[[str, Key], bool] = lambda provider, key: False,
 ) -> Projection:
     """Ask each layout that is on for its entries, root by root, and join those that share a folder.
 
@@ -49,7 +49,7 @@ def project(
         variants: every current variant.
         placed: the roots of all providers; those that are off, and those where nothing may be put, give nothing.
         facts: the platform.
-        withheld: provider -> names of models that it must not see although it could load them.
+        withheld: whether a provider must not see a variant although it could load it.
     """
     projection = Projection()
     accepted: dict[str, list[Variant]] = {}
@@ -58,8 +58,7 @@ def project(
         if not place.on:
             continue
         if place.provider not in accepted:
-            keep_out = withheld(place.provider)
-            accepted[place.provider] = _accepted(place.layout, variants, facts, keep_out, projection)
+            accepted[place.provider] = _accepted(place.layout, variants, facts, withheld, projection)
         entries = _entries(place, accepted[place.provider], facts, projection)
         if entries is not None:
             shared.setdefault(str(place.root.path), []).append((place, entries))
@@ -90,13 +89,14 @@ def _entries(
 
 
 def _accepted(
-    layout: Layout, variants: Sequence[Variant], facts: Facts, keep_out: Collection[str], projection: Projection
+    layout: Layout, variants: Sequence[Variant], facts: Facts, withheld: Callable[[str, Key], bool],
+    projection: Projection,
 ) -> list[Variant]:
     kept = []
     for variant in variants:
         if refusal := layout.accepts(variant, facts):
             projection.refusals[layout.name, variant.key] = refusal
-        elif variant.key.model not in keep_out:
+        elif not withheld(layout.name, variant.key):
             kept.append(variant)
     return kept
 

@@ -1,0 +1,181 @@
+"""What an operation does beside links: small files into the store, names to manifests, providers chosen by name.
+
+They stand in the plan, so that the journal carries them, recovery repeats them and `undo` takes them back. They run
+after the files of weights are in the store and before the first link, which is the order that gc relies on: blob
+durable, then ref durable, then link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from helixstore.farm.choice import Choices
+from helixstore.store.manifests import Manifest
+from helixstore.store.refs import Claim
+from helixstore.values import Issue, Key, Source, Variant
+
+if TYPE_CHECKING:
+    from helixstore.farm.outcome import Handler
+    from helixstore.index import Index
+    from helixstore.store.store import Store
+
+__all__ = ["Move", "choose_record", "handlers", "refs_record", "small_record", "source_json", "source_of"]
+
+_BATCH = 64 << 20               # bytes of small files that are held in memory at once
+
+
+class Move:
+    """One name that moves: to a manifest with these sources, or (manifest None) away.
+
+    Args:
+        key: model and variant.
+        manifest: digest, or None to withdraw the name.
+        content: the manifest's own text when it is new, else None.
+        sources: in the order in which they are kept.
+        pinned: stays at this version.
+        before: the current variant of that name, for `undo`; None when there is none.
+    """
+
+    def __init__(self, key: Key, manifest: str | None, content: str | None = None, sources: Iterable[Source] = (),
+                 pinned: bool = False, before: Variant | None = None) -> None:
+        self.key, self.manifest, self.content = key, manifest, content
+        self.sources, self.pinned, self.before = tuple(sources), pinned, before
+
+    def record(self) -> dict[str, Any]:
+        """As the journal holds it."""
+        before = self.before
+        return {
+            "model": self.key.model, "variant": self.key.variant, "manifest": self.manifest, "content": self.content,
+            "sources": [source_json(source) for source in self.sources], "pinned": self.pinned,
+            "before": None if before is None else {
+                "manifest": before.manifest, "sources": [source_json(source) for source in before.sources],
+                "pinned": before.pinned},
+        }
+
+
+def refs_record(moves: Sequence[Move]) -> dict[str, Any]:
+    """The record of kind "refs" for these moves."""
+    return {"kind": "refs", "refs": [move.record() for move in moves]}
+
+
+def small_record(files: Iterable[tuple[str, str, int]]) -> dict[str, Any]:
+    """The record of kind "small": (absolute path, digest, bytes) of files whose bytes are copied into the store."""
+    return {"kind": "small", "files": [list(file) for file in files]}
+
+
+def choose_record(model: str, providers: Sequence[str] | None, before: Sequence[str] | None) -> dict[str, Any]:
+    """The record of kind "choose": share `model` with these providers only, or (None) with all."""
+    return {"kind": "choose", "model": model, "providers": providers, "before": before}
+
+
+def handlers(store: Store, index: Index, choices: Choices) -> dict[str, Handler]:
+    """Who carries out which record."""
+    return {"small": _Small(store), "refs": _Refs(store, index), "choose": _Choose(choices)}
+
+
+def source_json(source: Source) -> dict[str, str]:
+    """A source as it is written: what is not known is left out."""
+    pairs = {"kind": source.kind, "repository": source.repository, "revision": source.revision,
+             "program": source.program, "name": source.name}
+    return {key: value for key, value in pairs.items() if value is not None}
+
+
+def source_of(row: Mapping[str, str]) -> Source:
+    """The source that `source_json` wrote."""
+    return Source(row["kind"], row.get("repository"), row.get("revision"), row.get("program"), row.get("name"))
+
+
+class _Small:
+    """Copies small files into the store. What changed since the plan is left out; the models with it get no ref."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def apply(self, record: Mapping[str, Any], failed: frozenset[str]) -> Mapping[str, Any] | None:
+        """Add the files in batches; bytes that are not those of the plan become blobs that nobody claims."""
+        batch: list[bytes] = []
+        held = 0
+        for path, _, size in record["files"]:
+            try:
+                with open(path, "rb") as file:
+                    data = file.read(size + 1)
+            except OSError:
+                continue            # its digest is missing then, and the refs handler says so
+            batch.append(data)
+            held += len(data)
+            if held > _BATCH:
+                self._store.blobs.add_many(batch)
+                batch, held = [], 0
+        self._store.blobs.add_many(batch)
+        return None
+
+    def revert(self, record: Mapping[str, Any]) -> list[Issue]:
+        """Nothing: gc takes blobs that nobody claims."""
+        return []
+
+
+class _Refs:
+    """Publishes refs; a model of which a blob is missing gets none."""
+
+    def __init__(self, store: Store, index: Index) -> None:
+        self._store, self._index = store, index
+
+    def apply(self, record: Mapping[str, Any], failed: frozenset[str]) -> Mapping[str, Any] | None:
+        """One manifest and one ref for each move, all durable when it returns."""
+        done = []
+        contents = []
+        for move in record["refs"]:
+            if move["content"] is not None:
+                manifest = Manifest.decode(move["content"].encode())
+                if any(f.blake3 in failed or not self._store.blobs.exists(f.blake3) for f in manifest.files):
+                    continue
+                contents.append(manifest)
+            done.append(move)
+        self._store.manifests.write_many(contents)
+        self._publish([(Key(m["model"], m["variant"]), m["manifest"], m["sources"], m["pinned"]) for m in done])
+        return {"refs": [{key: m[key] for key in ("model", "variant", "manifest", "before")} for m in done]}
+
+    def revert(self, record: Mapping[str, Any]) -> list[Issue]:
+        """Each name as it was before, unless it has moved on since."""
+        issues, back = [], []
+        for move in record["refs"]:
+            key, before = Key(move["model"], move["variant"]), move["before"]
+            now = self._index.variant(key)
+            if (now.manifest if now else None) != move["manifest"]:
+                issues.append(Issue("conflict", key.model, f"{key} has changed since; its name stays as it is"))
+            elif before is None:
+                back.append((key, None, [], False))
+            else:
+                back.append((key, before["manifest"], before["sources"], before["pinned"]))
+        self._publish(back)
+        return issues
+
+    def _publish(self, moves: Iterable[tuple[Key, str | None, Sequence[Mapping[str, str]], bool]]) -> None:
+        claims = []
+        for key, manifest, sources, pinned in moves:
+            head = self._index.head(key)
+            if manifest is None and head is None:
+                continue
+            claims.append(Claim(key.model, key.variant, manifest, tuple(map(source_of, sources)), pinned,
+                                (head,) if head else ()))
+        self._store.refs.publish_many(claims)
+        self._index.refresh()
+
+
+class _Choose:
+    """Remembers with which providers a model was shared by name."""
+
+    def __init__(self, choices: Choices) -> None:
+        self._choices = choices
+
+    def apply(self, record: Mapping[str, Any], failed: frozenset[str]) -> Mapping[str, Any] | None:
+        """Write it down."""
+        self._choices.set(record["model"], record["providers"])
+        return {"model": record["model"], "before": record["before"]}
+
+    def revert(self, record: Mapping[str, Any]) -> list[Issue]:
+        """As it was before."""
+        self._choices.set(record["model"], record["before"])
+        return []
+
