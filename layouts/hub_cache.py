@@ -39,6 +39,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -95,9 +96,11 @@ class HubCache(Layout):
         """`hf cache rm` of the commits that hold the variant."""
         from huggingface_hub import scan_cache_dir
 
-        paths = (entry.path.split("/") for entry in entries if entry.key == variant.key)
+        paths = [entry.path.split("/") for entry in entries if entry.key == variant.key]
+        info = scan_cache_dir(root)
+        here = frozenset(repository for repository in info.repos if repository.repo_path.name == paths[0][0])
         commits = {path[2] for path in paths if path[1] == "snapshots"}
-        scan_cache_dir(root).delete_revisions(*commits).execute()
+        replace(info, repos=here).delete_revisions(*commits).execute()
 
 
 def hub_root(env: Env) -> Root:

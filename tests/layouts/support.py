@@ -264,11 +264,13 @@ def materialise(
 ) -> list[Path]:
     """Make the entries really on disk, in their order, without the engine: weights by hard link or symbolic link.
 
+    Several variants may claim one entry.
+
     Raises:
-        FileExistsError: two entries on one path.
+        FileExistsError: two different entries on one path.
     """
-    made = []
-    for entry in sorted(entries, key=lambda entry: entry.order):
+    made: list[Path] = []
+    for entry in sorted(_once(entries).values(), key=lambda entry: entry.order):
         path = root / entry.path
         path.parent.mkdir(parents=True, exist_ok=True)
         match entry.body:
@@ -290,9 +292,18 @@ def materialise(
     return made
 
 
+def _once(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """The entries by path; one that several variants claim counts once."""
+    once: dict[str, Entry] = {}
+    for entry in entries:
+        if once.setdefault(entry.path, entry).body != entry.body:
+            raise FileExistsError(entry.path)
+    return once
+
+
 def check_entries(entries: Sequence[Entry], variants: Sequence[Variant]) -> None:
     """What holds for every projection: unique safe paths, a file is no other's folder, one witness per variant."""
-    paths = [entry.path for entry in entries]
+    paths = list(_once(entries))
     folded = [path.casefold() for path in paths]
     assert len(set(folded)) == len(folded), sorted(p for p in paths if folded.count(p.casefold()) > 1)
     folders = {str(parent) for path in folded for parent in PurePosixPath(path).parents}
