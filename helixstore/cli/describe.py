@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "USAGES", "made", "model", "operations", "proposed", "provider", "providers", "rows", "settings", "status",
+    "USAGES", "made", "model", "operations", "proposed", "provider", "providers", "rows", "setting", "settings", "status",
     "survey", "usage", "usages", "verdicts", "was_pinned", "was_set", "was_switched",
 ]
 
@@ -193,7 +194,17 @@ def provider(found: ProviderView) -> Iterator[str]:
 
 def settings(found: Mapping[str, Any]) -> Iterator[str]:
     """`config list`: each setting with its origin."""
-    yield from table(("key", "value", "from"), [(s["key"], str(s["value"]), s["origin"]) for s in found["settings"]])
+    yield from table(("key", "value", "from"), [(s["key"], *setting(s), s["origin"]) for s in found["settings"]])
+
+
+def setting(found: Mapping[str, Any]) -> tuple[str]:
+    """`config get`: the value as `config set` takes it."""
+    value = found["value"]
+    if isinstance(value, bool):
+        return (str(value).lower(),)
+    if isinstance(value, list):
+        return ((os.pathsep if found["key"] == "scan" else ",").join(value),)
+    return ("" if value is None else str(value),)
 
 
 def was_set(found: Mapping[str, Any]) -> Iterator[str]:

@@ -58,8 +58,8 @@ class Bars:
         label = f"{_VERBS.get(what, what)} {printable(os.path.basename(path))}".rstrip()
         self._about = (what, path)
         unit = "B" if what != "link" else " steps"
-        self._bar = tqdm(total=total, desc=label[:48], unit=unit, unit_scale=True, leave=False, delay=0.5, file=self._out.stderr,
-                         postfix=printable(_disk(path)) if path else None, dynamic_ncols=True)
+        self._bar = tqdm(total=total, desc=label[:48], unit=unit, unit_scale=True, leave=False, delay=0.5,
+                         file=self._out.stderr, dynamic_ncols=True, postfix=printable(_disk(path)) if path else None)
 
 
 class Lines:

@@ -256,14 +256,14 @@ def config_get(
       helixstore config get store
     """
     current = session(context)
-    current.answer(_setting(key), lambda found: [str(found["value"])])
+    current.answer(_setting(key), describe.setting)
 
 
 @config.command("set")
 def config_set(
     context: typer.Context,
     key: Annotated[str, typer.Argument(metavar="KEY", help="As config list shows it.")],
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="Lists are separated by commas.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="Lists with commas between, folders with colons.")],
     dry_run: DryRun = False,
 ) -> None:
     """Change one setting in your own configuration file; comments in it stay.

@@ -1,0 +1,186 @@
+"""Every command, once as text and once as JSON, in a home with real models."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.models import tiny_gguf, tiny_hf
+
+ROOT = Path(__file__).parents[2]
+#: Objects whose keys are names, not part of the shape.
+OPEN = {"facts"}
+NAMED = {"providers"}
+#: Objects from which what is not known is left out: sources and roots.
+SPARSE = {"kind", "repository", "revision", "program", "name", "path", "origin", "owned", "label", "forbid", "state"}
+
+
+def documented() -> dict[str, Any]:
+    """Heading -> the example below it, of docs/json.md."""
+    found = {}
+    for section in re.split(r"^## ", (ROOT / "docs/json.md").read_text(), flags=re.M)[1:]:
+        title, _, body = section.partition("\n")
+        if example := re.search(r"```json\n(.*?)```", body, re.S):
+            for name in title.split(", "):
+                found[name] = json.loads(example[1])
+    return found
+
+
+EXAMPLES = documented()
+EXAMPLES["show"] = {"schema": 1} | EXAMPLES["list"]["models"][0]
+
+
+def same_shape(real: Any, example: Any, where: str = "") -> None:
+    """Keys and types of a real answer are those of the documentation, all the way down."""
+    if isinstance(example, dict):
+        assert isinstance(real, dict), where
+        name = where.rpartition(".")[2]
+        if name in OPEN:
+            return
+        if name in NAMED:
+            for key, value in real.items():
+                same_shape(value, next(iter(example.values())), f"{where}.{key}")
+            return
+        assert set(real) == set(example), where
+        for key, value in real.items():
+            same_shape(value, example[key], f"{where}.{key}")
+    elif isinstance(example, list):
+        assert isinstance(real, list), where
+        for item in real if example else ():
+            if isinstance(item, dict) and where.endswith((".sources", ".roots")):
+                assert set(item) <= SPARSE
+            else:
+                same_shape(item, example[0], f"{where}[]")
+    elif example is not None and real is not None and not where.endswith(".value"):
+        assert isinstance(real, (int, float) if isinstance(example, float) else type(example)), where
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    tiny_gguf(folder / "tiny-F16.gguf")
+    tiny_gguf(folder / "other-F16.gguf", seed=1, name="other")
+    tiny_hf(folder / "tiny-hf")
+    return folder
+
+
+@pytest.fixture
+def person(home: Path, models: Path) -> Path:
+    """A home: one GGUF in LM Studio and again in ~/models, with another GGUF and a Hugging Face folder."""
+    place = home / ".lmstudio/models/org/tiny-GGUF"
+    place.mkdir(parents=True)
+    shutil.copy(models / "tiny-F16.gguf", place)
+    (home / "models").mkdir()
+    shutil.copy(models / "tiny-F16.gguf", home / "models/tiny-F16.gguf")
+    shutil.copy(models / "other-F16.gguf", home / "models/other-F16.gguf")
+    shutil.copytree(models / "tiny-hf", home / "models/tiny-hf")
+    return home
+
+
+@pytest.fixture
+def synced(person: Path, call: Callable[..., Any]) -> Path:
+    assert call("init", "--all", "--scan", person / "models").code == 0
+    ran = call("sync")
+    assert ran.code == 0, ran.out + ran.err
+    return person
+
+
+def tree(folder: Path) -> Mapping[str, tuple[Any, ...]]:
+    """Everything below a folder: mode, and content or target. What is only remembered to be faster is left out."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for where, folders, files in os.walk(folder):
+        if where == str(folder):
+            folders[:] = [name for name in folders if name != ".cache"]
+        for name in (*folders, *files):
+            path = os.path.join(where, name)
+            status = os.lstat(path)
+            if os.path.islink(path):
+                found[path] = (os.readlink(path),)
+            elif os.path.isfile(path) and not name.endswith(".lock"):
+                found[path] = (status.st_mode, status.st_ino, status.st_mtime_ns, Path(path).read_bytes())
+            elif os.path.isdir(path):
+                found[path] = (status.st_mode,)
+    return found
+
+
+def test_the_bare_command_surveys_and_writes_nothing(person: Path, call: Callable[..., Any]) -> None:
+    before = tree(person)
+    ran = call()
+    assert ran.code == 0
+    assert "LM Studio" in ran.out
+    assert "Next: helixstore init" in ran.out
+    same_shape(call("--json").json, EXAMPLES["The bare command without a store"])
+    assert tree(person) == before
+    assert not (person / ".cache").exists()
+
+
+def test_init_then_sync_then_nothing_to_do(person: Path, call: Callable[..., Any]) -> None:
+    made = call("init", "--all", "--scan", person / "models")
+    assert made.code == 0
+    assert "Next: helixstore sync" in made.out
+    first = call("sync", "--json")
+    assert first.code == 0, first.err
+    same_shape(first.json, EXAMPLES["sync"])
+    assert first.json["saved_bytes"] == os.path.getsize(person / "models/tiny-F16.gguf")
+    assert {adopted["model"] for adopted in first.json["adopted"]} == {"tiny", "other", "tiny-hf"}
+    second = call("sync")
+    assert second.code == 0
+    assert second.out.startswith("Nothing to do")
+    assert call("sync", "--json").json["actions"] == []
+
+
+LOOKING = {
+    "list": ["list"], "list-shared": ["list-shared"], "models list": ["models", "list"], "show": ["show", "tiny"],
+    "status": ["status"], "du": ["du"], "compat": ["compat", "tiny"], "log": ["log"], "doctor": ["doctor"],
+    "providers": ["providers"], "providers list": ["providers", "list"], "config": ["config"],
+    "config list": ["config", "list"], "explain": ["explain", "tiny"], "path": ["path", "tiny"],
+    "verify": ["verify"], "reindex": ["reindex"], "trash list": ["trash", "list"], "gc": ["gc"],
+    "pin": ["pin", "tiny"], "unpin": ["unpin", "tiny"], "hide": ["hide", "tiny", "--provider", "jan"],
+    "unhide": ["unhide", "tiny", "--provider", "jan"], "share": ["share", "models/other-F16.gguf"],
+    "add": ["add", "models/tiny-hf"], "link": ["link", "tiny", "mine"], "remove": ["remove", "other"],
+    "undo": ["undo"], "leave": ["leave", "--provider", "lmstudio"], "config set": ["config", "set", "share", "chosen"],
+    "set": ["providers", "set", "jan", "--root", "jan-models"], "init": ["init", "--all"], "sync": ["sync"],
+}
+
+
+def test_every_documented_answer_has_the_documented_shape(synced: Path, call: Callable[..., Any]) -> None:
+    for name, words in LOOKING.items():
+        ran = call(*words, "--json")
+        assert ran.code in (0, 3), (name, ran.err, ran.out)
+        key = {"set": "set"}.get(name, name)
+        same_shape(ran.json, EXAMPLES[key], name)
+
+
+def test_every_command_answers_in_text(synced: Path, call: Callable[..., Any]) -> None:
+    for name, words in LOOKING.items():
+        ran = call(*words)
+        assert ran.code in (0, 3), (name, ran.err, ran.out)
+        assert ran.out, name
+        assert not re.search(r"\bNone\b|<[a-z_.]+ object|[A-Z][a-z]+\(", ran.out), (name, ran.out)
+
+
+CHANGING = [
+    ["sync"], ["share", "new.gguf"], ["add", "new.gguf"], ["hide", "tiny", "--provider", "jan"],
+    ["unhide", "tiny"], ["pin", "tiny"], ["unpin", "tiny"], ["link", "tiny", "mine"], ["remove", "tiny"],
+    ["remove", "--unused"], ["undo"], ["leave"], ["gc"], ["gc", "--now"], ["providers", "on", "jan"],
+    ["providers", "off", "jan"], ["providers", "set", "jan", "--root", "x"], ["config", "set", "share", "chosen"],
+    ["init", "--all"],
+]
+
+
+def test_a_dry_run_changes_nothing(synced: Path, models: Path, call: Callable[..., Any]) -> None:
+    tiny_gguf(synced / "new.gguf", seed=5, name="new")
+    shutil.copy(models / "other-F16.gguf", synced / ".lmstudio/models/org/tiny-GGUF/other-F16.gguf")
+    before = tree(synced)
+    for words in CHANGING:
+        for form in ([], ["--json"]):
+            ran = call(*words, "--dry-run", *form)
+            assert ran.code in (0, 3), (words, ran.err)
+            assert tree(synced) == before, words
