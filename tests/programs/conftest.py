@@ -14,10 +14,11 @@ from tests.support.sandbox import Sandbox
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `tiny.gguf` and the Hugging Face folder `tiny-llama`, made once."""
+    """A folder with `pebble.gguf` and the Hugging Face folders `tiny-llama`, of one file, and `tiny-sharded`."""
     folder = tmp_path_factory.mktemp("models")
-    tiny_gguf(folder / "tiny.gguf", name="Tiny")
+    tiny_gguf(folder / "pebble.gguf", name="Pebble")
     tiny_hf(folder / "tiny-llama")
+    tiny_hf(folder / "tiny-sharded", shards=2, seed=1)
     return folder
 
 
@@ -44,9 +45,9 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def laptop(sandbox: Sandbox, tiny: Path) -> Sandbox:
-    """LM Studio holds the tiny GGUF, the tiny Hugging Face model lies loose in ~/models, and all is shared."""
-    sandbox.place(tiny / "tiny.gguf", ".lmstudio/models/acme/tiny-GGUF/tiny.gguf")
-    sandbox.place(tiny / "tiny-llama", "models/tiny-llama")
+    """LM Studio holds a tiny GGUF, a tiny Hugging Face model in two shards lies loose in ~/models; all is shared."""
+    sandbox.place(tiny / "pebble.gguf", ".lmstudio/models/acme/pebble-GGUF/pebble.gguf")
+    sandbox.place(tiny / "tiny-sharded", "models/tiny-llama")
     sandbox.init("models")
     return sandbox
 

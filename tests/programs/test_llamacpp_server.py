@@ -45,7 +45,7 @@ def names(address: str) -> dict[str, str]:
 
 
 def test_the_router_lists_the_linked_model_and_answers_from_it(laptop: Sandbox, tmp_path: Path) -> None:
-    shared = laptop.linked("llamacpp", "tiny")
+    shared = laptop.linked("llamacpp", "pebble")
     assert shared.link == "hard"
     with router(laptop, tmp_path / "log") as address:
         listed = names(address)
@@ -58,13 +58,14 @@ def test_the_router_lists_the_linked_model_and_answers_from_it(laptop: Sandbox, 
         assert names(address) == {model: "loaded"}
 
 
-def test_what_is_hidden_and_shared_while_it_runs_goes_and_comes(laptop: Sandbox, tiny: Path, tmp_path: Path) -> None:
+def test_what_is_hidden_and_shared_while_it_runs_goes_and_comes(laptop: Sandbox, tmp_path: Path) -> None:
+    model = laptop.linked("llamacpp", "pebble").model
     with router(laptop, tmp_path / "log") as address:
         before = set(names(address))
-        laptop.helix("hide", "tiny", "--provider", "llamacpp")
+        laptop.helix("hide", model, "--provider", "llamacpp")
         laptop.sync()
         assert not names(address)
-        laptop.helix("unhide", "tiny", "--provider", "llamacpp")
+        laptop.helix("unhide", model, "--provider", "llamacpp")
         laptop.sync()
         assert set(names(address)) == before
 
@@ -72,6 +73,6 @@ def test_what_is_hidden_and_shared_while_it_runs_goes_and_comes(laptop: Sandbox,
 def test_a_real_model_answers_from_its_link(sandbox: Sandbox, smollm: Path) -> None:
     sandbox.place(smollm, ".lmstudio/models/HuggingFaceTB/SmolLM2-GGUF/SmolLM2-135M-Instruct.Q4_1.gguf")
     sandbox.init()
-    file = sandbox.linked("llamacpp", "SmolLM2-135M-Instruct").paths[0]
+    file = sandbox.linked("llamacpp", "SmolLM2").paths[0]
     assert file.is_relative_to(sandbox.root("llamacpp"))
     assert "Paris" in python("llamacpp", _ANSWER, file, environ=sandbox.environ)

@@ -36,13 +36,13 @@ def test_it_lists_the_model_and_shows_where_its_bytes_are(laptop: Sandbox, tmp_p
     assert root == laptop.home / ".ollama" / "models"
     with ollama(laptop, tmp_path / "log") as address:
         model, = ask(f"{address}/api/tags")["models"]
-        assert model["name"].startswith("tiny")
+        assert model["name"].startswith("pebble")
         assert model["details"]["format"] == "gguf"
         assert model["details"]["family"] == "llama"
         assert model["details"]["quantization_level"] == "F16"
         shown = ask(f"{address}/api/show", {"model": model["name"]})
     blob = next(line.removeprefix("FROM ") for line in shown["modelfile"].splitlines() if line.startswith("FROM "))
-    assert sha256(Path(blob)) == sha256(laptop.home / ".lmstudio/models/acme/tiny-GGUF/tiny.gguf")
+    assert sha256(Path(blob)) == sha256(laptop.home / ".lmstudio/models/acme/pebble-GGUF/pebble.gguf")
     assert "content" in shown["template"] or ".Prompt" in shown["template"]
 
 
@@ -58,14 +58,14 @@ def test_the_prune_at_its_start_takes_nothing(laptop: Sandbox, tmp_path: Path) -
 
 
 def test_deleting_in_ollama_takes_the_model_from_nobody_else(laptop: Sandbox, tmp_path: Path) -> None:
-    others = {name: laptop.linked(name, "tiny").paths for name in ("llamacpp", "lmstudio", "gpt4all")}
+    others = {name: laptop.linked(name, "pebble").paths for name in ("llamacpp", "lmstudio", "gpt4all")}
     with ollama(laptop, tmp_path / "log") as address:
         model, = ask(f"{address}/api/tags")["models"]
         ask(f"{address}/api/delete", {"model": model["name"]}, method="DELETE")
         assert ask(f"{address}/api/tags")["models"] == []
         laptop.whole()
         laptop.sync()
-        assert [s.state for s in laptop.seen("ollama") if s.model == "tiny"] == ["hidden"]
+        assert laptop.seen("ollama", "pebble").state == "hidden"
         assert ask(f"{address}/api/tags")["models"] == []
-    assert {name: laptop.linked(name, "tiny").paths for name in others} == others
+    assert {name: laptop.linked(name, "pebble").paths for name in others} == others
     assert laptop.sync()["actions"] == []

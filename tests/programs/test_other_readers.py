@@ -58,10 +58,10 @@ def test_mistralrs_loads_a_model_by_its_repository_name(laptop: Sandbox) -> None
 def test_mistralrs_answers_from_a_real_gguf(sandbox: Sandbox, smollm: Path) -> None:
     sandbox.place(smollm, "Downloads/SmolLM2-135M-Instruct.Q4_1.gguf")
     sandbox.init("Downloads")
-    file = sandbox.linked("mistralrs", "SmolLM2-135M-Instruct").paths[0]
+    file = next(p for p in sandbox.linked("mistralrs", "SmolLM2").paths if p.suffix == ".gguf")
     assert "Paris" in python("mistralrs", _MISTRALRS_GGUF, file, environ=sandbox.environ)
 
 
 def test_gpt4all_generates_from_a_linked_gguf(laptop: Sandbox) -> None:
-    file = laptop.linked("gpt4all", "tiny").paths[0]
+    file = laptop.linked("gpt4all", "pebble").paths[0]
     assert len(python("gpt4all", _GPT4ALL, file, environ=laptop.environ)) >= 4

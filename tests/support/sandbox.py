@@ -103,17 +103,20 @@ class Sandbox:
         """Bring every provider's folder to what should be there."""
         return self.document("sync", "--yes")
 
-    def seen(self, provider: str) -> list[Shared]:
-        """How each variant stands with a provider."""
-        return list(_standing(self.document("list"), provider))
+    def seen(self, provider: str, model: str) -> Shared:
+        """How a model of one variant stands with a provider; `model` begins its name."""
+        standing = list(_standing(self.document("list"), provider))
+        here = [shared for shared in standing if shared.model.casefold().startswith(model.casefold())]
+        assert len(here) == 1, f"{provider}, {model}: {standing}"
+        return here[0]
 
     def linked(self, provider: str, model: str) -> Shared:
-        """The variant of `model` that the provider sees now."""
-        standing = [s for s in self.seen(provider) if s.model == model]
-        linked = [s for s in standing if s.state == "linked"]
-        assert len(linked) == 1, f"{provider} sees no {model}: {standing}"
-        assert all(path.exists() for path in linked[0].paths), linked[0]
-        return linked[0]
+        """The same, of a model that the provider must see now, under paths that open."""
+        shared = self.seen(provider, model)
+        assert shared.state == "linked", shared
+        assert shared.paths, shared
+        assert all(path.exists() for path in shared.paths), shared
+        return shared
 
     def root(self, provider: str) -> Path:
         """The folder that the provider reads."""
