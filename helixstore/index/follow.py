@@ -1,0 +1,291 @@
+"""The index follows the store: what is new in refs and manifests is read, and headers of new content only.
+
+    look      outside a transaction: list the refs' folders, read new refs, their manifests, headers, aliases
+    take_in   inside one: put them, find the heads among all refs again, change the rows whose head changed
+
+Two processes may look at once and take in one after the other: refs are only added to what is known, a ref is dropped
+only if it was known before the listing in which it is missing, and heads are found inside the transaction, among all.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from helixstore.errors import HelixError
+from helixstore.index.codec import BlobRow, dumps, loads, pack_header, pack_source, unpack_header
+from helixstore.index.database import Tables
+from helixstore.index.rows import blob_of, drop_variant, put_blob, put_variant
+from helixstore.index.tables import raw, row_key
+from helixstore.values import File, Format, Header, Issue, Key, Purpose, Role, Source, Variant
+
+if TYPE_CHECKING:
+    from helixstore.store.refs import Ref
+    from helixstore.store.store import Store
+
+__all__ = ["News", "conflicts", "folders_of", "header_of", "look", "ref_of", "take_in", "variant_of"]
+
+_FOLDERS = b"refs' folders"
+_CONFLICTS = b"conflicts"
+_RACY_NS = 2_000_000_000                # as in farm/snapshot.py: a time so young may stand for two states
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class News:
+    """What a look at the store found.
+
+    Attributes:
+        folders: what to remember of the refs' folders.
+        refs: new ones.
+        gone: uuids that are no longer there.
+        manifests: digest -> (manifest as a row, content key) of those not known yet.
+        headers: manifest digest -> header of those not known yet.
+        blobs: those not known yet.
+        issues: what could not be read; its refs count as not seen, so that the next look tries again.
+    """
+
+    folders: dict[str, int]
+    refs: list[Ref] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
+    manifests: dict[str, tuple[list[Any], str]] = field(default_factory=dict)
+    headers: dict[str, Header] = field(default_factory=dict)
+    blobs: list[BlobRow] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+
+
+def folders_of(store: Store) -> tuple[dict[str, int], set[str], list[Issue]]:
+    """The refs' folders with their times, the uuids of all refs in them, and what could not be listed.
+
+    A time that is too young to be trusted is 0, so that the next look lists the folder again.
+    """
+    times: dict[str, int] = {}
+    uuids: set[str] = set()
+    issues: list[Issue] = []
+
+    def enter(folder: str, depth: int) -> None:
+        try:
+            before = os.stat(folder).st_mtime_ns
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if depth == 2:
+                        if entry.name.endswith(".json") and not entry.name.startswith("."):
+                            uuids.add(entry.name[:-5])
+                    elif entry.is_dir(follow_symlinks=False) and (depth == 0 or entry.name.isdecimal()):
+                        enter(entry.path, depth + 1)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            issues.append(Issue("unreadable", folder, f"refs cannot be listed: {error.strerror or error}",
+                                "helixstore doctor"))
+        else:
+            times[folder] = before if before < time.time_ns() - _RACY_NS else 0
+    enter(os.path.join(store.path, "refs"), 0)
+    return times, uuids, issues
+
+
+def unchanged(known: Mapping[str, int]) -> bool:
+    """Whether no ref can have come or gone: a stat for each folder."""
+    try:
+        return bool(known) and all(time != 0 and os.stat(folder).st_mtime_ns == time for folder, time in known.items())
+    except OSError:
+        return False
+
+
+def look(
+    store: Store, read: Callable[[Callable[[Tables], Any]], Any], given: Mapping[str, Header],
+    progress: Progress | None = None, all_anew: bool = False,
+) -> News | None:
+    """Read what the index does not know yet; None when nothing can have changed.
+
+    Args:
+        store: where to look.
+        read: runs a function on the tables.
+        given: headers that somebody has read already, by manifest digest.
+        progress: (manifests done, manifests in all).
+        all_anew: as if nothing were known.
+    """
+    def known(tables: Tables) -> tuple[dict[str, int], set[str]]:
+        note = tables.get("notes", _FOLDERS)
+        uuids = {key.decode() for key, _ in tables.items("refs")}
+        return loads(note) if note else {}, uuids
+
+    if all_anew:
+        folders, before = {}, set()
+    else:
+        note = read(lambda tables: tables.get("notes", _FOLDERS))
+        if note is not None and unchanged(loads(note)):
+            return None
+        folders, before = read(known)
+    times, uuids, issues = folders_of(store)
+    news = News(times, gone=before - uuids if not issues else set(), issues=issues)
+    if not issues and times == folders and uuids == before:
+        return None
+    if uuids - before:
+        news.refs, unread = store.refs.scan(before)
+        news.issues += unread
+    _read_manifests(store, read, news, given, progress, all_anew)
+    if news.issues:
+        news.folders = {}                               # the next look tries again
+    return news
+
+
+def _read_manifests(
+    store: Store, read: Callable[[Callable[[Tables], Any]], Any], news: News, given: Mapping[str, Header],
+    progress: Progress | None, all_anew: bool,
+) -> None:
+    """Manifests, headers and other hashes of what the new refs name."""
+    wanted = {ref.manifest for ref in news.refs if ref.manifest is not None}
+    if not all_anew:
+        wanted -= read(lambda tables: {one for one in wanted if tables.get("manifests", raw(one)) is not None})
+    unread: set[str] = set()
+    blobs: set[str] = set()
+    for done, digest in enumerate(sorted(wanted)):
+        if progress is not None:
+            progress(done, len(wanted))
+        try:
+            manifest = store.manifests.read(digest)
+        except (HelixError, OSError) as error:
+            unread.add(digest)
+            news.issues.append(Issue("unreadable", digest, f"the manifest cannot be read: {error}",
+                                     "helixstore verify"))
+            continue
+        files = [[file.path, file.bytes, file.blake3, str(file.role)] for file in manifest.files]
+        news.manifests[digest] = [str(manifest.format), manifest.quantization, str(manifest.purpose), files], \
+            manifest.content_key
+        news.headers[digest] = given[digest] if digest in given else header_of(store, files, news.issues)
+        blobs.update(file.blake3 for file in manifest.files)
+    news.refs = [ref for ref in news.refs if ref.manifest not in unread]
+    if not all_anew:
+        blobs -= read(lambda tables: {one for one in blobs if tables.get("blobs", raw(one)) is not None})
+    sizes = {file[2]: file[1] for row, _ in news.manifests.values() for file in row[3]}
+    news.blobs = [_blob_row(store, digest, sizes[digest], news.issues) for digest in sorted(blobs)]
+
+
+def header_of(store: Store, files: Iterable[list[Any]], issues: list[Issue]) -> Header:
+    """What the header of a manifest's weights says; an empty one, and an issue, when it cannot be read."""
+    from pathlib import Path
+
+    from helixstore.formats import Part, describe
+
+    parts = [Part(path, Path(store.blobs.path(digest)), size, Role(role)) for path, size, digest, role in files]
+    try:
+        return describe(parts).header
+    except (HelixError, OSError) as error:
+        where = str(parts[0].location) if parts else ""
+        issues.append(Issue("unreadable", where, f"its header cannot be read: {error}", "helixstore verify"))
+        return Header()
+
+
+def _blob_row(store: Store, digest: str, size: int, issues: list[Issue]) -> BlobRow:
+    """What the store's meta says of the blob."""
+    try:
+        meta = store.blobs.meta(digest)
+    except (HelixError, OSError) as error:
+        issues.append(Issue("unreadable", digest, f"what is known of the blob cannot be read: {error}",
+                            "helixstore verify"))
+        return BlobRow(digest, size)
+    return BlobRow(digest, size, meta.sha256, meta.gitsha1)
+
+
+def take_in(tables: Tables, news: News) -> bool:
+    """Put what a look found; whether any variant changed."""
+    for digest, (row, content) in news.manifests.items():
+        tables.put("manifests", raw(digest), dumps([*row, content]))
+        tables.put("contents", raw(content), raw(digest))
+    for digest, header in news.headers.items():
+        tables.put("headers", raw(digest), dumps(pack_header(header)))
+    for blob in news.blobs:
+        put_blob(tables, blob)
+    for ref in news.refs:
+        tables.put("refs", ref.uuid.encode(), _pack_ref(ref))
+    for uuid in news.gone:
+        tables.delete("refs", uuid.encode())
+    tables.put("notes", _FOLDERS, dumps(news.folders))
+    if not (news.refs or news.gone):
+        return False
+    refs = [ref_of(key.decode(), value) for key, value in tables.items("refs")]
+    changed = _set_heads(tables, refs)
+    if news.gone:
+        _drop_unnamed(tables, {ref.manifest for ref in refs if ref.manifest is not None})
+    return changed
+
+
+def conflicts(tables: Tables) -> list[Issue]:
+    """Names that were changed twice at once."""
+    note = tables.get("notes", _CONFLICTS)
+    return [Issue(*one) for one in loads(note)] if note is not None else []
+
+
+def _set_heads(tables: Tables, refs: list[Ref]) -> bool:
+    """Bring the rows to the heads among all refs."""
+    from helixstore.store.refs import heads as heads_of
+
+    heads, issues = heads_of(refs)
+    tables.put("notes", _CONFLICTS, dumps([[one.kind, one.path, one.message, one.remedy] for one in issues]))
+    wanted = {row_key(Key(*key)): ref for key, ref in heads.items() if ref.manifest is not None}
+    there = dict(tables.items("heads"))
+    changed = False
+    for row in there.keys() - wanted.keys():
+        drop_variant(tables, row)
+        tables.delete("heads", row)
+        changed = True
+    for row, ref in wanted.items():
+        if there.get(row) != ref.uuid.encode():
+            put_variant(tables, variant_of(tables, ref))
+            tables.put("heads", row, ref.uuid.encode())
+            changed = True
+    return changed
+
+
+def variant_of(tables: Tables, ref: Ref) -> Variant:
+    """The variant that a ref names, put together from its manifest, header and the other hashes of its blobs."""
+    assert ref.manifest is not None
+    format_, quantization, purpose, files, _ = loads(tables.get("manifests", raw(ref.manifest)) or b"")
+    header = tables.get("headers", raw(ref.manifest))
+    found = []
+    for path, size, digest, role in files:
+        blob = blob_of(tables, digest) or BlobRow(digest, size)
+        found.append(File(path, size, digest, Role(role), blob.sha256, blob.gitsha1))
+    return Variant(
+        Key(ref.name, ref.variant), ref.manifest, Format(format_), quantization, Purpose(purpose),
+        unpack_header(loads(header)) if header is not None else Header(),
+        tuple(sorted(found, key=lambda file: file.path)), tuple(ref.sources), ref.pinned)
+
+
+def _drop_unnamed(tables: Tables, manifests: set[str]) -> None:
+    """Take out the manifests that no ref names any more, and the blobs that no manifest names."""
+    blobs: set[bytes] = set()
+    for key, value in list(tables.items("manifests")):
+        *_, files, content = loads(value)
+        if key.hex() in manifests:
+            blobs.update(raw(file[2]) for file in files)
+            continue
+        tables.delete("manifests", key)
+        tables.delete("headers", key)
+        if tables.get("contents", raw(content)) == key:
+            tables.delete("contents", raw(content))
+    for key, _ in list(tables.items("blobs")):
+        if key not in blobs:
+            tables.delete("blobs", key)
+    for key, value in list(tables.items("aliases")):
+        if value not in blobs:
+            tables.delete("aliases", key)
+
+
+def _pack_ref(ref: Ref) -> bytes:
+    return dumps([ref.host, ref.uid, ref.name, ref.variant, ref.manifest, [pack_source(one) for one in ref.sources],
+                  ref.pinned, list(ref.supersedes), ref.mtime_ns])
+
+
+def ref_of(uuid: str, data: bytes) -> Ref:
+    """The ref in a row."""
+    from helixstore.store.refs import Ref
+
+    host, uid, name, variant, manifest, sources, pinned, supersedes, mtime_ns = loads(data)
+    return Ref(uuid=uuid, host=host, uid=uid, name=name, variant=variant, manifest=manifest,
+               sources=tuple([Source(*one) for one in sources]), pinned=pinned, supersedes=tuple(supersedes),
+               mtime_ns=mtime_ns)

@@ -1,0 +1,337 @@
+"""The index of one store for one person on one host: derived, local, rebuilt whenever it is in doubt.
+
+Nothing here is the truth. Deleting the folder loses nothing but time; what a damaged or foreign file held is read from
+the store again, without a word to the person but counted (`discarded`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from helixstore.errors import IndexUnusable
+from helixstore.fs.kernel import Fingerprint
+from helixstore.index import follow
+from helixstore.index.codec import BlobRow, FarmRow, Standing, loads, unpack_variant
+from helixstore.index.database import MAP_BYTES, Damaged, Database, Tables, release, share
+from helixstore.index.farm_table import FarmTable
+from helixstore.index.names import fold, resolve
+from helixstore.index.path_cache import PathCache
+from helixstore.index.rows import blob_of, put_blob
+from helixstore.index.shelf import IndexShelf
+from helixstore.index.tables import STAMP, TABLES, raw, row_key, text_key
+from helixstore.values import Header, Issue, Key, Variant
+
+if TYPE_CHECKING:
+    from helixstore.store.hashing import Hashes
+    from helixstore.store.store import Store
+
+__all__ = ["Figures", "Index", "ReindexReport"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How much there is: current models and variants; the blobs of all versions that refs name, and their bytes."""
+
+    models: int
+    variants: int
+    blobs: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexReport:
+    """What `reindex` did: how much there is now, how long it took in seconds, and what could not be read."""
+
+    figures: Figures
+    refs: int
+    seconds: float
+    issues: tuple[Issue, ...]
+
+
+class Index:
+    """Answers at once what the store's files would answer slowly. Safe with threads, processes and forks.
+
+    Args:
+        path: its folder, absolute, on a local file system; made when needed.
+        store: the store that it follows.
+        map_bytes: size of a new map; it grows by itself.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], store: Store, map_bytes: int = MAP_BYTES) -> None:
+        self.path = os.fspath(path)
+        self._store = store
+        self._map_bytes = map_bytes
+        self._database: Database | None = None
+        self._given: dict[str, Header] = {}
+        self._unread: tuple[Issue, ...] = ()
+        self._paths = PathCache(self._read, self._write)
+        self._farm = FarmTable(self._read, self._write)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], store: Store, map_bytes: int = MAP_BYTES) -> Index:
+        """Open it, and see that it can be used; `refresh` brings it up to date.
+
+        Raises:
+            IndexUnusable: the folder is on a network file system, or cannot be used at all; with the remedy.
+        """
+        index = cls(path, store, map_bytes)
+        index._read(lambda tables: tables.count("refs"))
+        return index
+
+    def close(self) -> None:
+        """Write what waits to be written, and let go of the files; using it again opens it again."""
+        self._paths.flush()
+        database, self._database = self._database, None
+        if database is not None:
+            release(database)
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[type[Index], tuple[str, Store, int]]:
+        return type(self), (self.path, self._store, self._map_bytes)
+
+    # ---- following the store
+
+    def refresh(self) -> bool:
+        """Take in what is new in the store; whether any variant changed. A few stats when nothing is.
+
+        What could not be read is in `issues`; the next refresh tries it again.
+        """
+        if self._database is not None and self._database.moved():
+            self._database.close()
+        return self._follow(all_anew=False) is True
+
+    def rebuild(self, progress: follow.Progress | None = None) -> ReindexReport:
+        """Forget all, the copies of the ledgers and the hashes too, and read the store again.
+
+        Args:
+            progress: (manifests read, manifests in all).
+        """
+        began = time.monotonic()
+        self._follow(all_anew=True, progress=progress)
+        refs = self._read(lambda tables: tables.count("refs"))
+        return ReindexReport(self.figures(), refs, time.monotonic() - began, tuple(self.issues))
+
+    @property
+    def issues(self) -> list[Issue]:
+        """Names that were changed twice at once, and what the last refresh could not read."""
+        return [*self._read(follow.conflicts), *self._unread]
+
+    @property
+    def discarded(self) -> tuple[int, str]:
+        """How often the files were thrown away as damaged or foreign, and why the last time."""
+        return self._open().discarded
+
+    def remember_headers(self, headers: Mapping[str, Header]) -> None:
+        """Headers that were read already, by manifest digest: the next refresh does not read those blobs again."""
+        self._given.update(headers)
+
+    def _follow(self, all_anew: bool, progress: follow.Progress | None = None) -> bool:
+        news = follow.look(self._store, self._read, self._given, progress, all_anew)
+        if news is None:
+            self._unread = ()
+            return False
+
+        def take_in(tables: Tables) -> bool:
+            if all_anew:
+                for table in TABLES:
+                    tables.clear(table)
+            return follow.take_in(tables, news)
+        changed: bool = self._write(take_in)
+        self._unread = tuple(news.issues)
+        self._given.clear()
+        return changed
+
+    # ---- variants
+
+    def variants(self) -> list[Variant]:
+        """Every current variant, by name. 10,000 take about 0.3 s: ask `rows` when a line of each will do."""
+        found = self._read(lambda tables: [unpack_variant(data) for _, data in tables.items("variants")])
+        return sorted(found, key=lambda variant: (fold(variant.key.model), variant.key))
+
+    def variant(self, key: Key) -> Variant | None:
+        """The current variant of that key, as spelt."""
+        def find(tables: Tables) -> Variant | None:
+            data = tables.get("variants", row_key(key))
+            return unpack_variant(data) if data is not None else None
+        return self._read(find)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """What a line of `list` prints, for each current variant, by name; cheap.
+
+        Each has model, id, format, quantization, architecture, parameters, bytes, version, pinned, and providers:
+        name -> the word of its state, as the last sync left it.
+        """
+        def join(tables: Tables) -> bytes:
+            states = dict(tables.items("states"))
+            return b",".join([
+                data[:-1] + b',"providers":' + states.get(key, b"{}") + b"}" for key, data in tables.items("rows")])
+        def parse(tables: Tables) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = loads(b"[" + join(tables) + b"]")
+            return found
+        found = self._read(parse)
+        found.sort(key=lambda row: (row["model"].casefold(), row["model"], row["id"]))
+        return iter(found)
+
+    def find(self, query: str) -> list[Variant]:
+        """The variants that a person means (format.md, "Names"): of one model, at least one.
+
+        Args:
+            query: any name a program uses, a unique prefix, a digest; `NAME:QUANT`; `NAME@REV`.
+
+        Raises:
+            Ambiguous: several models fit; the message lists them.
+            NotFound: none; the remedy names what is near.
+        """
+        def look_up(tables: Tables) -> list[Variant]:
+            found = []
+            for candidate in resolve(query, IndexShelf(tables)):
+                if isinstance(candidate.token, Variant):
+                    found.append(candidate.token)
+                else:
+                    uuid = str(candidate.token)
+                    ref = follow.ref_of(uuid, tables.get("refs", uuid.encode()) or b"")
+                    found.append(follow.variant_of(tables, ref))
+            return found
+        return self._read(look_up)
+
+    def content(self, content_key: str) -> str | None:
+        """The digest of a manifest with this content (`Manifest.content_key`), if a ref names one."""
+        found = self._read(lambda tables: tables.get("contents", raw(content_key)))
+        return found.hex() if found is not None else None
+
+    def figures(self) -> Figures:
+        """How much there is, without a look at the store."""
+        def count(tables: Tables) -> Figures:
+            models = {fold(loads(data)["model"]) for _, data in tables.items("rows")}
+            sizes = [loads(data)[0] for _, data in tables.items("blobs")]
+            return Figures(len(models), tables.count("variants"), len(sizes), sum(sizes))
+        return self._read(count)
+
+    # ---- blobs and hashes
+
+    def blob(self, digest: str) -> BlobRow | None:
+        """What is known of a blob in the store."""
+        return self._read(lambda tables: blob_of(tables, digest))
+
+    def put_blobs(self, rows: Iterable[BlobRow]) -> None:
+        """Add to what is known of blobs; what a row does not say stays. Variants learn the other hashes."""
+        wanted = list(rows)
+
+        def put(tables: Tables) -> None:
+            for row in wanted:
+                put_blob(tables, row)
+        self._write(put)
+
+    def learn(self, digest: str, *, sha256: str | None = None, gitsha1: str | None = None) -> None:
+        """Note another hash of a blob that is known."""
+        def put(tables: Tables) -> None:
+            row = blob_of(tables, digest)
+            if row is not None:
+                put_blob(tables, row._replace(sha256=sha256 or row.sha256, gitsha1=gitsha1 or row.gitsha1))
+        self._write(put)
+
+    def by_alias(self, kind: str, digest: str) -> str | None:
+        """The blob with that "sha256" or "gitsha1"."""
+        def find(tables: Tables) -> str | None:
+            found = tables.get("aliases", raw(digest))
+            row = blob_of(tables, found.hex()) if found is not None else None
+            return row.digest if row is not None and getattr(row, kind) == digest else None
+        return self._read(find)
+
+    def digest_at(self, path: str, mark: Fingerprint) -> str | None:
+        """The digest of what lies at an absolute path, if nothing says that it changed since it was hashed."""
+        return self._paths.digest_at(path, mark)
+
+    def hashes(self, digest: str) -> Hashes | None:
+        """What was learnt of content when it was hashed, blocks apart; in the store or not."""
+        return self._paths.hashes(digest)
+
+    def remember(self, items: Iterable[tuple[str, Fingerprint, Hashes]], began_ns: int | None = None) -> None:
+        """Note what was hashed: see `PathCache.remember`. Small files wait a moment and are written together."""
+        self._paths.remember(items, began_ns)
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Trust nothing about these absolute paths."""
+        self._paths.forget(paths)
+
+    # ---- the farm
+
+    def put_farm(self, root: str, rows: Iterable[FarmRow], gone: Iterable[str] | None = None) -> None:
+        """Bring the copy of one root's ledger up to date: see `FarmTable.put`."""
+        self._farm.put(root, rows, gone)
+
+    def farm_of(self, manifest: str) -> list[FarmRow]:
+        """Every path that came from a manifest."""
+        return self._farm.of(manifest)
+
+    def farm_at(self, path: str) -> FarmRow | None:
+        """What helixstore knows of one absolute path."""
+        return self._farm.at(path)
+
+    def put_standings(self, standings: Mapping[Key, Mapping[str, Standing]],
+                      only: Collection[str] | None = None) -> None:
+        """Note after a sync how variants stand with providers: see `FarmTable.put_standings`."""
+        self._farm.put_standings(standings, only)
+
+    def standings(self, keys: Iterable[Key]) -> dict[Key, dict[str, Standing]]:
+        """How these variants stand with each provider."""
+        return self._farm.standings(keys)
+
+    # ---- small derived things
+
+    def state(self, name: str) -> bytes | None:
+        """What `put_state` put."""
+        return self._read(lambda tables: tables.get("notes", text_key(name)))
+
+    def put_state(self, name: str, data: bytes | None) -> None:
+        """Keep bytes that can be made again, a snapshot for example; None takes them out."""
+        key = text_key(name)
+        self._write(lambda tables: tables.put("notes", key, data) if data is not None else tables.delete("notes", key))
+
+    # ---- the file
+
+    def _open(self) -> Database:
+        if self._database is None:
+            names = tuple(TABLES)
+            self._database = share(self.path, names, f"{STAMP} {self._store.id}".encode(), self._map_bytes)
+        return self._database
+
+    def _read(self, work: Callable[[Tables], T]) -> T:
+        try:
+            return self._open().read(work)
+        except Damaged as error:
+            self._start_again(error)
+            return self._again(self._open().read, work)
+
+    def _write(self, work: Callable[[Tables], T]) -> T:
+        try:
+            return self._open().write(work)
+        except Damaged as error:
+            self._start_again(error)
+            return self._again(self._open().write, work)
+
+    def _again(self, run: Callable[[Callable[[Tables], T]], T], work: Callable[[Tables], T]) -> T:
+        try:
+            return run(work)
+        except Damaged as error:
+            raise IndexUnusable(f"the index in {self.path} is damaged again and again: {error}",
+                                "check that disk, or set HELIXSTORE_INDEX to a folder on another", self.path) from error
+
+    def _start_again(self, error: Damaged) -> None:
+        """Throw the file away and fill a new one from the store."""
+        database = self._open()
+        database.discard(str(error))
+        news = follow.look(self._store, database.read, self._given)
+        if news is not None:
+            database.write(lambda tables: follow.take_in(tables, news))
