@@ -25,7 +25,7 @@ from helixstore.errors import Busy, Unreadable
 from helixstore.fs import kernel
 from helixstore.fs.kernel import Fingerprint, Lease, LeaseWatch
 
-__all__ = ["BLOCK", "GIT_LIMIT", "Hashes", "OpenFile", "blake3_hex", "hash_file", "hash_open", "open_steady"]
+__all__ = ["BLOCK", "GIT_LIMIT", "Hashes", "OpenFile", "blake3_hex", "hash_bytes", "hash_file", "hash_open", "open_steady"]
 
 #: bytes of one entry of `blocks`
 BLOCK = 16 << 20
@@ -77,6 +77,12 @@ class OpenFile(NamedTuple):
 def blake3_hex(data: bytes) -> str:
     """The digest that names a blob of these bytes."""
     return blake3(data).hexdigest()
+
+
+def hash_bytes(data: bytes, *, sha256: bool = False) -> Hashes:
+    """The hashes of bytes in memory, with git's SHA-1 as for a small file."""
+    git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return Hashes(blake3(data).hexdigest(), len(data), hashlib.sha256(data).hexdigest() if sha256 else None, git)
 
 
 def hash_file(path: str | os.PathLike[str], *, sha256: bool = False, gitsha1: bool | None = None,

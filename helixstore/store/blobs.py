@@ -1,0 +1,255 @@
+"""Blobs: immutable bytes under their BLAKE3 digest, and what has been learnt of them beside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from helixstore.errors import Corrupt, HelixError, NotFound, Unreadable
+from helixstore.fs import kernel
+from helixstore.fs.kernel import Fingerprint
+from helixstore.store import adding, records
+from helixstore.store.adding import Added, Trusted
+from helixstore.store.hashing import Hashes, hash_file
+from helixstore.store.host import Host
+from helixstore.store.manifests import digests_below
+from helixstore.store.quarantine import Quarantine
+
+__all__ = ["Added", "Blobs", "Meta"]
+
+_HEX = {"sha256": re.compile(r"[0-9a-f]{64}"), "gitsha1": re.compile(r"[0-9a-f]{40}"), "xet": re.compile(r"[0-9a-f]{64}")}
+_BLOCK = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What the writer of a blob's `meta` file has learnt of it; None where nothing has been.
+
+    Attributes:
+        bytes: size of the blob.
+        sha256, gitsha1, xet: aliases in lower-case hex.
+        blocks: XXH3-128 of each 16 MiB.
+        uid: who wrote it; another person's is a hint until we have hashed the blob once. None: there is no file.
+    """
+
+    bytes: int
+    sha256: str | None = None
+    gitsha1: str | None = None
+    xet: str | None = None
+    blocks: tuple[str, ...] | None = None
+    uid: int | None = None
+
+
+class Blobs:
+    """The blobs of one store, `blobs/<2 hex>/<digest>`, read only once they are there."""
+
+    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]],
+                 quarantine: Quarantine) -> None:
+        self._root = root
+        self._blobs = os.path.join(root, "blobs")
+        self._uid = host.uid
+        self._working = working
+        self._quarantine = quarantine
+
+    def path(self, digest: str) -> str:
+        """Where the blob lies or would lie, absolute.
+
+        Raises:
+            UnsafeName: not a digest.
+        """
+        records.check_digest(digest)
+        return f"{self._blobs}/{digest[:2]}/{digest}"
+
+    def exists(self, digest: str) -> bool:
+        """Whether the blob can be opened; opening, unlike stat, makes a network file system ask its server.
+
+        Raises:
+            Unreadable: it is there but cannot be opened.
+        """
+        try:
+            os.close(os.open(self.path(digest), os.O_RDONLY))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise Unreadable(f"the blob {digest[:12]} cannot be opened: {error.strerror}", "run: helixstore doctor",
+                             self.path(digest)) from error
+        return True
+
+    def ensure(self, digest: str) -> bool:
+        """As `exists`, but first brings the blob back if a collector has just put it into the trash.
+
+        Call it for every reused blob after the ref that names it is durable.
+        """
+        return self.exists(digest) or self.revive(digest)
+
+    def revive(self, digest: str) -> bool:
+        """Bring a blob back from the trash, replacing nothing; False when it is not there either."""
+        target = self.path(digest)
+        trash = os.path.join(self._root, "trash")
+        for epoch in sorted(os.listdir(trash), reverse=True):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                if kernel.rename_new(os.path.join(trash, epoch, digest), target):
+                    kernel.sync_folder(os.path.dirname(target))
+                    return True
+        return os.path.exists(target)
+
+    def add(self, source: str | os.PathLike[str], *, sha256: bool = False, known: Hashes | None = None,
+            expect: Fingerprint | None = None, link: bool = True, copy: bool = True, trusted: Trusted | None = None,
+            progress: Callable[[int], None] | None = None) -> Added:
+        """Take a file into the store; it stays where it is.
+
+        By a hard link where we own it and the file system allows (it is read-only then, under both names), else a
+        reflink, else a copy. It is hashed in the same pass, under a lease where the kernel grants one.
+
+        Args:
+            source: absolute; a symbolic link is followed.
+            sha256: learn the SHA-256 too.
+            known: its hashes, if the index remembers them for `expect`; then it is not read again.
+            expect: the fingerprint that the file must have.
+            link: False never shares the inode (for small files that people edit): reflink or copy.
+            copy: False refuses where neither link works.
+            trusted: asked with digest and fingerprint of a blob that is there already whether we have hashed it
+                before; by default our own blobs of the right size are, others' are hashed now.
+            progress: called with the bytes hashed since the last call.
+
+        Raises:
+            Busy: somebody has it open for writing.
+            Unreadable: it cannot be read, or changed meanwhile.
+            Failed: no space, or it can be neither linked nor (if not allowed) copied.
+        """
+        with self._working() as staging:
+            added = adding.add(adding.Request(os.fspath(source), sha256, known, expect, link, copy, progress), staging,
+                               self._publisher(trusted))
+        self._learn(added)
+        return added
+
+    def add_copies(self, sources: Sequence[str | os.PathLike[str]], *, sha256: bool = False,
+                   trusted: Trusted | None = None) -> list[Added | HelixError]:
+        """Take many small files into the store by copying them, with one pass of flushing for all.
+
+        Returns:
+            For each source, in order, what came of it: one that is busy or unreadable does not stop the others.
+        """
+        with self._working() as staging:
+            outcomes = adding.add_copies([os.fspath(source) for source in sources], sha256, staging,
+                                         self._publisher(trusted))
+        for outcome in outcomes:
+            if isinstance(outcome, Added):
+                self._learn(outcome)
+        return outcomes
+
+    def add_bytes(self, data: bytes, *, sha256: bool = False) -> Added:
+        """Make these bytes a blob."""
+        return self.add_many([data], sha256=sha256)[0]
+
+    def add_many(self, items: Sequence[bytes], *, sha256: bool = False) -> list[Added]:
+        """As `add_bytes`, with one pass of flushing for all."""
+        with self._working() as staging:
+            outcomes = adding.add_bytes(items, sha256, staging, self._publisher(None))
+        for added in outcomes:
+            self._learn(added)
+        return outcomes
+
+    def check(self, digest: str, *, sha256: bool = False, blocks: bool = False,
+              progress: Callable[[int], None] | None = None) -> tuple[Hashes, Fingerprint]:
+        """Hash a blob now.
+
+        Raises:
+            NotFound: it is not there.
+            Corrupt: it is not what its name says; it is in quarantine from now on.
+            Unreadable: it cannot be read.
+        """
+        path = self.path(digest)
+        if not os.path.lexists(path):
+            raise NotFound(f"the blob {digest[:12]} is missing from the store", "run: helixstore verify", path)
+        hashes, fingerprint = hash_file(path, sha256=sha256, blocks=blocks, progress=progress, lease=False)
+        if hashes.blake3 != digest:
+            damaged = _damaged_blocks(self.meta(digest).blocks, hashes.blocks)
+            self._quarantine.mark(digest, "its bytes have another digest", found=hashes.blake3, bytes=hashes.bytes,
+                                  blocks=damaged)
+            raise Corrupt(f"the blob {digest[:12]} is damaged: its bytes have another digest",
+                          "add the model again from where it came from; see: helixstore verify", path)
+        return hashes, fingerprint
+
+    def digests(self) -> Iterator[str]:
+        """The digests of all blobs, in no order."""
+        return digests_below(self._blobs)
+
+    def meta(self, digest: str) -> Meta:
+        """What is written down about a blob; a damaged file counts as none, since all of it can be learnt again."""
+        record: dict[str, Any] = {}
+        uid: int | None = None
+        try:
+            record, status = records.read_record(self._meta_path(digest))
+            uid = status.st_uid
+        except (HelixError, FileNotFoundError):
+            pass
+        aliases = {kind: value for kind, pattern in _HEX.items()
+                   if isinstance(value := record.get(kind), str) and pattern.fullmatch(value)}
+        return Meta(_size(record, self.path(digest)), aliases.get("sha256"), aliases.get("gitsha1"),
+                    aliases.get("xet"), _blocks(record.get("blocks")), uid)
+
+    def learn(self, digest: str, *, bytes: int | None = None, sha256: str | None = None, gitsha1: str | None = None,
+              xet: str | None = None, blocks: Sequence[str] | None = None) -> bool:
+        """Write down what we have computed of a blob's bytes ourselves; never what somebody else claims.
+
+        Returns:
+            False when the file is another person's: then the index has to remember it.
+        """
+        path = self._meta_path(digest)
+        record: dict[str, Any] = {}
+        try:
+            record, status = records.read_record(path)
+            if status.st_uid != self._uid and os.name == "posix":
+                return False
+        except (HelixError, FileNotFoundError):
+            pass
+        news = {"bytes": bytes, "sha256": sha256, "gitsha1": gitsha1, "xet": xet,
+                "blocks": list(blocks) if blocks is not None else None}
+        told = {key: value for key, value in news.items() if value is not None}
+        if any(record.get(key) != value for key, value in told.items()):
+            merged = {"schema": records.SCHEMA, **record, **told}
+            with self._working() as staging:
+                kernel.replace_file(path, records.canonical(merged), 0o444, durable=False, temporary_folder=staging)
+        return True
+
+    def forget(self, digest: str) -> None:
+        """Remove what is written down about a blob that is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            kernel.unlink(self._meta_path(digest))
+
+    def _learn(self, added: Added) -> None:
+        self.learn(added.digest, bytes=added.bytes, sha256=added.sha256, gitsha1=added.gitsha1)
+
+    def _publisher(self, trusted: Trusted | None) -> adding.Publisher:
+        return adding.Publisher(self._root, self._uid, self.path, self.check, self._quarantine, trusted)
+
+    def _meta_path(self, digest: str) -> str:
+        return f"{self._root}/meta/{records.check_digest(digest)[:2]}/{digest}.json"
+
+
+def _size(record: dict[str, Any], blob: str) -> int:
+    try:
+        return os.stat(blob).st_size
+    except OSError:
+        size = record.get("bytes")
+        return size if isinstance(size, int) and size >= 0 else 0
+
+
+def _blocks(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, list) and all(isinstance(item, str) and _BLOCK.fullmatch(item) for item in value):
+        return tuple(value)
+    return None
+
+
+def _damaged_blocks(expected: Sequence[str] | None, found: Sequence[str] | None) -> list[int]:
+    """Numbers of the 16 MiB blocks that differ; [] when that is not known."""
+    if expected is None or found is None:
+        return []
+    longer = max(len(expected), len(found))
+    return [number for number in range(longer) if expected[number:number + 1] != found[number:number + 1]]

@@ -1,0 +1,160 @@
+"""What keeps blobs alive besides refs, and who may project into a root: small files under `hosts/<host>/<uid>/`.
+
+`keeps/<operation>.json` names digests that a running operation or an undo entry still needs. Every collector, of any
+host and person, reads all of them; one that cannot be read keeps everything.
+`roots/<hash of the path>.json` says that this person projects into that folder, so that two people's farms do not
+fight over a system service's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, suppress
+
+from helixstore.errors import HelixError, Unreadable, UnsafeName
+from helixstore.fs import kernel
+from helixstore.store import records
+from helixstore.store.hashing import blake3_hex
+from helixstore.store.host import Host
+from helixstore.values import Issue
+
+__all__ = ["Keeps", "Roots"]
+
+_OPERATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Keeps:
+    """The keeps of one store; this person's on this host can be written, everybody's are read."""
+
+    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]]) -> None:
+        self._hosts = os.path.join(root, "hosts")
+        self._own = os.path.join(self._hosts, host.id, str(host.uid), "keeps")
+        self._working = working
+
+    def put(self, operation: str, digests: Collection[str]) -> None:
+        """Keep these blobs until `drop`; what was put under that name before is replaced.
+
+        Args:
+            operation: letters, digits, dot, hyphen, underscore; unique for this person on this host.
+            digests: of blobs, whether they exist yet or not.
+        """
+        record = records.canonical({"schema": records.SCHEMA, "operation": operation,
+                                    "digests": sorted({records.check_digest(digest) for digest in digests})})
+        with self._working() as staging:
+            os.makedirs(self._own, exist_ok=True)
+            kernel.replace_file(self._path(operation), record, 0o444, temporary_folder=staging)
+
+    def drop(self, operation: str) -> None:
+        """Keep them no longer; nothing happens when there is no such keep."""
+        with suppress(FileNotFoundError):
+            kernel.unlink(self._path(operation))
+            kernel.sync_folder(self._own)
+
+    def all(self) -> tuple[set[str], list[Issue]]:
+        """Every digest that anybody keeps, and what could not be read: then nothing may be deleted."""
+        digests: set[str] = set()
+        issues: list[Issue] = []
+        for folder in _folders(self._hosts, "keeps", issues):
+            try:
+                names = os.listdir(folder)
+            except OSError as error:
+                issues.append(_issue(folder, error))
+                continue
+            for name in names:
+                path = os.path.join(folder, name)
+                try:
+                    digests |= _digests(path)
+                except FileNotFoundError:
+                    continue                            # dropped meanwhile
+                except (HelixError, OSError) as error:
+                    issues.append(_issue(path, error))
+        return digests, issues
+
+    def _path(self, operation: str) -> str:
+        if not _OPERATION.fullmatch(operation):
+            raise UnsafeName(f"{operation[:80]!r} is not a name for an operation")
+        return os.path.join(self._own, f"{operation}.json")
+
+
+class Roots:
+    """Who projects into which folder of this host."""
+
+    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]]) -> None:
+        self._host = os.path.join(root, "hosts", host.id)
+        self._uid = host.uid
+        self._working = working
+
+    def claim(self, path: str) -> int:
+        """Claim a folder, unless somebody else on this host has.
+
+        Two who claim it in the same instant may both be refused, never both be granted.
+
+        Args:
+            path: absolute.
+
+        Returns:
+            The uid of its owner: one's own when the claim stands.
+        """
+        own = self._file(self._uid, path)
+        with self._working() as staging:
+            os.makedirs(os.path.dirname(own), exist_ok=True)
+            record = records.canonical({"schema": records.SCHEMA, "path": path})
+            [fresh] = records.publish_all(staging, [(own, record)])
+        other = self._other(path)
+        if other is None:
+            return self._uid
+        if fresh:
+            kernel.unlink(own)
+        return other
+
+    def owner(self, path: str) -> int | None:
+        """The uid of whoever claimed the folder; None when nobody did."""
+        other = self._other(path)
+        if other is None and os.path.lexists(self._file(self._uid, path)):
+            return self._uid
+        return other
+
+    def release(self, path: str) -> None:
+        """Give up one's own claim, if there is one."""
+        with suppress(FileNotFoundError):
+            kernel.unlink(self._file(self._uid, path))
+
+    def _file(self, uid: int | str, path: str) -> str:
+        name = blake3_hex(os.fsencode(path))[:32]
+        return os.path.join(self._host, str(uid), "roots", f"{name}.json")
+
+    def _other(self, path: str) -> int | None:
+        with suppress(FileNotFoundError), os.scandir(self._host) as entries:
+            for entry in entries:
+                claimed = entry.name.isdecimal() and int(entry.name) != self._uid
+                if claimed and os.path.lexists(self._file(entry.name, path)):
+                    return int(entry.name)
+        return None
+
+
+def _folders(hosts: str, kind: str, issues: list[Issue]) -> Iterator[str]:
+    """`hosts/<host>/<uid>/<kind>` of everybody who has one."""
+    try:
+        for host in os.listdir(hosts):
+            place = os.path.join(hosts, host)
+            if os.path.isdir(place):
+                for uid in os.listdir(place):
+                    if uid.isdecimal() and os.path.lexists(folder := os.path.join(place, uid, kind)):
+                        yield folder
+    except OSError as error:
+        issues.append(_issue(hosts, error))
+
+
+def _digests(path: str) -> set[str]:
+    record, _ = records.read_record(path)
+    try:
+        return {records.check_digest(digest) for digest in record["digests"]}
+    except (KeyError, TypeError, UnsafeName) as error:
+        raise Unreadable(f"{path} is damaged: {error!r}", "restore it from a backup", path) from None
+
+
+def _issue(path: str, error: Exception) -> Issue:
+    return Issue("unreadable", path, f"what it keeps cannot be read, so nothing is deleted: {error}",
+                 getattr(error, "remedy", "") or "make it readable, or restore it from a backup")

@@ -1,0 +1,223 @@
+"""Refs: a name leads to a manifest, and while that is so, all that the manifest names is kept.
+
+`refs/<host>/<uid>/<uuid>.json`, one writer for each folder, never edited. Moving a name, adding a source or pinning
+writes a new file that supersedes the old; withdrawing a name writes one without a manifest (a tombstone), which a
+later one may supersede again. A ref can only be superseded by the same person's: nobody drops another's claim.
+The rule of the whole store: blob durable, then ref durable, then link; and the reverse to remove.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from helixstore.errors import HelixError, Unreadable, UnsafeName
+from helixstore.fs.names import folded
+from helixstore.store import records
+from helixstore.store.host import Host
+from helixstore.values import Issue, Source
+
+__all__ = ["Claim", "Ref", "Refs", "current", "heads"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """One immutable claim.
+
+    Attributes:
+        uuid: its file's name.
+        host: who wrote it, where.
+        uid: the person's number.
+        name: model name as spelt.
+        variant: variant id, `format:quantization`.
+        manifest: digest; None when the name is withdrawn.
+        sources: where the content came from, first the one that gave the name.
+        pinned: stays at this version.
+        supersedes: uuids of the refs that it replaces.
+        mtime_ns: nanoseconds on the store's own clock.
+    """
+
+    uuid: str
+    host: str
+    uid: int
+    name: str
+    variant: str
+    manifest: str | None
+    sources: tuple[Source, ...]
+    pinned: bool
+    supersedes: tuple[str, ...]
+    mtime_ns: int
+
+    @property
+    def path(self) -> str:
+        """Relative to the store."""
+        return f"refs/{self.host}/{self.uid}/{self.uuid}.json"
+
+
+class Claim(NamedTuple):
+    """What is to be published: a `Ref` before it has a uuid and a time."""
+
+    name: str
+    variant: str
+    manifest: str | None
+    sources: tuple[Source, ...] = ()
+    pinned: bool = False
+    supersedes: tuple[str, ...] = ()
+
+
+def current(refs: Iterable[Ref]) -> list[Ref]:
+    """Those that no ref of the same person supersedes, tombstones too, in the order of their times. Pure."""
+    every = list(refs)
+    gone = {(ref.uid, old) for ref in every for old in ref.supersedes if old != ref.uuid}
+    return sorted((ref for ref in every if (ref.uid, ref.uuid) not in gone), key=lambda ref: (ref.mtime_ns, ref.uuid))
+
+
+def heads(refs: Iterable[Ref]) -> tuple[dict[tuple[str, str], Ref], list[Issue]]:
+    """For each (name, variant) the ref that counts: the latest by the store's clock, then by uuid. Pure.
+
+    Names are compared by case-fold and NFC, and kept as the winner spells them. A name whose latest head is a
+    tombstone is left out. Two heads of different content are reported, whichever order they were published in.
+    """
+    groups: dict[tuple[str, str], list[Ref]] = {}
+    for ref in current(refs):
+        groups.setdefault((folded(ref.name), ref.variant), []).append(ref)
+    winners: dict[tuple[str, str], Ref] = {}
+    issues = []
+    for group in groups.values():
+        last = group[-1]
+        if last.manifest is not None:
+            winners[last.name, last.variant] = last
+        others = {ref.manifest for ref in group} - {last.manifest}
+        if others:
+            kept = last.manifest[:12] if last.manifest else "withdrawn"
+            shown = ", ".join(sorted(other[:12] if other else "withdrawn" for other in others))
+            issues.append(Issue("conflict", last.name,
+                                f"{last.name} ({last.variant}) was changed twice at once: {kept} counts, also {shown}",
+                                f"see: helixstore history {last.name}"))
+    return winners, issues
+
+
+class Refs:
+    """The refs of one store."""
+
+    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]]) -> None:
+        self._root = os.path.join(root, "refs")
+        self._host = host
+        self._working = working
+
+    def publish(self, name: str, variant: str, manifest: str | None, sources: Sequence[Source] = (),
+                pinned: bool = False, supersedes: Sequence[str] = ()) -> Ref:
+        """Make one claim durable; returns it with its time. See `Claim` for the arguments."""
+        return self.publish_many([Claim(name, variant, manifest, tuple(sources), pinned, tuple(supersedes))])[0]
+
+    def publish_many(self, claims: Sequence[Claim]) -> list[Ref]:
+        """As `publish`, with one pass of flushing for all."""
+        if not claims:
+            return []
+        folder = f"{self._root}/{self._host.id}/{self._host.uid}"
+        os.makedirs(folder, exist_ok=True)
+        named = [(str(uuid.uuid4()), claim) for claim in claims]
+        with self._working() as staging:
+            records.publish_all(staging, [(f"{folder}/{name}.json", _encode(claim)) for name, claim in named])
+        return [Ref(name, self._host.id, self._host.uid, *claim, os.stat(f"{folder}/{name}.json").st_mtime_ns)
+                for name, claim in named]
+
+    def folders(self) -> dict[str, int]:
+        """`<host>/<uid>` -> the folder's mtime in nanoseconds.
+
+        A folder whose mtime is the one noted before has no new refs, unless that was within 2 s of the noting.
+        """
+        found = {}
+        for host in _names(self._root):
+            for uid in _names(f"{self._root}/{host}"):
+                if uid.isdecimal():
+                    found[f"{host}/{uid}"] = os.stat(f"{self._root}/{host}/{uid}").st_mtime_ns
+        return found
+
+    def scan(self, known: Collection[str] = frozenset(),
+             unchanged: Collection[str] = frozenset()) -> tuple[list[Ref], list[Issue]]:
+        """All refs that are not known yet, of every person on every host, in no order.
+
+        Args:
+            known: uuids that need not be read again: refs never change.
+            unchanged: `<host>/<uid>` folders that need not even be listed.
+
+        Returns:
+            The refs, and what could not be read: while there is any of that, nothing may be deleted.
+        """
+        refs: list[Ref] = []
+        issues: list[Issue] = []
+        try:
+            folders = self.folders()
+        except OSError as error:
+            return [], [_issue(self._root, error)]
+        for folder in folders:
+            if folder in unchanged:
+                continue
+            host, uid = folder.split("/")
+            try:
+                names = os.listdir(f"{self._root}/{folder}")
+            except OSError as error:
+                issues.append(_issue(f"{self._root}/{folder}", error))
+                continue
+            for name in names:
+                if not name.endswith(".json") or name.startswith(".") or name[:-5] in known:
+                    continue
+                path = f"{self._root}/{folder}/{name}"
+                try:
+                    refs.append(_decode(path, name[:-5], host, int(uid)))
+                except (HelixError, OSError) as error:
+                    issues.append(_issue(path, error))
+        return refs, issues
+
+
+def _names(folder: str) -> list[str]:
+    """Names of the real folders in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def _issue(path: str, error: Exception) -> Issue:
+    return Issue("unreadable", path, f"the ref cannot be read, so nothing is deleted: {error}",
+                 getattr(error, "remedy", "") or "make it readable, or restore it from a backup")
+
+
+def _encode(claim: Claim) -> bytes:
+    if claim.manifest is not None:
+        records.check_digest(claim.manifest)
+    return records.canonical({
+        "schema": records.SCHEMA, "name": claim.name, "variant": claim.variant, "manifest": claim.manifest,
+        "sources": [{key: value for key in Source.__slots__ if (value := getattr(source, key)) is not None}
+                    for source in claim.sources],
+        "pinned": claim.pinned, "supersedes": sorted(claim.supersedes),
+    })
+
+
+def _decode(path: str, name: str, host: str, uid: int) -> Ref:
+    record, status = records.read_record(path)
+    try:
+        manifest = record["manifest"]
+        if manifest is not None:
+            records.check_digest(manifest)
+        return Ref(name, host, uid, _text(record["name"]), _text(record["variant"]), manifest,
+                   tuple(_source(item) for item in record.get("sources", ())), bool(record.get("pinned")),
+                   tuple(_text(old) for old in record.get("supersedes", ())), status.st_mtime_ns)
+    except (KeyError, TypeError, AttributeError, UnsafeName) as error:
+        raise Unreadable(f"{path} is not a ref: {error!r}", "restore it from a backup", path) from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _source(item: dict[str, Any]) -> Source:
+    return Source(**{key: _text(item[key]) for key in Source.__slots__ if item.get(key) is not None})

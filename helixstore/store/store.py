@@ -1,0 +1,198 @@
+"""One store: a folder of plain files that is the truth about which models there are."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import stat
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from helixstore.errors import NotFound, StoreError, StoreTooNew
+from helixstore.fs import kernel
+from helixstore.store import records
+from helixstore.store.blobs import Blobs
+from helixstore.store.host import Host
+from helixstore.store.keeps import Keeps, Roots
+from helixstore.store.manifests import Manifests
+from helixstore.store.quarantine import Quarantine
+from helixstore.store.refs import Refs
+from helixstore.store.staging import Staging
+
+__all__ = ["FORMAT", "Store"]
+
+#: of the store as a whole; a change that an older version would spoil gets a feature's name instead, where it can
+FORMAT = 1
+#: features that this version understands, by how far one that does not may go
+_KNOWN: dict[str, frozenset[str]] = {"ro_compat": frozenset(), "incompat": frozenset()}
+_FANNED = ("blobs", "meta", "manifests")                # each with all 256 folders
+_PLAIN = ("refs", "hosts", "condemned", "trash", "quarantine", "staging")
+#: what may lie in a folder that becomes a store: what a new disk has, and what an interrupted `create` left
+_HARMLESS = frozenset({"lost+found", ".DS_Store", "README", *_FANNED, *_PLAIN})
+
+_README = """\
+These are models: please do not delete or change anything here by hand.
+
+Several programs on this machine (Ollama, LM Studio, llama.cpp, vLLM, ...) read their models from this folder, through
+links that helixstore made. Each file under blobs/ is one file of a model, named by its BLAKE3 digest; b3sum tells
+whether it is intact. Which model consists of which files is in manifests/, and what it is called in refs/: both are
+JSON, for jq.
+
+    helixstore list             what there is
+    helixstore du               what it costs, and what it saves
+    helixstore remove MODEL     to free space, then: helixstore gc
+    helixstore leave            to turn every link back into an ordinary file; this folder can be deleted afterwards
+
+Without helixstore: `cp` of a file under blobs/ gives the file of the model. Back up everything but staging/ and trash/.
+"""
+
+
+class Store:
+    """An open store. Holds no lock and no descriptor; safe from threads; may be used after fork.
+
+    Attributes:
+        path: absolute.
+        id: random, made once.
+        host: who writes.
+        read_only: nothing may be changed; `read_only_reason` says why.
+        blobs, manifests, refs, keeps, roots, quarantine: its parts.
+    """
+
+    def __init__(self, path: Path, host: Host, description: Mapping[str, Any], read_only_reason: str = "") -> None:
+        self.path = path
+        self.host = host
+        self.id: str = description["store_id"]
+        self.read_only_reason = read_only_reason
+        root = str(path)
+        self.staging = Staging(root, host, self._may_write)
+        self.quarantine = Quarantine(root, self.working)
+        self.blobs = Blobs(root, host, self.working, self.quarantine)
+        self.manifests = Manifests(root, self.working)
+        self.refs = Refs(root, host, self.working)
+        self.keeps = Keeps(root, host, self.working)
+        self.roots = Roots(root, host, self.working)
+
+    @classmethod
+    def create(cls, path: Path, host: Host) -> Store:
+        """Make a store in an empty or missing folder, or open the one that is there.
+
+        Raises:
+            StoreError: the folder holds something else, or cannot be made.
+            StoreTooNew: there is one, of a later version.
+        """
+        path = Path(os.path.abspath(path))
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            names = set(os.listdir(path))
+            if "store.json" not in names:
+                if foreign := sorted(names - _HARMLESS):
+                    raise StoreError(f"{path} is not empty: it holds {foreign[0]!r}", "choose an empty folder", path)
+                _make(str(path))
+        except OSError as error:
+            raise StoreError(f"no store can be made in {path}: {error.strerror or error}", "choose another folder",
+                             path) from error
+        store = cls.open(path, host)
+        store.register()
+        return store
+
+    @classmethod
+    def open(cls, path: Path, host: Host) -> Store:
+        """Open a store; reads one small file and writes nothing.
+
+        Raises:
+            NotFound: there is no store.
+            StoreTooNew: it has what this version does not understand; the message names it.
+            StoreError: its description cannot be read.
+        """
+        path = Path(os.path.abspath(path))
+        try:
+            description, _ = records.read_record(str(path / "store.json"))
+        except FileNotFoundError:
+            raise NotFound(f"there is no store in {path}", f"make one: helixstore init --store {path}", path) from None
+        except OSError as error:
+            raise StoreError(str(error), "restore store.json from a backup", path) from error
+        if not isinstance(description.get("store_id"), str) or not isinstance(description.get("format"), int):
+            raise StoreError(f"{path}/store.json is damaged", "restore it from a backup", path)
+        if description["format"] > FORMAT:
+            raise StoreTooNew(f"the store in {path} has format {description['format']}, this version knows {FORMAT}",
+                              "upgrade helixstore", path)
+        features = description.get("features", {})
+        if unknown := _unknown(features, "incompat"):
+            raise StoreTooNew(f"the store in {path} uses what this version does not know: {unknown}",
+                              "upgrade helixstore", path)
+        reason = ""
+        if unknown := _unknown(features, "ro_compat"):
+            reason = f"it uses what this version does not know: {unknown}"
+        elif not os.access(path / "staging", os.W_OK | os.X_OK):
+            reason = "there is no permission to write in it"
+        return cls(path, host, description, reason)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be changed."""
+        return bool(self.read_only_reason)
+
+    def working(self) -> AbstractContextManager[str]:
+        """A staging folder while the block runs; hold it over a whole operation. See `Staging.working`."""
+        return self.staging.working()
+
+    def register(self) -> None:
+        """Make this person's and host's folders in the store; done again, it does nothing."""
+        own = self.path / "hosts" / self.host.id
+        with self.working() as staging:
+            for folder in (own / str(self.host.uid) / "keeps", own / str(self.host.uid) / "roots",
+                           self.path / "refs" / self.host.id / str(self.host.uid)):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not (own / "host.json").exists():
+                records.publish_all(staging, [(str(own / "host.json"), records.canonical(
+                    {"schema": records.SCHEMA, "name": socket.gethostname(), "ephemeral": self.host.ephemeral}))])
+
+    def clock_ns(self) -> int:
+        """Now by the store's own clock, which may be a server's: the mtime of a file just made there."""
+        with self.working() as staging:
+            name = os.path.join(staging, f"clock-{secrets.token_hex(6)}")
+            descriptor = kernel.create(name)
+            try:
+                return os.fstat(descriptor).st_mtime_ns
+            finally:
+                os.close(descriptor)
+                kernel.unlink(name)
+
+    def _may_write(self) -> None:
+        if self.read_only_reason:
+            raise StoreError(f"the store in {self.path} is read only here: {self.read_only_reason}",
+                             "upgrade helixstore, or ask the owner of the store", self.path)
+
+
+def _unknown(features: Any, kind: str) -> str:
+    """Names of the features that this version does not understand, with the version that brought them."""
+    given = features.get(kind) if isinstance(features, dict) else None
+    if given is None:
+        return ""
+    if not isinstance(given, (dict, list)):
+        return f"features.{kind}"
+    names = sorted(str(name) for name in given if name not in _KNOWN[kind])
+    since = given if isinstance(given, dict) else {}
+    return ", ".join(f"{name} (helixstore {since[name]} or later)" if since.get(name) else name for name in names)
+
+
+def _make(root: str) -> None:
+    """Every folder, the README, and last the description, without which it is no store yet."""
+    for kind in _FANNED:
+        for number in range(256):
+            os.makedirs(f"{root}/{kind}/{number:02x}", exist_ok=True)
+    for kind in _PLAIN:
+        os.makedirs(f"{root}/{kind}", exist_ok=True)
+    kernel.replace_file(f"{root}/README", _README.encode(), temporary_folder=f"{root}/staging")
+    for kind in _FANNED:
+        kernel.sync_folder(f"{root}/{kind}")
+    description = {"schema": records.SCHEMA, "store_id": secrets.token_hex(16), "format": FORMAT,
+                   "features": {"compat": {}, "ro_compat": {}, "incompat": {}}}
+    staged = f"{root}/staging/{secrets.token_hex(8)}"
+    kernel.write_new(staged, records.canonical(description) + b"\n", stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
+    if not kernel.publish(staged, f"{root}/store.json"):
+        kernel.unlink(staged)                           # somebody else was first: theirs is the store
+    kernel.sync_folder(root)
