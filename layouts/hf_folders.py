@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
 
 from helixstore.providers.layout import LINKS, Copy, Entry, Refusal, Weight, unique_names
 from helixstore.values import Family, File, Format, Key, LinkKind, Purpose, Role, Variant
@@ -25,8 +23,8 @@ _PART = re.compile(r"\b[\w\-.]{1,96}\b", re.ASCII)
 _LIMIT = 96                         # characters of one part of a repository name
 _SMALL = 64 << 20                   # bytes: larger files that are no weights are linked too, not copied
 _PRECISION = {"BF16": 0, "F16": 1, "F32": 2}
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "*.tiktoken", "tiktoken.model", "vocab.json", "vocab.txt",
-               "spiece.model", "sentencepiece.bpe.model", "tekken.json", "tokenizer.model.v*")
+_TOKENIZERS = frozenset({"tokenizer.json", "tokenizer.model", "tiktoken.model", "vocab.json", "vocab.txt",
+                         "spiece.model", "sentencepiece.bpe.model", "tekken.json"})
 _NOT_A_MODEL = {
     Purpose.ADAPTER: "an adapter is loaded beside its model, not by itself",
     Purpose.PROJECTOR: "a projector is loaded beside its model, not by itself",
@@ -100,13 +98,17 @@ def model_files(variant: Variant, code: bool) -> list[File]:
         variant: a folder model.
         code: include `*.py`; only for content that is known to come from its repository.
     """
-    model = any(fnmatchcase(file.path, "model*.safetensors") for file in variant.files)
+    model = any(file.path.startswith("model") and file.path.endswith(".safetensors") for file in variant.files)
     return [
         file for file in variant.files
         if file.role is not Role.PICKLE
         and (code or (file.role is not Role.CODE and not file.path.casefold().endswith((".py", ".pyc"))))
-        and not (model and fnmatchcase(PurePosixPath(file.path).name, "consolidated*.safetensors"))
+        and not (model and _consolidated(file.path))
     ]
+
+
+def _consolidated(path: str) -> bool:
+    return path.endswith(".safetensors") and path.rpartition("/")[2].startswith("consolidated")
 
 
 def body(file: File, kinds: tuple[LinkKind, ...] = LINKS) -> Weight | Copy:
@@ -145,6 +147,7 @@ def refuse_unservable(variant: Variant) -> Refusal | None:
     names = {file.path for file in variant.files}
     if "config.json" not in names:
         return Refusal("there is no config.json beside the weights")
-    if not any(fnmatchcase(name, pattern) for name in names for pattern in _TOKENIZERS):
+    if names.isdisjoint(_TOKENIZERS) and not any(
+            name.endswith(".tiktoken") or name.startswith("tokenizer.model.v") for name in names):
         return Refusal("there is no tokenizer beside the weights")
     return None

@@ -40,7 +40,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -57,10 +56,10 @@ KINDS = (LinkKind.HARD, LinkKind.REFLINK)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LFS_BYTES = 10 << 20
-_LFS = ("*.7z", "*.arrow", "*.bin", "*.bz2", "*.ckpt", "*.ftz", "*.gz", "*.h5", "*.joblib", "*.lfs.*", "*.mlmodel",
-        "*.model", "*.msgpack", "*.npy", "*.npz", "*.onnx", "*.ot", "*.parquet", "*.pb", "*.pickle", "*.pkl", "*.pt",
-        "*.pth", "*.rar", "*.safetensors", "*.tar", "*.tar.*", "*.tflite", "*.tgz", "*.wasm", "*.xz", "*.zip", "*.zst",
-        "*.gguf")
+_LFS = frozenset({
+    "7z", "arrow", "bin", "bz2", "ckpt", "ftz", "gguf", "gz", "h5", "joblib", "mlmodel", "model", "msgpack", "npy",
+    "npz", "onnx", "ot", "parquet", "pb", "pickle", "pkl", "pt", "pth", "rar", "safetensors", "tar", "tflite", "tgz",
+    "wasm", "xz", "zip", "zst"})
 
 
 class Snapshot(NamedTuple):
@@ -184,9 +183,9 @@ def _files(repository: str, snapshot: Snapshot, plain: bool) -> Iterator[Entry]:
 
 def _etag(file: File, variant: Variant) -> str:
     """The hub's name of the content."""
-    name = file.path.rpartition("/")[2].casefold()
-    large = file.role in (Role.WEIGHTS, Role.PROJECTOR) or file.bytes >= _LFS_BYTES
-    lfs = large or any(fnmatchcase(name, pattern) for pattern in _LFS)
+    role = file.role
+    lfs = (role is Role.WEIGHTS or role is Role.PROJECTOR or file.bytes >= _LFS_BYTES
+           or file.path.rpartition(".")[2] in _LFS)
     etag = (file.sha256 if lfs else file.gitsha1) or file.sha256
     if etag is None:
         raise LayoutError(f"{file.path} of {variant.key} has neither SHA-256 nor git-SHA-1 yet", "helixstore reindex")
