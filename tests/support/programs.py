@@ -14,9 +14,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ROOT", "ask", "free_port", "interpreter", "python", "serving", "site_packages"]
+__all__ = ["ROOT", "Ended", "ask", "free_port", "interpreter", "python", "serving", "site_packages"]
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+class Ended(AssertionError):
+    """A server ended before it answered. `status` is its exit status, negative for a signal."""
+
+    def __init__(self, command: object, status: int, log: str) -> None:
+        super().__init__(f"{command!r} ended with {status}\n{log}")
+        self.status = status
 
 
 def interpreter(name: str) -> Path:
@@ -103,7 +111,7 @@ def _await(process: subprocess.Popen[bytes], health: str, log: Path, timeout: fl
                 return
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = process.wait(timeout=0.05)
-            raise AssertionError(f"{process.args!r} ended with {status}\n{_tail(log)}")
+            raise Ended(process.args, status, _tail(log))
     raise AssertionError(f"{process.args!r} does not answer {health} after {timeout} s\n{_tail(log)}")
 
 
