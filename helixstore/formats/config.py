@@ -109,7 +109,7 @@ def read_tokenizer(path: Path) -> tuple[str | None, bool]:
         Unreadable, Incomplete: it cannot be read or is no JSON object.
     """
     with Opened(path) as file:
-        found = read_members(file, {"tokenizer_class", "chat_template"}.__contains__, "tokenizer configuration")
+        found = read_members(file, {"tokenizer_class", "chat_template"}.__contains__, "a tokenizer configuration")
     template = "chat_template" in found and found["chat_template"] not in ("", [])
     return _name(found.get("tokenizer_class")), template
 

@@ -56,7 +56,7 @@ class JsonStream:
         file: the open file.
         start: where the document starts, in bytes.
         end: behind its last byte.
-        what: what it is called in messages.
+        what: what it should be, for messages, with its article.
     """
 
     __slots__ = ("_file", "_steps", "_what", "window")
@@ -75,8 +75,12 @@ class JsonStream:
     def wrong(self, why: str) -> Unreadable:
         """The error that says what is wrong with the document."""
         return Unreadable(
-            f"the {self._what} of {show(self._file.path)} cannot be read: {why}", "download it again", self._file.path
+            f"{show(self._file.path)} cannot be read as {self._what}: {why}", "download it again", self._file.path
         )
+
+    def _ended(self) -> Unreadable:
+        """The error for a document that stops in the middle: the file was cut, or what is around the document lies."""
+        return self.window.too_short() if self.window.at_file_end else self.wrong("it ends too early")
 
     def peek(self) -> int:
         """The next byte that is not white space, not consumed; -1 at the end."""
@@ -93,7 +97,10 @@ class JsonStream:
 
     def expect(self, character: str) -> None:
         """Consume this character, after white space."""
-        if self.peek() != ord(character):
+        here = self.peek()
+        if here < 0:
+            raise self._ended()
+        if here != ord(character):
             raise self.wrong(f"{character!r} is missing at byte {self.window.offset:,}")
         self.window.pos += 1
 
@@ -111,8 +118,10 @@ class JsonStream:
                 data = window.buffer[window.pos : end]
                 window.pos = end + 1
                 return data
-            if end + 1 < len(window.buffer) or not window.more():
-                raise self.wrong("a string has no end")
+            if end + 1 < len(window.buffer):
+                raise self.wrong("a string holds a control character")
+            if not window.more():
+                raise self._ended()
 
     def text(self, limit: int = MAX_NAME) -> str:
         """A string of at most `limit` bytes, decoded."""
@@ -141,7 +150,7 @@ class JsonStream:
                 window.pos += 1
                 return
             if not window.more():
-                raise self.wrong("a string has no end")
+                raise self._ended()
 
     def skip(self) -> None:
         """Walk over one value of any kind."""
@@ -171,7 +180,7 @@ class JsonStream:
     def _skip_scalar(self) -> None:
         window = self.window
         if window.left < 1:
-            raise self.wrong("it ends too early")
+            raise self._ended()
         start = window.offset
         while True:
             match = _SCALAR.match(window.buffer, window.pos)
@@ -192,7 +201,7 @@ class JsonStream:
             if window.pos < len(window.buffer):
                 return window.buffer[window.pos]
             if not window.more():
-                raise self.wrong("it ends too early")
+                raise self._ended()
 
     def members(self) -> Iterator[bytes]:
         """The raw keys of an object; the caller consumes each value before it asks for the next."""
@@ -229,7 +238,7 @@ class JsonStream:
             raise self.wrong(f"something follows at byte {self.window.offset:,}")
 
 
-def read_members(file: Opened, wanted: Callable[[str], bool], what: str = "configuration") -> dict[str, Any]:
+def read_members(file: Opened, wanted: Callable[[str], bool], what: str = "a configuration") -> dict[str, Any]:
     """Those members of the JSON object in a file whose key is wanted; values above 256 KiB become None.
 
     Raises:
@@ -256,7 +265,7 @@ def weight_map(file: Opened) -> tuple[tuple[str, ...], int]:
     Raises:
         Unreadable: not an index, or it names more than 10,000 files.
     """
-    stream = _document(file, "index")
+    stream = _document(file, "an index")
     names: set[str] = set()
     known: set[bytes] = set()
     tensors = 0
@@ -280,6 +289,6 @@ def weight_map(file: Opened) -> tuple[tuple[str, ...], int]:
 
 def _document(file: Opened, what: str) -> JsonStream:
     if file.size > MAX_DOCUMENT:
-        raise Unreadable(f"{show(file.path)} is no {what}: it has {file.size:,} bytes", path=file.path)
+        raise Unreadable(f"{show(file.path)} is not {what}: it has {file.size:,} bytes", path=file.path)
     start = 3 if file.read_at(0, 3) == b"\xef\xbb\xbf" else 0
     return JsonStream(file, start, file.size, what)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helixstore.errors import HelixError, Unreadable
+from helixstore.errors import HelixError, Incomplete, Unreadable
 from helixstore.formats.describe import Description, describe_folder
 from helixstore.formats.gguf import Gguf, read_gguf
 from helixstore.formats.inspection import Inspection, Part
@@ -57,7 +57,7 @@ def read_loose(path: str) -> LooseFile | None:
     name = path.rpartition("/")[2]
     with Opened(path) as file:
         if file.size == 0 and extension(name) in ("gguf", "safetensors"):
-            raise Unreadable(f"{show(path)} is empty", "download it again", path)
+            raise Incomplete(f"{show(path)} is empty", "download it again", path)
         content = sniff(file)
         if content is Content.LEGACY:
             raise Unreadable(f"{show(path)} is a GGML file from before GGUF", _LEGACY_REMEDY, path)

@@ -45,9 +45,9 @@ PLAIN_EXTENSIONS = frozenset({
     "zip", "zst",
 })
 _TOKENIZER = frozenset({
-    "added_tokens.json", "bpe.codes", "merges.txt", "sentencepiece.bpe.model", "special_tokens_map.json", "spiece.model", "spm.model", "tekken.json",
-    "tiktoken.model", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
-    "vocab.json", "vocab.txt",
+    "added_tokens.json", "bpe.codes", "merges.txt", "sentencepiece.bpe.model", "special_tokens_map.json",
+    "spiece.model", "spm.model", "tekken.json", "tiktoken.model", "tokenizer.json", "tokenizer.model",
+    "tokenizer_config.json", "vocab.json", "vocab.txt",
 })
 _WEIGHTS = frozenset({"safetensors", "gguf"})
 _PICKLES = frozenset({"bin", "pt", "pth", "ckpt", "pkl", "pickle"})

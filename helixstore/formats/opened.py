@@ -124,7 +124,7 @@ class Window:
         file: the open file.
         start: offset of the first byte, in bytes.
         end: offset behind the last byte that may be read; at most the file's size.
-        what: what ends too early if more is needed, for the message ("header").
+        what: what ends too early if more is needed, for the message ("its header").
         chunk: bytes read at once, after a first small piece.
 
     Attributes:
@@ -136,7 +136,7 @@ class Window:
 
     FIRST = 1 << 16
 
-    def __init__(self, file: Opened, start: int, end: int, what: str = "header", chunk: int = 1 << 20) -> None:
+    def __init__(self, file: Opened, start: int, end: int, what: str = "its header", chunk: int = 1 << 20) -> None:
         self._file = file
         self._base = start
         self._end = min(end, file.size)
@@ -155,6 +155,11 @@ class Window:
     def left(self) -> int:
         """Bytes between the next one and the end."""
         return self._end - self.offset
+
+    @property
+    def at_file_end(self) -> bool:
+        """The end that may be read is the end of the file."""
+        return self._end == self._file.size
 
     def need(self, count: int) -> None:
         """Make `count` bytes available at `pos`.
@@ -200,6 +205,6 @@ class Window:
     def too_short(self) -> Incomplete:
         """The error that says that the file ends within what was being read."""
         return Incomplete(
-            f"{show(self._file.path)} ends within its {self._what}: it has only {self._file.size:,} bytes",
+            f"{show(self._file.path)} ends too early, with {self._file.size:,} bytes, within {self._what}",
             "download it again", self._file.path,
         )

@@ -99,7 +99,7 @@ class _Reader:
             raise Incomplete(
                 f"{show(file.path)} has {file.size:,} bytes and a header of {length:,}", "download it again", file.path
             )
-        stream = JsonStream(file, 8, 8 + length, "header")
+        stream = JsonStream(file, 8, 8 + length, "the header of safetensors")
         for raw in stream.members():
             key = hash(stream.decode(raw) if b"\\" in raw else raw)
             if key in self._seen or len(raw) > MAX_NAME:
