@@ -13,7 +13,6 @@ Contract (providers-1.md section 3; janhq/jan of 2026, `core/app/commands.rs` 00
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -137,13 +136,17 @@ def _merge(folder: str, base: bytes | None, theirs: bytes | None, ours: bytes) -
         text, wanted = theirs.decode(), ours.decode()
     except UnicodeDecodeError:
         return None
-    mine = re.compile(rf"(?:^|[\\/]){re.escape(folder).replace('/', r'[\\/]')}[\\/][^\\/]+$")
     main = yaml_lines.read(text, "model_path")
-    if not main or (base is None and not mine.search(main)):
+    if not main or (base is None and not _leads_into(folder, main)):
         return None
     for key in ("model_path", "mmproj_path"):
         now, new = yaml_lines.read(text, key), yaml_lines.read(wanted, key)
-        if now == new or (now is not None and not mine.search(now)):
+        if now == new or (now and not _leads_into(folder, now)):
             continue
         text = yaml_lines.remove(text, key) if new is None else yaml_lines.write(text, yaml_lines.quote(new), key)
     return text.encode()
+
+
+def _leads_into(folder: str, path: str) -> bool:
+    """Whether a path, perhaps of another place of the data folder or of Windows, names a file in this folder."""
+    return f"/{path}".replace("\\", "/").rpartition("/")[0].endswith(f"/{folder}")

@@ -14,7 +14,6 @@ GGUF. Neither is served: name `models` of United as a folder with `helixstore li
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
@@ -83,10 +82,9 @@ def _merge(name: str, base: bytes | None, theirs: bytes | None, ours: bytes) -> 
         settings, wanted = json.loads(theirs), json.loads(ours)
     except ValueError:
         return None
-    mine = re.compile(rf"[\\/]weights[\\/]{re.escape(name)}[\\/][^\\/]+$")
 
     def is_mine(value: object) -> bool:
-        return isinstance(value, str) and mine.search(value) is not None
+        return isinstance(value, str) and value.replace("\\", "/").rpartition("/")[0].endswith(f"/weights/{name}")
 
     if not isinstance(settings, dict) or (base is None and not any(is_mine(settings.get(key)) for key in _PATHS)):
         return None

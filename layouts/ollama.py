@@ -194,7 +194,7 @@ def _config(architecture: str, parameters: int | None, file_type: int, renderer:
 
 
 def _encode(value: object) -> bytes:
-    """Compact, with a newline, as Ollama writes: the digest of a manifest's bytes is the id that `ollama list` shows."""
+    """Compact, with a newline, as Ollama writes: the digest of a manifest is the id that `ollama list` shows."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 

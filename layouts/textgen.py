@@ -1,10 +1,11 @@
 """TextGen (text-generation-webui): `user_data/models`, and `user_data/mmproj` for projectors.
 
 Contract (providers-2.md section 3; oobabooga/textgen v4.7.3):
-- `user_data` lies in the program's working directory; `--model-dir` names another models folder. One root here is a
-  `user_data` with `models/` and `mmproj/` in it: whatever lies below `models` is offered as a model, projectors too, so
-  these need a second folder, and no path above `models` is ours otherwise. Where TextGen is installed in the home its
-  `user_data` is used; else helixstore has one of its own, for `--model-dir {root}/models`.
+- `user_data` lies in the program's working directory; `--model-dir` names another models folder. Whatever lies below
+  `models` is offered as a model, projectors too, so these need a second folder: the root is the `user_data`, with
+  `models/` and `mmproj/` in it. Where TextGen is installed in the home its `user_data` is used; else helixstore has one
+  of its own, for `--model-dir {root}/models`. A plain models folder that the person names (label "models") has no place
+  for projectors: there a model with a projector runs as a text model.
 - GGUF at any depth, ids are relative paths; of a split set only the first part is listed. Dangling links are listed.
 - model folders at the top level only, whose name must not be that of a folder of the program (it is first looked up in
   the working directory), nor contain `exl3` unless it is one.
@@ -16,7 +17,9 @@ Contract (providers-2.md section 3; oobabooga/textgen v4.7.3):
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from helixstore.providers.layout import Entry, Env, Facts, Layout, Refusal, Root, Text
 from helixstore.values import Format, Variant
@@ -24,12 +27,13 @@ from helixstore.values import Format, Variant
 from . import yaml_lines
 from .gguf_files import main_projector, refuse, shard_names, stem, weight
 from .hf_folders import folder_entries, folder_names, model_files, refuse_unservable
-from .llamacpp import projector_name
 from .names import distinct
 
 __all__ = ["TextGen"]
 
 _MARK = "  # helixstore"
+_PLAIN = "models"                                # label of a models folder without a user_data around it
+_USER_DATA = frozenset({"mmproj", "settings.yaml", "CMD_FLAGS.txt"})
 #: folders of the program in which a model of the same name would be looked for first
 _PROGRAM_FOLDERS = frozenset({
     "css", "desktop", "docker", "docs", "extensions", "installer_files", "js", "modules", "requirements", "user_data",
@@ -56,7 +60,7 @@ class TextGen(Layout):
     launch = ("python", "server.py", "--model-dir", "{root}/models")
 
     def roots(self, env: Env) -> Sequence[Root]:
-        """The person's setting (`user_data` or its `models`), else an installation in the home, else one of our own."""
+        """The person's setting, else the `user_data` of an installation in the home, else one of helixstore's own."""
         if env.setting:
             return (_named(env),)
         for program in ("textgen", "text-generation-webui"):
@@ -81,51 +85,55 @@ class TextGen(Layout):
         """GGUF flat or, split, in a folder; other models in a folder each; projectors apart, named in the settings."""
         gguf = [variant for variant in variants if variant.format is Format.GGUF]
         others = [variant for variant in variants if variant.format is not Format.GGUF]
-        folders = {key: _folder_name(name) for key, name in folder_names(others).items()}
+        called = folder_names(others)
+        folders = {variant.key: _folder_name(called[variant.key], variant) for variant in others}
         names = distinct(variants, {**{variant.key: stem(variant) for variant in gguf}, **folders})
         projectors: dict[str, str] = {}
         for variant in gguf:
             yield from self._gguf(variant, names[variant.key], root, projectors)
         for variant in others:
-            yield from folder_entries(f"models/{names[variant.key]}", variant, model_files(variant, code=False))
+            folder = f"{_models(root)}{names[variant.key]}"
+            yield from folder_entries(folder, variant, model_files(variant, code=False))
         if projectors:
             yield Entry("models/config-user.yaml", Text(_config(projectors), _merge), None, order=2)
 
     @staticmethod
     def _gguf(variant: Variant, name: str, root: Root, projectors: dict[str, str]) -> Iterator[Entry]:
         files = list(shard_names(variant, name))
-        folder = f"models/{name}" if len(files) > 1 else "models"
+        folder = _models(root) + (f"{name}/" if len(files) > 1 else "")
         for number, (file_name, file) in enumerate(files):
-            yield Entry(f"{folder}/{file_name}", weight(file), variant.key, witness=number == 0)
-        if projector := main_projector(variant):
-            path = f"mmproj/{_projector_name(projector.path, name)}"
-            projectors[files[0][0]] = str(root.path / path) if root.owned else path.partition("/")[2]
-            yield Entry(path, weight(projector), variant.key)
+            yield Entry(f"{folder}{file_name}", weight(file), variant.key, witness=number == 0)
+        projector = main_projector(variant)
+        if projector and root.label != _PLAIN:
+            called = f"mmproj-{name}.gguf"      # upstream's own advice, since most are called mmproj-F16.gguf
+            projectors[files[0][0]] = str(root.path / "mmproj" / called) if root.owned else called
+            yield Entry(f"mmproj/{called}", weight(projector), variant.key)
 
 
 def _named(env: Env) -> Root:
-    """The root that the person's setting means."""
+    """The root that the person's setting means: a `user_data`, its `models`, or a models folder elsewhere."""
     folder = env.setting
     assert folder
-    if folder.name == "models":
+    if folder.name == "models" and (folder.parent.name == "user_data" or _looks_like_user_data(env, folder.parent)):
         return Root(folder.parent, "setting")
-    names = {seen.name for seen in env.reader.entries(folder)}
-    if names and not names & {"models", "mmproj", "settings.yaml", "CMD_FLAGS.txt"}:
-        return Root(folder, "setting", forbid=(
-            f"{folder} is neither TextGen's user_data nor its models folder: "
-            "helixstore providers set textgen --root DIR names one of these"))
-    return Root(folder, "setting")
+    known = folder.name == "user_data" or _looks_like_user_data(env, folder)
+    if known or env.reader.exists(folder / "models") or not (folder.name == "models" or env.reader.entries(folder)):
+        return Root(folder, "setting")
+    return Root(folder, "setting", label=_PLAIN)
 
 
-def _folder_name(name: str) -> str:
+def _looks_like_user_data(env: Env, folder: Path) -> bool:
+    return any(env.reader.exists(folder / name) for name in _USER_DATA)
+
+
+def _models(root: Root) -> str:
+    return "" if root.label == _PLAIN else "models/"
+
+
+def _folder_name(name: str, variant: Variant) -> str:
+    if variant.format is not Format.EXL3:
+        name = re.sub("(?i)exl3", "exl-3", name)
     return f"{name}-model" if name.casefold() in _PROGRAM_FOLDERS else name
-
-
-def _projector_name(path: str, model: str) -> str:
-    """A name that tells the model: upstream's own advice for files called `mmproj-F16.gguf`."""
-    own = projector_name(path)
-    quantization = own.rpartition("-")[2].removesuffix(".gguf").upper()
-    return f"mmproj-{model}-{quantization if quantization in ('F16', 'BF16', 'F32', 'Q8_0') else 'mmproj'}.gguf"
 
 
 def _config(projectors: Mapping[str, str]) -> bytes:
