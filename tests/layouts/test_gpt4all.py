@@ -13,7 +13,7 @@ from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, Header, LinkKind, Purpose, Source, Variant
 from layouts.gpt4all import ARCHITECTURES, GPT4All
 from many import gguf
-from support import FACTS, Shelf, check_entries, materialise, sandbox
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 GPT = GPT4All()
 

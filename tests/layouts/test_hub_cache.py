@@ -19,7 +19,7 @@ from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download, 
 from huggingface_hub.utils import validate_repo_id
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import COMMIT, FACTS, PlainReader, Shelf, check_entries, hub, json_bytes, materialise, sandbox
+from support.layouts import COMMIT, FACTS, PlainReader, Shelf, check_entries, hub, json_bytes, materialise, sandbox
 
 from helixstore.errors import LayoutError
 from helixstore.farm.desired import join

@@ -16,7 +16,7 @@ from helixstore.providers.layout import Entry, Root, Text
 from helixstore.values import Format, Header, Purpose, Variant
 from layouts.jan import Jan
 from many import gguf
-from support import FACTS, Shelf, check_entries, materialise, sandbox
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 JAN = Jan()
 MAC = replace(FACTS, platform="darwin", machine="arm64")

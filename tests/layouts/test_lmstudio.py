@@ -14,7 +14,7 @@ from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, Header, LinkKind, Purpose, Source, Variant
 from layouts.lmstudio import LMStudio
 from many import check_names, gguf, once
-from support import FACTS, Shelf, check_entries, hub, materialise, sandbox
+from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 LMS = LMStudio()
 MAC = replace(FACTS, platform="darwin", machine="arm64")

@@ -9,7 +9,7 @@ import pytest
 from helixstore.layouts.mistralrs import MistralRs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import COMMIT, FACTS, Shelf, check_entries, hub, materialise, sandbox
+from support.layouts import COMMIT, FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 from helixstore.formats import inspect
 from helixstore.providers.layout import Facts, Root, Weight

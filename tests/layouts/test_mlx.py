@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helixstore.layouts.mlx import MLX
 from huggingface_hub import scan_cache_dir
-from support import FACTS, Shelf, hub, materialise
+from support.layouts import FACTS, Shelf, hub, materialise
 
 from helixstore.providers.layout import Facts, Root
 from helixstore.values import Format, Purpose

@@ -24,7 +24,7 @@ from layouts.names import label, legal
 from layouts.ollama import Ollama
 from layouts.textgen import TextGen
 from many import check_names, check_steady, gguf, once, variants
-from support import FACTS, hub
+from support.layouts import FACTS, hub
 
 LAYOUTS = [Ollama(), LMStudio(), Jan(), GPT4All(), LocalAI(), LlamaCpp(), KoboldAI(), TextGen()]
 ROOT = Root(Path("/srv/models"), "test")

@@ -9,7 +9,7 @@ import pytest
 from helixstore.layouts.tabbyapi import TabbyAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import FACTS, Shelf, check_entries, materialise, sandbox
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 from helixstore.formats import inspect
 from helixstore.providers.layout import Facts, Root

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helixstore.layouts.vllm import VLLM
-from support import FACTS, Shelf, check_entries, hub, materialise, sandbox
+from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 from helixstore.providers.layout import Facts, Root
 from helixstore.values import Format, Purpose
