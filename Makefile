@@ -7,7 +7,6 @@ PIP := -m pip --disable-pip-version-check --quiet
 PROGRAMS := $(patsubst tests/programs/environments/%.txt,.venvs/%/.installed,$(wildcard tests/programs/environments/*.txt))
 MODELS := .cache/models/.fetched
 TESTS ?=
-export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help setup demo test test-programs programs lint bench clean
 .DELETE_ON_ERROR:
