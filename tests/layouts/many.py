@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from helixstore.providers.layout import Copy, Entry, Layout, Root, Text, Weight
 from helixstore.values import File, Format, Header, Key, Purpose, Role, Source, Variant
-from support import FACTS
+from support.layouts import FACTS
 
 FORBIDDEN = set('\\<>:"|?*')
 
