@@ -18,9 +18,9 @@ import stat
 import sys
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
 
 from helixstore.fs import mounts
+from helixstore.fs.fingerprint import Fingerprint, fingerprint, fingerprint_of
 
 if sys.platform != "win32":
     import fcntl
@@ -42,52 +42,6 @@ _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _BINARY = getattr(os, "O_BINARY", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CHUNK = 1 << 30                     # copy_file_range takes at most 2 GiB at once
-
-
-class Fingerprint(NamedTuple):
-    """What lstat or stat says of a file. Sizes in bytes, times in nanoseconds since 1970."""
-
-    inode: int
-    bytes: int
-    mtime_ns: int
-    ctime_ns: int
-    device: int
-    mode: int
-    uid: int
-    nlink: int
-
-    def same_content(self, other: Fingerprint, ours: bool = False) -> bool:
-        """Whether nothing says that the content changed: inode, size and mtime, and ctime unless `ours`.
-
-        Args:
-            other: taken earlier or later of the same path.
-            ours: we linked, unlinked or changed the mode meanwhile, which moves ctime.
-        """
-        return self[:3] == other[:3] and (ours or self.ctime_ns == other.ctime_ns)
-
-    @property
-    def regular(self) -> bool:
-        """A regular file: no link, folder, device, pipe or socket."""
-        return stat.S_ISREG(self.mode)
-
-
-def fingerprint_of(status: os.stat_result) -> Fingerprint:
-    """The fingerprint in a stat result."""
-    return Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev,
-                       status.st_mode, getattr(status, "st_uid", 0), status.st_nlink)
-
-
-def fingerprint(path: Name | int, follow: bool = False) -> Fingerprint:
-    """The fingerprint of a path, or of an open descriptor.
-
-    Args:
-        path: absolute path or descriptor.
-        follow: of what a symbolic link leads to, rather than of the link.
-
-    Raises:
-        OSError: it is not there or may not be looked at.
-    """
-    return fingerprint_of(os.stat(path) if follow or isinstance(path, int) else os.lstat(path))
 
 
 def cannot_here(error: OSError) -> bool:

@@ -6,7 +6,6 @@ it, under the lease if there is one; a reflink or copy is private to us, so its 
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -132,11 +131,12 @@ def add(request: Request, staging: str, publisher: Publisher) -> Added:
             _same_name(request.source, staged if how == "linked" else None, before)
             if not publisher.publish(staged, hashes.blake3):
                 how = "known"
-        after = kernel.fingerprint(request.source, follow=True)
+                kernel.unlink(staged)                   # before the last look: it moves ctime
+            after = kernel.fingerprint(request.source, follow=True)
     except OSError as error:
         if isinstance(error, HelixError):
             raise
-        raise _failed(request.source, error) from error
+        raise records.failed(request.source, error) from error
     finally:
         with suppress(FileNotFoundError):
             kernel.unlink(staged)
@@ -212,10 +212,7 @@ def add_copies(sources: Sequence[str], sha256: bool, staging: str, publisher: Pu
         try:
             with open_steady(source) as file:
                 before = kernel.fingerprint(file.descriptor)
-                if before.bytes > GIT_LIMIT:
-                    data = None
-                else:
-                    data = _read(file, before)
+                data = None if before.bytes > GIT_LIMIT else _read(file, before)
             if data is None:
                 outcomes[number] = add(Request(source, sha256, None, None, False, True, None), staging, publisher)
                 continue
@@ -259,10 +256,7 @@ def add_bytes(items: Sequence[bytes], sha256: bool, staging: str, publisher: Pub
     for hashes, data in zip(every, items, strict=True):
         if hashes.blake3 not in fresh and not _is_there(hashes.blake3, data, publisher):
             fresh[hashes.blake3] = data
-    try:
-        new = records.publish_all(staging, [(publisher.path(digest), data) for digest, data in fresh.items()])
-    except OSError as error:
-        raise _failed("a small file", error) from error
+    new = records.publish_all(staging, [(publisher.path(digest), data) for digest, data in fresh.items()])
     made = {digest for digest, was_new in zip(fresh, new, strict=True) if was_new}
     added = []
     for hashes in every:
@@ -288,11 +282,3 @@ def _is_there(digest: str, data: bytes, publisher: Publisher) -> bool:
         publisher.discard(digest)
         return False
     return True
-
-
-def _failed(source: str, error: OSError) -> HelixError:
-    """What to tell when staging or publishing failed; nothing was published and the source is as it was."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Failed(f"no space is left in the store for {source}", "free some: helixstore gc, or remove a model",
-                      source)
-    return Failed(f"{source} cannot be added to the store: {error.strerror or error}", "run: helixstore doctor", source)

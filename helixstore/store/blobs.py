@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from helixstore.errors import Corrupt, HelixError, NotFound, Unreadable
+from helixstore.errors import Corrupt, HelixError, NotFound, StoreError, Unreadable
 from helixstore.fs import kernel
 from helixstore.fs.kernel import Fingerprint
 from helixstore.store import adding, records
@@ -22,7 +22,7 @@ from helixstore.store.quarantine import Quarantine
 
 __all__ = ["Added", "Blobs", "Meta"]
 
-_HEX = {"sha256": re.compile(r"[0-9a-f]{64}"), "gitsha1": re.compile(r"[0-9a-f]{40}"), "xet": re.compile(r"[0-9a-f]{64}")}
+_HEX = {kind: re.compile(rf"[0-9a-f]{{{length}}}") for kind, length in (("sha256", 64), ("gitsha1", 40), ("xet", 64))}
 _BLOCK = re.compile(r"[0-9a-f]{32}")
 
 
@@ -170,8 +170,9 @@ class Blobs:
         hashes, fingerprint = hash_file(path, sha256=sha256, blocks=blocks, progress=progress, lease=False)
         if hashes.blake3 != digest:
             damaged = _damaged_blocks(self.meta(digest).blocks, hashes.blocks)
-            self._quarantine.mark(digest, "its bytes have another digest", found=hashes.blake3, bytes=hashes.bytes,
-                                  blocks=damaged)
+            with contextlib.suppress(StoreError):       # read only: then it is only told
+                self._quarantine.mark(digest, "its bytes have another digest", found=hashes.blake3,
+                                      bytes=hashes.bytes, blocks=damaged)
             raise Corrupt(f"the blob {digest[:12]} is damaged: its bytes have another digest",
                           "add the model again from where it came from; see: helixstore verify", path)
         return hashes, fingerprint

@@ -25,7 +25,9 @@ from helixstore.errors import Busy, Unreadable
 from helixstore.fs import kernel
 from helixstore.fs.kernel import Fingerprint, Lease, LeaseWatch
 
-__all__ = ["BLOCK", "GIT_LIMIT", "Hashes", "OpenFile", "blake3_hex", "hash_bytes", "hash_file", "hash_open", "open_steady"]
+__all__ = [
+    "BLOCK", "GIT_LIMIT", "Hashes", "OpenFile", "blake3_hex", "hash_bytes", "hash_file", "hash_open", "open_steady",
+]
 
 #: bytes of one entry of `blocks`
 BLOCK = 16 << 20

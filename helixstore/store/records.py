@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -10,11 +11,12 @@ import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from helixstore.errors import StoreTooNew, Unreadable, UnsafeName
+from helixstore.errors import Failed, HelixError, StoreTooNew, Unreadable, UnsafeName
 from helixstore.fs import kernel
 
-__all__ = ["SCHEMA", "canonical", "check_digest", "is_digest", "parse", "publish_all", "read_record",
-           "read_small"]
+__all__ = [
+    "SCHEMA", "canonical", "check_digest", "failed", "is_digest", "parse", "publish_all", "read_record", "read_small",
+]
 
 #: of every record this version writes; a higher number is refused, which for gc means "keep everything"
 SCHEMA = 1
@@ -120,6 +122,9 @@ def publish_all(staging: str, items: Iterable[tuple[str, bytes]], mode: int = 0o
 
     Returns:
         For each item whether it is new; False when its name was taken already, which is then left as it was.
+
+    Raises:
+        Failed: no space, no permission; some of the items may be there.
     """
     staged: list[tuple[str, str]] = []
     descriptors: list[int] = []
@@ -140,6 +145,8 @@ def publish_all(staging: str, items: Iterable[tuple[str, bytes]], mode: int = 0o
         for folder in {os.path.dirname(target) for (_, target), new in zip(staged, fresh, strict=True) if new}:
             kernel.sync_folder(folder)
         return fresh
+    except OSError as error:
+        raise failed(staged[-1][1] if staged else staging, error) from error
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -152,3 +159,12 @@ def _flush(descriptors: list[int]) -> None:
     while descriptors:
         kernel.sync_file(descriptors[-1])
         os.close(descriptors.pop())
+
+
+def failed(path: str, error: OSError) -> HelixError:
+    """What to tell when something could not be brought into the store; nothing has half a name then."""
+    if isinstance(error, HelixError):
+        return error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Failed(f"no space is left in the store for {path}", "free some: helixstore gc, or remove a model", path)
+    return Failed(f"{path} cannot be brought into the store: {error.strerror or error}", "run: helixstore doctor", path)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from helixstore.fs import kernel
+from helixstore.store import records
 from helixstore.store.host import Host
 
 __all__ = ["Staging"]
@@ -28,6 +29,7 @@ class Staging:
         self._may_write = may_write
         self._guard = threading.Lock()
         self._users = 0
+        self._mine = threading.local()                  # .depth: how many of the users are this thread
         self._folder = ""
         self._lock: int | None = None
         self._pid = 0
@@ -44,25 +46,41 @@ class Staging:
         """
         with self._guard:
             if self._pid != os.getpid():                # the first use, or a child after fork
-                self._users, self._pid, self._lock = 0, os.getpid(), None
+                self._users, self._pid, self._lock, self._mine = 0, os.getpid(), None, threading.local()
             if not self._users:
                 self._open()
             self._users += 1
             folder = self._folder
+            self._mine.depth = getattr(self._mine, "depth", 0) + 1
         try:
             yield folder
         finally:
             with self._guard:
                 self._users -= 1
+                self._mine.depth -= 1
                 if not self._users:
                     self._close()
 
     def _open(self) -> None:
         self._may_write()
-        self._folder = os.path.join(self._root, f"{self._prefix}{os.getpid()}-{secrets.token_hex(8)}")
-        os.mkdir(self._folder, 0o700)
-        with suppress(OSError):                         # no locks here: then the process id has to do
-            self._lock = kernel.lock_folder(self._folder)
+        while True:
+            folder = os.path.join(self._root, f"{self._prefix}{os.getpid()}-{secrets.token_hex(8)}")
+            try:
+                os.mkdir(folder, 0o700)
+            except OSError as error:
+                raise records.failed(folder, error) from error
+            try:
+                self._lock = kernel.lock_folder(folder)
+                taken = self._lock is None              # a collector was faster than our lock: it removes this one
+            except FileNotFoundError:
+                continue
+            except OSError:
+                taken = False                           # no locks here: then the process id has to do
+            if not taken and os.path.isdir(folder):
+                self._folder = folder
+                return
+            if self._lock is not None:
+                os.close(self._lock)
 
     def _close(self) -> None:
         try:
@@ -73,38 +91,44 @@ class Staging:
                 self._lock = None
 
     def others(self) -> list[str]:
-        """Names of the folders in which somebody else may be at work, on this host or another."""
-        return [name for name in self._names() if not self._dead(name)]
+        """Names of the folders in which somebody else may be at work: another thread, process or host."""
+        with self._guard:
+            threads = [os.path.basename(self._folder)] if self._users > getattr(self._mine, "depth", 0) else []
+        return threads + [name for name in self._names() if self._claim(name) is None]
 
-    def leftovers(self) -> list[str]:
-        """Names of the folders on this host whose process is gone."""
-        return [name for name in self._names() if self._dead(name)]
-
-    def clean(self, name: str) -> int:
-        """Remove a leftover; returns the bytes that were in it."""
-        return _empty(os.path.join(self._root, name)) if self._dead(name) else 0
+    def clean(self) -> int:
+        """Remove what processes of this host left that are gone now; returns the bytes that were freed by that."""
+        freed = 0
+        for name in self._names():
+            release = self._claim(name)
+            if release is not None:
+                try:
+                    freed += _empty(os.path.join(self._root, name))
+                finally:
+                    release()
+        return freed
 
     def _names(self) -> list[str]:
         with os.scandir(self._root) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         return [name for name in names if name != os.path.basename(self._folder) or self._pid != os.getpid()]
 
-    def _dead(self, name: str) -> bool:
-        """Whether its process is surely gone. The lock tells for certain, also between containers of one host."""
+    def _claim(self, name: str) -> Callable[[], None] | None:
+        """What gives the folder free again if its process is surely gone, else None.
+
+        The lock tells for certain, also between containers of one host; it is held until the release.
+        """
         if not name.startswith(f"{self._host}-"):
-            return False
+            return None
         if not name.startswith(self._prefix):
-            return True                                 # from before the last boot
+            return lambda: None                         # from before the last boot
         try:
             lock = kernel.lock_folder(os.path.join(self._root, name))
         except FileNotFoundError:
-            return True
+            return lambda: None
         except OSError:
-            return not _alive(name)
-        if lock is None:
-            return False
-        os.close(lock)
-        return True
+            return None if _alive(name) else lambda: None
+        return None if lock is None else lambda: os.close(lock)
 
 
 def _alive(name: str) -> bool:
@@ -120,6 +144,9 @@ def _empty(folder: str) -> int:
         with os.scandir(folder) as entries:
             for entry in entries:
                 status = entry.stat(follow_symlinks=False)
+                if entry.is_dir(follow_symlinks=False):
+                    freed += _empty(entry.path)
+                    continue
                 freed += status.st_size if status.st_nlink == 1 else 0
                 kernel.unlink(entry.path)
         os.rmdir(folder)

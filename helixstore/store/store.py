@@ -95,7 +95,8 @@ class Store:
             raise StoreError(f"no store can be made in {path}: {error.strerror or error}", "choose another folder",
                              path) from error
         store = cls.open(path, host)
-        store.register()
+        if not store.read_only:
+            store.register()
         return store
 
     @classmethod
