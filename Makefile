@@ -47,10 +47,12 @@ programs: $(PROGRAMS)
 
 .venvs/%/.installed: tests/programs/environments/%.txt
 	$(PYTHON) -m venv --clear .venvs/$*
+	$(if $(FIRST),-.venvs/$*/bin/python $(PIP) install $(FIRST))
 	.venvs/$*/bin/python $(PIP) install $(PIP_OPTIONS) --requirement $<
 	@touch $@
 
 .venvs/ollama/.installed: PIP_OPTIONS := --no-deps
+.venvs/hub/.installed: FIRST := torch==2.13.0 # where there is none for this Python, any torch does
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

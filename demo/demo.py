@@ -34,7 +34,7 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TERM") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TERM", "HELIXSTORE_DEBUG") if name in os.environ}
         self.environ = {**kept, "HOME": str(path), "HF_HUB_OFFLINE": "1"}
 
     def run(self, *words: str, show: bool = True) -> str:

@@ -18,7 +18,8 @@ __all__ = ["Sandbox", "Shared", "environment", "sha256"]
 
 def environment(home: Path) -> dict[str, str]:
     """The variables that programs see: nothing of the person's who runs the tests, and no way to the hub."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "OPENBLAS_CORETYPE") if name in os.environ}
+    passed = ("PATH", "LANG", "TMPDIR", "OPENBLAS_CORETYPE", "HELIXSTORE_DEBUG")
+    kept = {name: os.environ[name] for name in passed if name in os.environ}
     return kept | {"HOME": str(home), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1",
                    "OMP_NUM_THREADS": "2"}
 
