@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -16,9 +16,9 @@ from helixstore.index.database import Damaged
 from helixstore.values import File, Format, Header, Key, LinkKind, Purpose, Role, Source, State, Variant
 
 __all__ = [
-    "BlobRow", "FarmRow", "Standing", "dumps", "loads", "pack_blob", "pack_farm", "pack_header", "pack_row",
-    "pack_standings", "pack_states", "pack_variant", "unpack_blob", "unpack_farm", "unpack_header",
-    "unpack_standings", "unpack_variant",
+    "BlobRow", "FarmRow", "Standing", "dumps", "loads", "loads_all", "pack_blob", "pack_farm", "pack_header",
+    "pack_row", "pack_source", "pack_standings", "pack_states", "pack_variant", "unpack_blob", "unpack_farm",
+    "unpack_header", "unpack_standings", "unpack_variant",
 ]
 
 P = ParamSpec("P")
@@ -114,6 +114,14 @@ def loads(data: bytes) -> Any:
     return json.loads(data)
 
 
+@_checked
+def loads_all(items: Iterable[bytes]) -> list[Any]:
+    """Many at once, which takes a third of the time of one after the other."""
+    found: list[Any] = json.loads(b"[" + b",".join(items) + b"]")
+    return found
+
+
+#: The fields of Header, in its own order.
 _MEMBERS = ("architecture", "parameters", "context_length", "chat_template", "file_type", "tensors", "byte_order",
             "tokenizer", "shards", "name", "embedded_projector", "classes", "vocabulary", "embedding_length", "blocks",
             "tensor_types")
@@ -127,10 +135,9 @@ def pack_header(header: Header) -> list[Any]:
 @_checked
 def unpack_header(row: list[Any]) -> Header:
     """The header that `pack_header` packed."""
-    values = dict(zip(_MEMBERS, row, strict=True))
-    values["classes"] = tuple(values["classes"])
-    values["tensor_types"] = tuple((name, count) for name, count in values["tensor_types"])
-    return Header(**values)
+    *first, classes, vocabulary, embedding_length, blocks, types = row
+    return Header(*first, classes=tuple(classes), vocabulary=vocabulary, embedding_length=embedding_length,
+                  blocks=blocks, tensor_types=tuple([(name, count) for name, count in types]))
 
 
 def pack_source(source: Source) -> list[Any]:
@@ -171,8 +178,7 @@ def pack_row(variant: Variant) -> bytes:
     return dumps({
         "model": variant.key.model, "id": variant.key.variant, "format": variant.format,
         "quantization": variant.quantization, "architecture": variant.header.architecture,
-        "parameters": variant.header.parameters, "bytes": variant.bytes, "version": variant.manifest,
-        "pinned": variant.pinned})
+        "parameters": variant.header.parameters, "bytes": variant.bytes, "pinned": variant.pinned})
 
 
 def pack_blob(row: BlobRow) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from helixstore.errors import IndexUnusable
 from helixstore.fs.kernel import Fingerprint
 from helixstore.index import follow
-from helixstore.index.codec import BlobRow, FarmRow, Standing, loads, unpack_variant
+from helixstore.index.codec import BlobRow, FarmRow, Standing, loads_all, unpack_variant
 from helixstore.index.database import MAP_BYTES, Damaged, Database, Tables, release, share
 from helixstore.index.farm_table import FarmTable
 from helixstore.index.names import fold, resolve
@@ -27,6 +27,7 @@ from helixstore.values import Header, Issue, Key, Variant
 
 if TYPE_CHECKING:
     from helixstore.store.hashing import Hashes
+    from helixstore.store.refs import Ref
     from helixstore.store.store import Store
 
 __all__ = ["Figures", "Index", "ReindexReport"]
@@ -166,21 +167,27 @@ class Index:
             return unpack_variant(data) if data is not None else None
         return self._read(find)
 
+    def head(self, key: Key) -> str | None:
+        """The uuid of the ref that a key's current variant rests on, which the next one supersedes."""
+        found = self._read(lambda tables: tables.get("heads", row_key(key)))
+        return found.decode() if found is not None else None
+
+    def claims(self) -> list[Ref]:
+        """Every ref, of all people and hosts, superseded ones too."""
+        return self._read(lambda tables: [follow.ref_of(uuid.decode(), data) for uuid, data in tables.items("refs")])
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """What a line of `list` prints, for each current variant, by name; cheap.
 
-        Each has model, id, format, quantization, architecture, parameters, bytes, version, pinned, and providers:
-        name -> the word of its state, as the last sync left it.
+        Each has model, id, format, quantization, architecture, parameters, bytes, pinned, and providers: name -> the
+        word of its state, as the last sync left it.
         """
-        def join(tables: Tables) -> bytes:
-            states = dict(tables.items("states"))
-            return b",".join([
-                data[:-1] + b',"providers":' + states.get(key, b"{}") + b"}" for key, data in tables.items("rows")])
         def parse(tables: Tables) -> list[dict[str, Any]]:
-            found: list[dict[str, Any]] = loads(b"[" + join(tables) + b"]")
-            return found
+            states = dict(tables.items("states"))
+            return loads_all([data[:-1] + b',"providers":' + states.get(key, b"{}") + b"}"
+                              for key, data in tables.items("rows")])
         found = self._read(parse)
-        found.sort(key=lambda row: (row["model"].casefold(), row["model"], row["id"]))
+        found.sort(key=lambda row: f"{row['model'].casefold()}\0{row['id']}")
         return iter(found)
 
     def find(self, query: str) -> list[Variant]:
@@ -213,8 +220,8 @@ class Index:
     def figures(self) -> Figures:
         """How much there is, without a look at the store."""
         def count(tables: Tables) -> Figures:
-            models = {fold(loads(data)["model"]) for _, data in tables.items("rows")}
-            sizes = [loads(data)[0] for _, data in tables.items("blobs")]
+            models = {fold(row["model"]) for row in loads_all(data for _, data in tables.items("rows"))}
+            sizes = [row[0] for row in loads_all(data for _, data in tables.items("blobs"))]
             return Figures(len(models), tables.count("variants"), len(sizes), sum(sizes))
         return self._read(count)
 
