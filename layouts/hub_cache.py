@@ -45,7 +45,7 @@ from typing import ClassVar, NamedTuple
 
 from helixstore.errors import LayoutError
 from helixstore.providers.layout import Entry, Env, Facts, Found, Inner, Layout, Reader, Root, Text
-from helixstore.values import File, Format, Key, LinkKind, Role, Variant
+from helixstore.values import File, Format, Key, LinkKind, Role, Source, Variant
 
 from .hf_folders import body, folder_names, is_repository, model_files, repository_name, witness
 from .hub_found import LOCAL_REF, discover
@@ -138,8 +138,8 @@ def project(variants: Sequence[Variant], facts: Facts) -> Iterator[Entry]:
 def _snapshots(variants: Sequence[Variant], facts: Facts) -> Iterator[Snapshot]:
     local: list[Variant] = []
     for variant in variants:
-        hub = variant.hub
-        if hub and is_repository(hub.repository) and _COMMIT.fullmatch(hub.revision or ""):
+        hub = next((source for source in variant.sources if _fits(source, variant)), None)
+        if hub is not None:
             files = [file for file in variant.files if file.role is not Role.PICKLE]
             yield Snapshot(variant, str(hub.repository), str(hub.revision), files, local=False)
         elif variant.format is not Format.GGUF:
@@ -150,6 +150,17 @@ def _snapshots(variants: Sequence[Variant], facts: Facts) -> Iterator[Snapshot]:
         commit = hashlib.sha1(variant.manifest.encode(), usedforsecurity=False).hexdigest()
         files = model_files(variant, code=False)
         yield Snapshot(variant, f"{namespace}/{names[variant.key]}", commit, files, local=True)
+
+
+def _fits(source: Source, variant: Variant) -> bool:
+    """Whether the variant may lie under this source's repository and commit.
+
+    The same GGUF may have come from elsewhere first, under another file name, which the commit's listing does not have.
+    """
+    if source.kind != "hub" or not is_repository(source.repository) or not _COMMIT.fullmatch(source.revision or ""):
+        return False
+    named = source.name if variant.format is Format.GGUF and source.name != source.repository else None
+    return named is None or named == witness(variant.files)
 
 
 def _mains(snapshots: Iterable[Snapshot]) -> dict[str, str]:

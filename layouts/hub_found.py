@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from helixstore.providers.layout import Found, Reader, Root
-from helixstore.values import Format, Source
+from helixstore.values import Format, Role, Source
 
 from .hf_folders import is_repository
 
@@ -90,7 +90,15 @@ def _snapshot(folder: Path, snapshot: Path, source: Source, reader: Reader) -> I
                          f"such as {here.missing[0]}", download)
             continue
         claims = {part.path: etag for part in here.parts if (etag := etags.get(part.path) or tree.get(part.path))}
-        yield Found(here, source, name.rpartition("/")[2], claims=claims)
+        yield Found(here, _named(source, here), name.rpartition("/")[2], claims=claims)
+
+
+def _named(source: Source, inspection: Inspection) -> Source:
+    """Of a GGUF, the source names the file too: one commit mostly has several variants."""
+    if inspection.format is not Format.GGUF or source.kind != "hub":
+        return source
+    first = next((part.path for part in inspection.parts if part.role is Role.WEIGHTS), None)
+    return replace(source, name=first or source.name)
 
 
 def _links(folder: Path, prefix: str, reader: Reader, etags: dict[str, str]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from helixstore.providers.layout import LINKS, Entry, Env, Facts, Found, Reader, Refusal, Root, Weight
 from helixstore.values import Format, Variant
@@ -75,6 +75,16 @@ class MistralRs(HubCache):
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """What lies in the cache; the folder of GGUF files is told by its label, and left to a later version."""
         return super().discover(root, reader) if root.label == "hub" else iter(())
+
+    def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
+        """`mistralrs cache delete`: the repository's whole folder. It has no delete for files outside the cache."""
+        import shutil
+
+        folders = {entry.path.split("/")[0] for entry in entries if entry.key == variant.key}
+        if not all(folder.startswith("models--") for folder in folders):
+            raise LookupError("mistral.rs deletes from the hub cache only")
+        for folder in folders:
+            shutil.rmtree(root / folder)
 
 
 def _folders(variants: Sequence[Variant]) -> Iterator[Entry]:

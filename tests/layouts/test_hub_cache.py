@@ -114,6 +114,14 @@ class TestProjection:
         assert {entry.key for entry in entries} == {real.key}
         assert f"models--acme--real-GGUF/snapshots/{COMMIT}/real-Q4_K_M.gguf" in by_path(entries)
 
+    def test_gguf_under_another_name_is_not_the_commits(self, shelf: Shelf) -> None:
+        """The same bytes came from a download folder first; the commit has no file of that name."""
+        listed = replace(hub("acme/m-GGUF"), name="m-Q4_K_M.gguf")
+        assert list(project([shelf.gguf("m", stem="download (1)", sources=[listed])], FACTS)) == []
+        assert list(project([shelf.gguf("m", sources=[listed])], FACTS)) != []
+        renamed = shelf.gguf("m", stem="renamed", sources=[listed, replace(hub("b/m-GGUF"), name="renamed.gguf")])
+        assert {entry.path.split("/")[0] for entry in project([renamed], FACTS)} == {"models--b--m-GGUF"}
+
     def test_a_commit_that_is_no_commit_is_not_pretended(self, shelf: Shelf) -> None:
         for source in (hub("acme/tiny", "main"), hub("../../etc", COMMIT), hub("a--b/c", COMMIT), hub("a/b/c", COMMIT)):
             paths = [entry.path for entry in project([shelf.hf(sources=[source])], FACTS)]
@@ -371,8 +379,9 @@ class TestDiscovery:
         nested = replace(plain, files=tuple(replace(f, path=f"Q8_0/{f.path}") for f in plain.files),
                          sources=(hub("acme/m-GGUF"),))
         lay(cache, shelf, nested)
-        (_, _, files), = self.found(cache, tmp_path)[0]
+        (source, _, files), = self.found(cache, tmp_path)[0]
         assert files == self.files(nested)
+        assert source.name == "Q8_0/m-Q8_0-00001-of-00002.gguf"
 
     def test_only_whole_models_of_model_repositories_count(self, shelf: Shelf, cache: Path, tmp_path: Path) -> None:
         lay(cache, shelf, shelf.hf("tiny", sources=[hub("acme/tiny")]))

@@ -75,6 +75,18 @@ def test_gguf_of_a_repository_is_in_both_and_safetensors_in_the_cache_alone(shel
     assert any(path.startswith("models--local-x7--h/") for path in cached)
 
 
+def test_its_cache_delete_leaves_the_blobs(shelf: Shelf, tmp_path: Path) -> None:
+    variant = shelf.hf("m", sources=[hub("acme/m")])
+    entries = list(MistralRs().project([variant], HUB, FACTS))
+    materialise(tmp_path / "hub", entries, shelf.blobs)
+    before = {digest: path.read_bytes() for digest, path in shelf.blobs.items()}
+    MistralRs().delete_as_program_does(tmp_path / "hub", variant, entries)
+    assert not [entry for entry in entries if entry.witness and (tmp_path / "hub" / entry.path).exists()]
+    assert {digest: path.read_bytes() for digest, path in shelf.blobs.items()} == before
+    with pytest.raises(LookupError):
+        MistralRs().delete_as_program_does(tmp_path, shelf.gguf(), list(MistralRs().project([shelf.gguf()], OWN, FACTS)))
+
+
 def test_it_takes_gguf_safetensors_and_what_mlx_quantised(shelf: Shelf) -> None:
     for variant in (shelf.gguf(), shelf.gguf(quantization="Q8_0"), shelf.gguf(quantization="BF16"), shelf.hf(),
                     shelf.hf(shards=2), shelf.mlx(), shelf.gptq(), shelf.awq(),

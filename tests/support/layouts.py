@@ -340,6 +340,9 @@ class PlainReader:
             seen.append(Seen(path.name, path, kind, path.stat().st_size if path.exists() else 0, path.is_symlink()))
         return seen
 
+    def link(self, path: Path) -> str | None:
+        return os.readlink(path) if path.is_symlink() else None
+
     def text(self, path: Path, limit: int = 1 << 20) -> str | None:
         try:
             data = path.read_bytes()
