@@ -84,7 +84,8 @@ def test_its_cache_delete_leaves_the_blobs(shelf: Shelf, tmp_path: Path) -> None
     assert not [entry for entry in entries if entry.witness and (tmp_path / "hub" / entry.path).exists()]
     assert {digest: path.read_bytes() for digest, path in shelf.blobs.items()} == before
     with pytest.raises(LookupError):
-        MistralRs().delete_as_program_does(tmp_path, shelf.gguf(), list(MistralRs().project([shelf.gguf()], OWN, FACTS)))
+        own = list(MistralRs().project([shelf.gguf()], OWN, FACTS))
+        MistralRs().delete_as_program_does(tmp_path, shelf.gguf(), own)
 
 
 def test_it_takes_gguf_safetensors_and_what_mlx_quantised(shelf: Shelf) -> None:
