@@ -1,0 +1,502 @@
+"""Carrying out a plan: the only code of the farm that changes a root.
+
+Each step looks once more at what it is about to touch; what is not as the plan expects is left alone and said. Steps
+are idempotent, so recovery runs the same plan again: what is already as the step would leave it only enters the
+ledger. When one entry of a variant fails, what this operation made for that variant in that root is taken away again,
+and nothing of the old version is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from helixstore.errors import HelixError
+from helixstore.farm.adopt import Adopter
+from helixstore.farm.journal import DONE, FAILED, SKIPPED, WITHDRAWN
+from helixstore.farm.ledger import FOLDER, Ledger, Record
+from helixstore.farm.outcome import Outcome, Progress, Services
+from helixstore.farm.place import CannotPlace, Placed, Placer, Stage
+from helixstore.farm.plan import ADOPTED, Action, Look, Plan
+from helixstore.farm.scan import digest_of, identity_of, look_at
+from helixstore.fs import kernel
+from helixstore.values import Issue, Key, LinkKind
+
+__all__ = ["Executor", "holds"]
+
+_EARLY = frozenset({"hide", "unhide", "decline", "accept", "intake", "swap"})
+#: errors that everything else on that file system will suffer from too: said once for a root
+_WHOLE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+_KINDS = frozenset(str(kind) for kind in LinkKind)
+_TRIES = 3              # times that what a program prunes at its start is made again
+_FLUSH = 1024           # records between two writes of the ledgers
+_REPORT = 256           # steps between two reports of progress
+
+
+def holds(action: Action, look: Look | None) -> bool:
+    """Whether what lies there is what the action expects."""
+    expect = action.expect
+    if expect is None or look is None:
+        return expect is look
+    if expect.kind != look.kind:
+        return False
+    if expect.kind == "link":
+        return expect.target == look.target
+    if expect.kind != "file":
+        return True
+    if action.was is not None and action.was.kind == "hard":
+        return expect.inode == look.inode
+    return expect[1:4] == look[1:4]
+
+
+class Executor:
+    """One run over one plan.
+
+    Args:
+        services: what the steps work with.
+        plan: what is to be done.
+        recovering: the plan was begun before; what is right already was made by it.
+        progress: told now and then.
+    """
+
+    def __init__(self, services: Services, plan: Plan, *, recovering: bool = False,
+                 progress: Progress | None = None) -> None:
+        self.services, self.plan, self.recovering, self.progress = services, plan, recovering, progress
+        self.outcome = Outcome(plan=plan)
+        self.letters = [SKIPPED] * len(plan.actions)
+        self.extra: list[Mapping[str, Any]] = []
+        self.adopter = Adopter(services, plan, self.outcome, recovering)
+        self.placers: dict[str, Placer] = {}
+        self.ledgers: dict[str, Ledger] = {"": services.ledgers.of("")}
+        self.touched: set[str] = set()
+        self.made: list[int] = []
+        self._told: set[tuple[str, int]] = set()
+        self._unflushed = 0
+        self._steps: dict[str, Callable[[Action], str]] = {
+            "hide": self.hide, "unhide": self.unhide, "decline": self.decline, "accept": self.accept,
+            "intake": self.adopter.intake,
+            "swap": self.adopter.swap, "folder": self.folder, "unfolder": self.unfolder, "make": self.make,
+            "replace": self.replace, "restore": self.restore, "record": self.record, "refresh": self.refresh,
+            "forget": self.forget, "remove": self.remove, "own": self.own,
+        }
+
+    def run(self) -> Outcome:
+        """All steps; nothing that happens to one of them stops the others."""
+        actions, letters, steps = self.plan.actions, self.letters, self._steps
+        total, extras = len(actions), False
+        for index, action in enumerate(actions):
+            if not extras and action.op not in _EARLY:
+                self.extras()
+                extras = True
+            letters[index] = letter = self.attempt(steps[action.op], action)
+            if letter == DONE and action.op in ("make", "replace"):
+                self.made.append(index)
+            if index % _REPORT == 0 and self.progress is not None:
+                self.progress(index, total)
+        if not extras:
+            self.extras()
+        self.look_again()
+        self.withdraw()
+        self.settle()
+        self.outcome.done = letters.count(DONE)
+        if self.progress is not None and total:
+            self.progress(total, total)
+        return self.outcome
+
+    def attempt(self, step: Callable[[Action], str], action: Action) -> str:
+        """One step; its errors become issues and a pending variant."""
+        failed = self.outcome.failed
+        if failed and action.op not in _EARLY and self.held_back(action):
+            return SKIPPED
+        try:
+            return step(action)
+        except OSError as error:
+            if isinstance(error, HelixError):
+                return self.fail(action, error.message, error.remedy)
+            reason = error.strerror or str(error)
+            if error.errno in _WHOLE_DISK:
+                remedy = "free some space, then: helixstore sync" if error.errno == errno.ENOSPC else ""
+                where = action.root or action.path
+                silent = (where, error.errno) in self._told
+                self._told.add((where, error.errno))
+                return self.fail(action, reason, remedy, where, silent)
+            return self.fail(action, reason)
+        except CannotPlace as error:
+            return self.fail(action, error.message, silent=True)
+        except HelixError as error:
+            return self.fail(action, error.message, error.remedy)
+
+    def held_back(self, action: Action) -> bool:
+        """Whether an earlier failure of the same variant in this root makes this step wrong."""
+        failed, root = self.outcome.failed, action.root
+        bad = sum((root, claim.provider, claim.key) in failed for claim in action.claims)
+        if action.op in ("make", "replace"):
+            return bad > 0 and bad == len(action.claims)
+        return bad > 0 and action.op in ("remove", "restore")
+
+    def fail(self, action: Action, reason: str, remedy: str = "", path: str = "", silent: bool = False) -> str:
+        """Note a failure for everybody who wanted this."""
+        for claim in action.claims:
+            self.outcome.failed.setdefault((action.root, claim.provider, claim.key), reason)
+        if not silent:
+            self.outcome.issues.append(Issue("failed", path or action.absolute, reason, remedy))
+        return FAILED
+
+    def skip(self, action: Action, why: str) -> str:
+        """Note that a step was no longer right."""
+        self.outcome.skipped.append(f"{action.absolute}: {why}")
+        return SKIPPED
+
+    # ---- entries -----------------------------------------------------------------------------------------------
+
+    def make(self, action: Action) -> str:
+        """An entry where nothing lies: one system call for a hard link."""
+        path = action.absolute
+        try:
+            placed = self.place(self.placer(action.root), path, action)
+        except FileExistsError:
+            look = look_at(path)
+            if look is None or not self.is_already(action, look):
+                self.fail(action, "something has appeared there meanwhile")
+                return SKIPPED
+            if action.path not in self.ledger(action.root).records:
+                origin = "made" if self.recovering else "adopted"
+                self.put(action, self.found(action, look), origin)
+            return DONE if self.recovering else SKIPPED
+        self.put(action, placed, "made")
+        return DONE
+
+    def replace(self, action: Action) -> str:
+        """An entry that is ours, in one step; or the person's text with ours merged in."""
+        path, placer = action.absolute, self.placer(action.root)
+        look = look_at(path)
+        if look is None or not holds(action, look):
+            if look is not None and self.is_already(action, look):
+                original = action.body[3] if action.body[0] == "text" and len(action.body) > 3 else ""
+                self.put(action, self.found(action, look), "merged" if original else "made", original)
+                return DONE if self.recovering else SKIPPED
+            return self.skip(action, "it is not what it was when the plan was made")
+        made: list[Placed] = []
+
+        def make(temporary: str) -> None:
+            made.append(self.place(placer, temporary, action))
+
+        def finish(temporary: str, target: str) -> bool:
+            if not holds(action, look_at(target)):
+                return False
+            kernel.replace(temporary, target)
+            return True
+
+        if not placer.stage.put(path, make, finish):
+            return self.skip(action, "it changed in the last moment")
+        original = action.body[3] if action.body[0] == "text" and len(action.body) > 3 else ""
+        now = placer.placed(path, made[-1].kind, made[-1].digest) if made[-1].kind != "symlink" else made[-1]
+        self.put(action, now._replace(target=made[-1].target, why=made[-1].why), "merged" if original else "made",
+                 original)
+        return DONE
+
+    def restore(self, action: Action) -> str:
+        """The person's file as it was before we wrote into it; then it is theirs alone."""
+        letter = self.replace(action)
+        if letter == DONE:
+            self.drop(action)
+        return letter
+
+    def place(self, placer: Placer, path: str, action: Action) -> Placed:
+        """Make what the body says at a path where nothing lies."""
+        body = action.body
+        kind = body[0]
+        if kind == "weight":
+            return placer.weight(path, body[1], body[2], body[3])
+        if kind == "copy":
+            return placer.small(path, body[1], body[2])
+        if kind == "text":
+            for digest in body[2:]:
+                if digest in self.plan.bases:
+                    self.services.bases.put(digest, self.plan.texts[digest])
+            return placer.text(path, self.plan.texts[body[1]], body[1])
+        kernel.symlink(body[1], path)
+        return placer.placed(path, "inner", "")
+
+    def is_already(self, action: Action, look: Look) -> bool:
+        """Whether what lies there is what the action would make."""
+        body = action.body
+        kind = body[0] if body else ""
+        if kind == "inner":
+            return look.kind == "link" and look.target == body[1]
+        if kind == "text":
+            return look.kind == "file" and look.bytes == len(self.plan.texts[body[1]]) and (
+                _content(action.absolute) == body[1])
+        source, status = self.placer(action.root).source(body[1], body[2])
+        if look.kind == "link":
+            return kind == "weight" and look.target == source
+        if look.kind != "file" or look.bytes != body[2]:
+            return False
+        if kind == "weight" and os.path.samestat(os.lstat(action.absolute), status):
+            return True
+        allowed = kind == "copy" or bool({"reflink", "copy"} & set(body[3]))
+        return allowed and _content(action.absolute) == body[1]
+
+    def found(self, action: Action, look: Look) -> Placed:
+        """What lies there already, as if it had just been made."""
+        body = action.body
+        if body[0] == "inner" or look.kind == "link":
+            kind = "inner" if body[0] == "inner" else "symlink"
+            return Placed(kind, "" if kind == "inner" else body[1], look.inode, 0 if kind == "inner" else body[2],
+                          look.mtime_ns, look.target, "")
+        kind = body[0]
+        if kind == "weight":
+            _, status = self.placer(action.root).source(body[1], body[2])
+            kind = "hard" if status.st_ino == look.inode else "copy"
+        return Placed(kind, body[1], look.inode, look.bytes, look.mtime_ns, "", "")
+
+    def record(self, action: Action) -> str:
+        """What lies there already is what we want: the ledger takes it in, nothing is touched."""
+        if action.absolute in self.adopter.refused:
+            return self.fail(action, self.adopter.refused[action.absolute], silent=True)
+        look = look_at(action.absolute)
+        if look is None or not self.is_already(action, look):
+            self.fail(action, "it is not what it was when the plan was made")
+            return SKIPPED
+        was = self.ledger(action.root).records.get(action.path)
+        keeps = was is not None and action.note != ADOPTED
+        self.put(action, self.found(action, look), was.origin if was is not None and keeps else "adopted",
+                 was.original if was is not None else "")
+        return DONE
+
+    def refresh(self, action: Action) -> str:
+        """The ledger follows what is ours and right: other claims, another time, the person's changes in a text."""
+        look, was = look_at(action.absolute), action.was
+        if look is None or was is None or not holds(action, look):
+            return self.skip(action, "it changed meanwhile")
+        digest, base = (action.body[1], action.body[2]) if was.kind == "text" else (was.digest, was.base)
+        placed = Placed(was.kind, digest, look.inode, was.bytes if look.kind == "link" else look.bytes, look.mtime_ns,
+                        was.target, was.why)
+        self.put(action, placed, was.origin, was.original, base)
+        return DONE
+
+    def forget(self, action: Action) -> str:
+        """No longer ours; nothing is touched."""
+        self.drop(action)
+        return DONE
+
+    def remove(self, action: Action) -> str:
+        """Take away what we made, if it still is that."""
+        path = action.absolute
+        look = look_at(path)
+        if look is not None:
+            if not holds(action, look):
+                self.drop(action)
+                return self.skip(action, "it was changed meanwhile, so it stays")
+            kernel.unlink(path)
+            self.touched.add(os.path.dirname(path))
+            self.outcome.removed += 1
+        self.drop(action)
+        return DONE
+
+    def own(self, action: Action) -> str:
+        """A link becomes an ordinary file with its own inode; then it is not ours any more."""
+        look = look_at(action.absolute)
+        if look is None or not holds(action, look):
+            return self.skip(action, "it is not what it was when the plan was made")
+        stage = self.placer(action.root).stage if action.root else Stage(os.path.dirname(action.path),
+                                                                         self.services.staging)
+        if not self.adopter.own(action, stage):
+            return self.skip(action, "it changed in the last moment")
+        self.touched.add(os.path.dirname(action.absolute))
+        self.drop(action)
+        return DONE
+
+    # ---- folders and intent --------------------------------------------------------------------------------------
+
+    def folder(self, action: Action) -> str:
+        """A real folder; ours, so that it goes when it is empty and not needed."""
+        path = action.absolute
+        try:
+            if action.path:
+                os.mkdir(path)
+            else:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                os.mkdir(path)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+            if not self.recovering:
+                return SKIPPED
+        look = look_at(path) or Look("folder", 0, 0, 0)
+        self.put(action, Placed(FOLDER, "", look.inode, 0, 0, "", ""), "made")
+        return DONE
+
+    def unfolder(self, action: Action) -> str:
+        """Remove a folder of ours that is empty now; one that is not stays."""
+        try:
+            os.rmdir(action.absolute)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return SKIPPED
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise
+        self.touched.add(os.path.dirname(action.absolute))
+        self.drop(action)
+        return DONE
+
+    def hide(self, action: Action) -> str:
+        """The person deleted it there: remember that, unless it is back."""
+        if action.path and look_at(action.absolute) is not None:
+            return self.skip(action, "it is back")
+        key, providers = Key(*action.body[:2]), {claim.provider for claim in action.claims}
+        if action.root:
+            self.services.intent.hide(key, root=action.root, providers=providers, why=action.note)
+        for provider in () if action.root else sorted(providers):
+            self.services.intent.hide(key, provider=provider, why=action.note)
+        return DONE
+
+    def unhide(self, action: Action) -> str:
+        """Lift what was said about it in this root, or for these providers."""
+        key = Key(*action.body[:2])
+        if action.root:
+            self.services.intent.unhide(key, root=action.root)
+        for claim in () if action.root else action.claims:
+            self.services.intent.unhide(key, provider=claim.provider)
+        return DONE
+
+    def decline(self, action: Action) -> str:
+        """Leave a path alone from now on."""
+        self.services.intent.decline([action.absolute], action.note)
+        return DONE
+
+    def accept(self, action: Action) -> str:
+        """Do not leave a path alone any more."""
+        self.services.intent.accept([action.absolute])
+        return DONE
+
+    # ---- after the steps -----------------------------------------------------------------------------------------
+
+    def extras(self) -> None:
+        """The engine's own records, each by its handler."""
+        for record in self.plan.extra:
+            kind = record["kind"]
+            handler = self.services.handlers.get(record["of"]["kind"] if kind == "revert" else kind)
+            if handler is None:
+                self.outcome.issues.append(Issue("failed", str(kind), "nobody here can carry out this record"))
+            elif kind == "revert":
+                self.outcome.issues += handler.revert(record["of"])
+            elif (done := handler.apply(record, frozenset(self.adopter.failed))) is not None:
+                self.extra.append({"kind": kind, **done})
+
+    def look_again(self) -> None:
+        """A program that starts meanwhile may prune what we have just made: make it again, three times."""
+        pending = self.made
+        for _ in range(_TRIES):
+            pending = [index for index in pending if self.is_gone(self.plan.actions[index])]
+            if not pending:
+                return
+            for index in pending:
+                action = self.plan.actions[index]._replace(op="make", expect=None)
+                self.letters[index] = self.attempt(self.make, action)
+        for index in pending:
+            action = self.plan.actions[index]
+            if self.is_gone(action):
+                self.drop(action)
+                self.letters[index] = WITHDRAWN
+                self.fail(action, "the program removes it as often as it is made")
+
+    @staticmethod
+    def is_gone(action: Action) -> bool:
+        """Whether nothing lies at the path."""
+        return not os.path.lexists(action.absolute)
+
+    def withdraw(self) -> None:
+        """Take away what this operation made for a variant that failed in the same root."""
+        failed = self.outcome.failed
+        if not failed:
+            return
+        for index in sorted(self.made, key=lambda i: -self.plan.actions[i].order):
+            action = self.plan.actions[index]
+            record = self.ledger(action.root).records.get(action.path)
+            if record is None or action.op != "make" or record.origin != "made" or not all(
+                    (action.root, claim.provider, claim.key) in failed for claim in action.claims):
+                continue
+            look = look_at(action.absolute)
+            with contextlib.suppress(OSError):
+                if look is not None and look.inode == record.inode:
+                    kernel.unlink(action.absolute)
+            self.drop(action)
+            self.letters[index] = WITHDRAWN
+            self.outcome.made -= 1
+        for index, action in enumerate(self.plan.actions):
+            if action.op == "folder" and self.letters[index] == DONE:
+                self.touched.discard(action.absolute)
+        for action in reversed([a for i, a in enumerate(self.plan.actions)
+                                if a.op == "folder" and self.letters[i] == DONE]):
+            with contextlib.suppress(OSError):
+                os.rmdir(action.absolute)
+                self.drop(action)
+
+    def settle(self) -> None:
+        """Names first, then the ledgers: after a power cut no ledger may name what is not there."""
+        for folder in self.touched:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                kernel.sync_folder(folder)
+        for root, ledger in self.ledgers.items():
+            if root and ledger.records:
+                ledger.identify(identity_of(root) or ledger.identity)
+            ledger.flush(durable=True)
+            ledger.compact()
+
+    # ---- the ledger ------------------------------------------------------------------------------------------------
+
+    def ledger(self, root: str) -> Ledger:
+        """The ledger of a root, read when it is first needed."""
+        ledger = self.ledgers.get(root)
+        if ledger is None:
+            ledger = self.ledgers[root] = self.services.ledgers.of(root)
+        return ledger
+
+    def placer(self, root: str) -> Placer:
+        """What makes the entries of a root."""
+        placer = self.placers.get(root)
+        if placer is None:
+            placer = self.placers[root] = Placer(self.services.store.blobs, Stage(root, self.services.staging),
+                                                 self.services.uid)
+        return placer
+
+    def put(self, action: Action, placed: Placed, origin: str, original: str = "", base: str = "") -> None:
+        """Into the ledger."""
+        kind, digest, inode, size, mtime_ns, target, why = placed
+        if kind == "text" and not base:
+            base = action.body[2]
+        ledger = self.ledgers.get(action.root) or self.ledger(action.root)
+        ledger.put(Record(action.path, kind, digest, inode, size, mtime_ns, target, base, action.claims, why, origin,
+                          action.order, original))
+        if action.op in ("make", "replace"):
+            self.outcome.made += 1
+            if kind in _KINDS:
+                self.outcome.kinds[LinkKind(kind)] = self.outcome.kinds.get(LinkKind(kind), 0) + 1
+            self.touched.add(os.path.dirname(action.absolute))
+        self._unflushed += 1
+        if self._unflushed >= _FLUSH:
+            self.flush(self.ledgers.values())
+
+    def drop(self, action: Action) -> None:
+        """Out of the ledger."""
+        self.ledger(action.root).drop(action.path)
+
+    def flush(self, ledgers: Iterable[Ledger]) -> None:
+        """Hand the records to the system, so that the end of this process does not lose them."""
+        self._unflushed = 0
+        for ledger in ledgers:
+            ledger.flush()
+
+
+def _content(path: str) -> str:
+    """Digest of a file; "" when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return digest_of(file.read())
+    except OSError:
+        return ""
+

@@ -1,0 +1,239 @@
+"""The ways back, as plans: `undo` takes one operation back, `leave` makes every link an ordinary file. Pure but for
+looking at what lies there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from helixstore.farm.desired import Claim
+from helixstore.farm.journal import DONE
+from helixstore.farm.ledger import FOLDER, Ledgers, Record
+from helixstore.farm.library import Library
+from helixstore.farm.plan import Action, Look, Plan
+from helixstore.farm.planner import body_of
+from helixstore.farm.scan import look_at
+from helixstore.fs.mounts import mount_of
+from helixstore.values import Issue, Key
+
+__all__ = ["inverse", "leave", "space_needed"]
+
+#: a root's path -> whether a file there can be had without its own bytes on disk (a reflink)
+Clones = Callable[[str], bool]
+
+_UNDONE = "taken back by undo"
+
+
+def inverse(number: int, plan: Plan, result: Mapping[str, Any], ledgers: Ledgers, clones: Clones) -> Plan:
+    """The plan that takes an operation back, as far as the world is still as it left it.
+
+    Args:
+        number: of the operation.
+        plan: what it carried out.
+        result: what became of each step.
+        ledgers: what is ours now.
+        clones: whether a copy costs nothing at a path.
+    """
+    back = _Back(plan, ledgers)
+    for index in range(len(plan.actions) - 1, -1, -1):
+        if result["letters"][index] == DONE:
+            back.action(plan.actions[index])
+    order = {"unhide": 0, "folder": 1, "own": 3, "remove": 4, "unfolder": 5, "hide": 6, "decline": 7}
+    actions = tuple(sorted(back.actions, key=lambda action: order.get(action.op, 2)))
+    extra = tuple({"kind": "revert", "of": done} for done in reversed(result["learnt"].get("extra", ())) if done)
+    return Plan("undo", actions, {**plan.texts}, issues=tuple(back.issues), extra=extra,
+                space=space_needed(actions, clones), undoes=(number,))
+
+
+class _Back:
+    """The inverse of each action of one plan."""
+
+    def __init__(self, plan: Plan, ledgers: Ledgers) -> None:
+        self.plan, self.ledgers = plan, ledgers
+        self.actions: list[Action] = []
+        self.issues: list[Issue] = []
+        self._hidden: set[tuple[str, Key]] = set()
+
+    def action(self, action: Action) -> None:
+        """Add what takes this action back."""
+        op = action.op
+        if op in ("make", "record"):
+            self._unmake(action)
+        elif op == "replace":
+            self._put_back(action)
+        elif op == "remove":
+            look = _look(action.absolute)
+            if look is None:
+                self._add(action, "make", body=action.body, expect=None)
+            else:
+                self._skip(action, "something lies there now")
+        elif op == "folder":
+            record = self._record(action)
+            if record is not None:
+                self._add(action, "unfolder", expect=_look(action.absolute), was=record)
+        elif op == "unfolder":
+            self._add(action, "folder")
+        elif op == "hide":
+            self._add(action, "unhide", body=action.body)
+        elif op == "unhide":
+            self._add(action, "hide", path="", body=action.body)
+        elif op in ("intake", "swap"):
+            self._give_back(action)
+
+    def _unmake(self, action: Action) -> None:
+        record = self._record(action)
+        if record is None:
+            self._skip(action, "it is not ours any more")
+            return
+        if action.op == "record":
+            self._add(action, "forget", was=record)
+            return
+        look = _look(action.absolute)
+        if look is not None:
+            self._add(action, "remove", body=body_of(record), expect=_expected(record, look), was=record)
+        if action.was is None:                  # an entry that was only repaired leaves its variant where it was
+            for claim in record.claims:
+                if claim.key is not None and (action.root, claim.key) not in self._hidden:
+                    self._hidden.add((action.root, claim.key))
+                    self._add(action, "hide", path="", body=(*claim.key,), note=_UNDONE)
+
+    def _put_back(self, action: Action) -> None:
+        record, look = self._record(action), _look(action.absolute)
+        if record is None or look is None:
+            self._skip(action, "it is not ours any more")
+            return
+        expect = _expected(record, look)
+        if action.was is not None:
+            self._add(action, "replace", body=body_of(action.was), expect=expect, was=record, claims=action.was.claims)
+        else:
+            original = action.body[3]
+            self._add(action, "restore", body=("text", original, original), expect=expect, was=record)
+
+    def _give_back(self, action: Action) -> None:
+        adoption = self.plan.adoptions[action.body[1]]
+        record = self.ledgers.of("").records.get(adoption.path)
+        look = _look(adoption.path)
+        if record is None or look is None or not _still(record, look):
+            self._skip(action, "it was changed since")
+            return
+        original = list(self.plan.originals[action.body[1]])
+        self._add(action, "own", body=("own", adoption.digest, adoption.expect.bytes, original), expect=look,
+                  was=record)
+        self._add(action, "decline", body=(), note=_UNDONE)
+
+    def _record(self, action: Action) -> Record | None:
+        return self.ledgers.of(action.root).records.get(action.path)
+
+    def _add(self, action: Action, op: str, *, path: str | None = None, body: tuple[Any, ...] = (),
+             expect: Look | None = None, was: Record | None = None, note: str = "",
+             claims: tuple[Claim, ...] | None = None) -> None:
+        self.actions.append(Action(op, action.root, action.path if path is None else path, body, expect,
+                                   action.claims if claims is None else claims, action.order, was, note))
+
+    def _skip(self, action: Action, why: str) -> None:
+        self.issues.append(Issue("changed", action.absolute, f"{why}, so it is left as it is"))
+
+
+def leave(ledgers: Ledgers, provider: str | None, clones: Clones) -> Plan:
+    """The plan that makes every adopted or linked file an ordinary one in its place.
+
+    Args:
+        ledgers: what is ours.
+        provider: only entries that nobody but this provider claims; None for all.
+        clones: whether a copy costs nothing at a path.
+
+    Only the library, which belongs to no program, is removed. Sidecars stay, since the model must go on working in
+    its program; they are only forgotten.
+    """
+    actions: list[Action] = []
+    issues: list[Issue] = []
+    adopted = ledgers.of("").records
+    done: set[str] = set()
+    for root in [root for root in ledgers.roots() if root]:
+        for record in ledgers.of(root).records.values():
+            _leave_one(root, record, provider, adopted, actions, issues, done)
+    for path, record in adopted.items():
+        if path not in done:
+            _leave_one("", record, provider, adopted, actions, issues, done)
+    rank = {"own": 0, "refresh": 0, "remove": 1, "forget": 2, "unfolder": 3}
+    ordered = tuple(sorted(actions, key=lambda action: (rank[action.op], -action.path.count("/"))))
+    return Plan("leave", ordered, issues=tuple(issues), space=space_needed(ordered, clones))
+
+
+def _leave_one(root: str, record: Record, provider: str | None, adopted: Mapping[str, Record], actions: list[Action],
+               issues: list[Issue], done: set[str]) -> None:
+    names = {claim.provider for claim in record.claims}
+    if provider is not None and names != {provider}:
+        rest = tuple(claim for claim in record.claims if claim.provider != provider)
+        if provider in names:
+            actions.append(Action("refresh", root, record.path, body_of(record), _look(f"{root}/{record.path}"), rest,
+                                  record.order, record))
+        return
+    forget = Action("forget", root, record.path, claims=record.claims, was=record)
+    if names == {Library.name}:
+        look = _look(forget.absolute)
+        if look is not None and record.kind != FOLDER and _still(record, look):
+            actions.append(forget._replace(op="remove", body=body_of(record), expect=_expected(record, look)))
+        elif record.kind == FOLDER:
+            actions.append(forget._replace(op="unfolder"))
+        return
+    if record.kind not in ("hard", "symlink"):
+        actions.append(forget)
+        return
+    path = forget.absolute
+    done.add(path)
+    try:
+        look = look_at(path)
+    except OSError as error:
+        issues.append(Issue("away", path, error.strerror or str(error), "mount the disk, then leave again"))
+        return
+    if look is None or not _still(record, look):
+        actions.append(forget)
+        if look is None and not os.path.isdir(root or os.path.dirname(path)):
+            actions.pop()
+            issues.append(Issue("away", path, "it is not there now", "mount the disk, then leave again"))
+        return
+    taken = adopted.get(path)
+    original = json.loads(taken.original) if taken is not None else None
+    actions.append(Action("own", root, record.path, ("own", record.digest, record.bytes, original), look, record.claims,
+                          record.order, record))
+
+
+def space_needed(actions: Iterable[Action], clones: Clones) -> dict[str, int]:
+    """Bytes that giving files their own inodes takes, by mount point; none where the file system clones."""
+    needed: dict[str, int] = {}
+    points: dict[str, tuple[str, bool]] = {}
+    for action in actions:
+        if action.op == "own":
+            folder = os.path.dirname(action.absolute)
+            if folder not in points:
+                points[folder] = mount_of(folder).point, clones(folder)
+            point, free = points[folder]
+            if not free:
+                needed[point] = needed.get(point, 0) + action.body[2]
+    return needed
+
+
+def _look(path: str) -> Look | None:
+    try:
+        return look_at(path)
+    except OSError:
+        return None
+
+
+def _still(record: Record, look: Look) -> bool:
+    if record.kind == "symlink":
+        return look.kind == "link" and look.target == record.target
+    return look.kind == "file" and look.inode == record.inode
+
+
+def _expected(record: Record, look: Look) -> Look:
+    """What must lie there for it to be still ours: as the ledger says, not as it may be now."""
+    if record.kind in ("symlink", "inner"):
+        return Look("link", look.inode, 0, look.mtime_ns, record.target)
+    if record.kind == FOLDER:
+        return look
+    return Look("file", record.inode, record.bytes, record.mtime_ns)

@@ -1,0 +1,160 @@
+"""What must lie in a root: the entries of all providers that read it, joined by path. Pure.
+
+Two layouts that share a folder mostly ask for the same entry on the same path; then it is one entry with two claims.
+When they disagree, or when two paths cannot both exist everywhere, none of the models concerned is projected there:
+guessing would leave one program with half a model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from helixstore.errors import UnsafeName
+from helixstore.fs.names import check_relative, folded
+from helixstore.providers.layout import Body, Entry
+from helixstore.values import Issue, Key
+
+__all__ = ["Claim", "Joined", "WantedRoot", "join"]
+
+#: Names that need no closer look; everything else goes through `check_relative`.
+_PLAIN = re.compile(
+    r"(?!(?:.*/)?(?:con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d)(?:[./]|$))(?=.{1,900}$)"
+    r"(?:[a-z0-9_-](?:[a-z0-9_.@+=-]{0,240}[a-z0-9_@+=-])?/)*[a-z0-9_-](?:[a-z0-9_.@+=-]{0,240}[a-z0-9_@+=-])?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+class Claim(NamedTuple):
+    """Who wants an entry: a provider, for one variant or (key None) for the whole root.
+
+    `witness`: the absence of this entry means that the person deleted the variant there.
+    """
+
+    provider: str
+    key: Key | None
+    witness: bool
+
+
+class Joined(NamedTuple):
+    """One entry of a root with everybody who wants it."""
+
+    body: Body
+    claims: tuple[Claim, ...]
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRoot:
+    """What must lie in one root.
+
+    Attributes:
+        path: absolute.
+        providers: those that read it and are on.
+        owned: the folder is helixstore's own.
+        entries: POSIX path relative to the root -> the entry.
+        refused: (provider, key) -> why nothing is projected for it here, found while joining.
+    """
+
+    path: str
+    providers: tuple[str, ...]
+    owned: bool
+    entries: Mapping[str, Joined]
+    refused: Mapping[tuple[str, Key | None], str] = field(default_factory=dict)
+
+
+def join(path: str, projections: Sequence[tuple[str, Iterable[Entry]]], owned: bool = False,
+         ) -> tuple[WantedRoot, list[Issue]]:
+    """Join what several providers want in the root `path`.
+
+    Args:
+        path: the root, absolute.
+        projections: provider name and what its layout projects; the order does not matter.
+        owned: the folder is helixstore's own.
+
+    Returns:
+        The root, and one conflict for each path that cannot be made as asked; the variants concerned have no entry.
+    """
+    entries: dict[str, Joined] = {}
+    refused: dict[tuple[str, Key | None], str] = {}
+    issues: list[Issue] = []
+
+    def refuse(name: str, claims: Iterable[Claim], why: str, kind: str = "conflict") -> None:
+        for claim in claims:
+            refused.setdefault((claim.provider, claim.key), why)
+        issues.append(Issue(kind, f"{path}/{name}", why, "give one of them another name: helixstore share --name"))
+
+    unlike: dict[str, list[Claim]] = {}
+    for provider, projected in sorted(projections, key=lambda pair: pair[0]):
+        for entry in projected:
+            name, body, key, witness, order = entry.path, entry.body, entry.key, entry.witness, entry.order
+            if _PLAIN.fullmatch(name) is None and (why := _unsafe(name)):
+                refuse(name, [Claim(provider, key, witness)], why, "unsafe-name")
+                continue
+            there = entries.get(name)
+            claim = Claim(provider, key, witness)
+            if there is None:
+                entries[name] = Joined(body, (claim,), order)
+            elif there.body == body:
+                entries[name] = Joined(body, _merged(there.claims, claim), min(order, there.order))
+            else:
+                unlike.setdefault(name, []).append(claim)
+    for name, claims in unlike.items():
+        everybody = [*entries[name].claims, *claims]
+        refuse(name, everybody, f"{_names(everybody)} want different content on one path")
+    for name, others in _colliding(entries):
+        claims = [claim for each in (name, *others) for claim in entries[each].claims]
+        refuse(name, claims, f"{_names(claims)} want paths that cannot exist side by side: {', '.join(others)}")
+    if refused:
+        entries = _without(entries, refused)
+    return WantedRoot(path, tuple(sorted({p for p, _ in projections})), owned, entries, refused), issues
+
+
+def _unsafe(name: str) -> str:
+    try:
+        check_relative(name)
+    except UnsafeName as error:
+        return error.message
+    return ""
+
+
+def _merged(claims: tuple[Claim, ...], claim: Claim) -> tuple[Claim, ...]:
+    """`claims` with one more; a variant that claims an entry twice is its witness when either says so."""
+    for index, known in enumerate(claims):
+        if known[:2] == claim[:2]:
+            return (*claims[:index], known._replace(witness=known.witness or claim.witness), *claims[index + 1:])
+    return (*claims, claim)
+
+
+def _names(claims: Iterable[Claim]) -> str:
+    return " and ".join(sorted({f"{c.provider} for {c.key}" if c.key else c.provider for c in claims}))
+
+
+def _colliding(entries: Mapping[str, Joined]) -> Iterable[tuple[str, list[str]]]:
+    """Paths with the others that they collide with: equal but for case, or a folder that another has as a file."""
+    spelt: dict[str, list[str]] = {}
+    for name in entries:
+        spelt.setdefault(folded(name), []).append(name)
+    for names in spelt.values():
+        if len(names) > 1:
+            yield names[0], names[1:]
+    folders: set[str] = set()
+    for name in spelt:
+        folder = name.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+    for folder in sorted(folders & spelt.keys()):
+        yield spelt[folder][0], [name for key, names in spelt.items() if key.startswith(folder + "/") for name in names]
+
+
+def _without(entries: Mapping[str, Joined], refused: Mapping[tuple[str, Key | None], str]) -> dict[str, Joined]:
+    """The entries without the refused claims; an entry that nobody claims any more is gone."""
+    kept: dict[str, Joined] = {}
+    for name, joined in entries.items():
+        claims = tuple(claim for claim in joined.claims if (claim.provider, claim.key) not in refused)
+        if claims:
+            kept[name] = joined if len(claims) == len(joined.claims) else joined._replace(claims=claims)
+    return kept

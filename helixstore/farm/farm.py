@@ -1,0 +1,474 @@
+"""The farm of one person on one host: plan, apply, recover, undo, leave, and how things stand.
+
+Nothing here knows a provider by name. Every change runs under the farm lock, is written down before its first step,
+and can be taken back for as long as `undo_window` says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from helixstore.errors import Busy, Failed
+from helixstore.farm import back
+from helixstore.farm.adopt import original_of
+from helixstore.farm.apply import Executor
+from helixstore.farm.check import check_plan
+from helixstore.farm.desired import WantedRoot
+from helixstore.farm.gather import HIDDEN, Gathered
+from helixstore.farm.intent import Intent
+from helixstore.farm.journal import DONE, Journal, OperationSummary
+from helixstore.farm.ledger import Ledgers
+from helixstore.farm.outcome import Bases, Handler, Memory, Outcome, Progress, Services
+from helixstore.farm.plan import Adoption, Plan
+from helixstore.farm.planner import Intentions, plan_root, visible
+from helixstore.farm.scan import look_at, root_state, scan, vanished
+from helixstore.farm.states import Exceptions, farm_rows, states
+from helixstore.fs import kernel
+from helixstore.fs.mounts import mount_of
+from helixstore.fs.probe import probe
+from helixstore.values import Issue, Key, LinkKind, Variant
+
+if TYPE_CHECKING:
+    from helixstore.index.codec import FarmRow, Standing
+    from helixstore.store.store import Store
+
+__all__ = ["Farm", "FarmIndex"]
+
+#: file systems that may clone; on the others nothing needs to be tried
+_CLONING = frozenset({"btrfs", "xfs", "bcachefs", "ocfs2", "zfs", "apfs", "nfs4", "cifs", "smb3", ""})
+_LINKS = frozenset({"hard", "symlink", "reflink", "copy"})
+
+
+class FarmIndex(Memory, Protocol):
+    """What the farm needs of the index."""
+
+    def put_farm(self, root: str, rows: Iterable[FarmRow], gone: Iterable[str] | None = None) -> None:
+        """Keep a copy of a root's ledger."""
+        ...
+
+    def variants(self) -> list[Variant]:
+        """The current variants."""
+        ...
+
+    def refresh(self) -> bool:
+        """Read new refs."""
+        ...
+
+
+class FarmSettings(Protocol):
+    """What the farm needs of the settings."""
+
+    @property
+    def undo_window(self) -> int:
+        """Seconds for which operations can be undone."""
+        ...
+
+
+class Farm:
+    """See the module.
+
+    Args:
+        store: the open store.
+        index: the index, or None to work without one.
+        state: the person's state folder for this store, absolute; made when missing.
+        settings: `undo_window`, in seconds.
+        handlers: kind of extra record -> who carries it out; may be filled in later.
+        clock: seconds since 1970.
+        patience: seconds to wait for the farm lock.
+    """
+
+    def __init__(self, store: Store, index: FarmIndex | None, state: Path | str, settings: FarmSettings,
+                 handlers: Mapping[str, Handler] | None = None, *, clock: Callable[[], float] = time.time,
+                 patience: float = 10.0) -> None:
+        self.store, self.index, self.settings, self.clock, self.patience = store, index, settings, clock, patience
+        self.state = os.fspath(state)
+        os.makedirs(self.state, mode=0o700, exist_ok=True)
+        self.handlers: dict[str, Handler] = dict(handlers or {})
+        self.ledgers = Ledgers(os.path.join(self.state, "ledger"))
+        self.bases = Bases(os.path.join(self.state, "bases"))
+        self.intent = Intent(self.state)
+        self.journal = Journal(os.path.join(self.state, "ops"), f"{store.host.id}/{store.host.uid}")
+        self.exceptions = Exceptions(self.state)
+        self._lock = FileLock(os.path.join(self.state, "farm.lock"), timeout=patience)
+
+    # ---- the lock --------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the farm lock; may be nested.
+
+        Raises:
+            Busy: another process holds it for longer than `patience`.
+        """
+        holder = os.path.join(self.state, "farm.lock.holder")
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            with contextlib.suppress(OSError, ValueError):
+                with open(holder, "rb") as file:
+                    who = json.load(file)
+                raise Busy(f"helixstore is at work already: process {who['pid']} on {who['host']}",
+                           "wait until it has finished", self.state) from error
+            raise Busy("helixstore is at work already", "wait until it has finished", self.state) from error
+        try:
+            if self._lock.lock_counter == 1:
+                who = {"pid": os.getpid(), "host": socket.gethostname()}
+                kernel.replace_file(holder, json.dumps(who).encode(), 0o600, durable=False)
+            yield
+        finally:
+            self._lock.release()
+
+    # ---- plan ------------------------------------------------------------------------------------------------------
+
+    def plan(self, wanted: Sequence[WantedRoot], *, adoptions: Sequence[Adoption] = (), restore: bool = False,
+             hide: Collection[tuple[str, Key]] = (), unhide: Collection[tuple[str, Key]] = (),
+             extra: Sequence[Mapping[str, Any]] = ()) -> Plan:
+        """What would bring these roots to the desired state. Nothing is written.
+
+        Args:
+            wanted: the roots; those that are not named are not touched. A root whose providers are all off is given
+                with no entries.
+            adoptions: files to take into the store.
+            restore: lift what was concluded from deletions, and what `undo` declined; accept a root that was deleted
+                or replaced on its own disk.
+            hide: (provider, variant) that the person does not want to see there; provider "" for all.
+            unhide: (provider, variant) that they want to see again.
+            extra: records `{"kind": ...}` for the handlers; one with `digests` brings those blobs into the store.
+        """
+        gathered = Gathered()
+        coming = frozenset([a.digest for a in adoptions] + [digest for r in extra for digest in r.get("digests", ())])
+        if restore:
+            gathered.accept(self.intent.declined())
+        for root in wanted:
+            self._plan_root(gathered, root, adoptions, coming, restore, frozenset(hide), frozenset(unhide))
+        kept: list[Adoption] = []
+        for adoption in adoptions:
+            try:
+                gathered.adopt(len(kept), adoption, original_of(adoption.path))
+            except OSError as error:
+                gathered.issues.append(Issue("unreadable", adoption.path, error.strerror or str(error)))
+                continue
+            kept.append(adoption)
+        return gathered.plan("sync", kept, extra)
+
+    def _plan_root(self, gathered: Gathered, root: WantedRoot, adoptions: Sequence[Adoption], coming: frozenset[str],
+                   restore: bool, hide: frozenset[tuple[str, Key]], unhide: frozenset[tuple[str, Key]]) -> None:
+        ledger = self.ledgers.of(root.path)
+        prefix = root.path + "/"
+        adopting = {a.path[len(prefix):]: a.digest for a in adoptions if a.path.startswith(prefix)}
+        hidden = self.intent.in_root("" if restore else root.path, root.providers)
+        hidden |= {(p, key): HIDDEN for p in root.providers for who, key in hide if who in ("", p)}
+        lifted = {key for _, key in self.intent.in_root(root.path, root.providers, only_root=True)}
+                  } if restore else set()
+        gone: dict[Key, str] = {}
+        if not restore and root_state(root.path, ledger)[0] == "here":
+            gone = vanished(root.path, ledger)
+        if unhide:
+            hidden = {place: why for place, why in hidden.items() if place not in unhide}
+            gone = {key: path for key, path in gone.items() if all(key != shown for _, shown in unhide)}
+        declined = frozenset() if restore else self.intent.declined_in(root.path)
+        intentions = Intentions(hidden, gone, declined - adopting.keys(), frozenset(lifted))
+        seen = visible(root, intentions)
+        actual = scan(seen, ledger, self.store.blobs, adopting, self.bases.get, restore)
+        gathered.root(root.path, actual.identity, plan_root(seen, ledger.records, actual, intentions, adopting, coming))
+
+    def withheld(self, variants: Iterable[Variant], roots: Mapping[str, Collection[str]] | None = None,
+                 restore: bool = False) -> Mapping[str, set[Key]]:
+        """Provider -> variants that its layout is not to be asked about: hidden, or just deleted by the person.
+
+        Args:
+            variants: the current ones.
+            roots: root -> providers that read it; their witnesses are looked at.
+            restore: as of `plan`.
+        """
+        found = {provider: set(keys) for provider, keys in self.intent.withheld(variants, restore).items()}
+        for root, providers in (roots or {}).items():
+            ledger = self.ledgers.of(root)
+            if not restore and root_state(root, ledger)[0] == "here":
+                for key in vanished(root, ledger):
+                    for provider in providers:
+                        found.setdefault(provider, set()).add(key)
+        return found
+
+    # ---- apply -----------------------------------------------------------------------------------------------------
+
+    def apply(self, plan: Plan, *, command: str = "sync", confirm: Callable[[Plan], bool] | None = None,
+              progress: Progress | None = None, strict: bool = False) -> Outcome:
+        """Carry out a plan.
+
+        Args:
+            plan: made by `plan`, `leave_plan`, or read from a file.
+            command: what the person typed, for the log.
+            confirm: asked before the first step, outside the lock.
+            progress: told (steps done, steps in all).
+            strict: every precondition is checked before the first step.
+
+        Raises:
+            PlanOutdated: `strict`, and something is not as it was; nothing was changed.
+            Failed: the space that it needs is not there; nothing was changed.
+            Busy: another process is at work.
+        """
+        if confirm is not None and not plan.empty and not confirm(plan):
+            return Outcome(plan=plan, applied=False)
+        if plan.empty and not plan.actions:
+            self._note(plan, Outcome(plan=plan), [])
+            return Outcome(plan=plan)
+        with self.locked():
+            issues = self.recover()
+            if strict:
+                check_plan(plan, self.ledgers)
+            self._check_space(plan.space)
+            if plan.empty:
+                return self._book(plan)
+            number = self.journal.begin(plan, command, self.clock())
+            outcome = self._carry_out(number, plan, progress, recovering=False)
+            outcome.issues[:0] = issues
+            self._tidy()
+            return outcome
+
+    def _book(self, plan: Plan) -> Outcome:
+        """Only the ledger follows: no operation."""
+        with self._services() as services:
+            outcome = Executor(services, plan).run()
+        self._note(plan, outcome, plan.roots)
+        return outcome
+
+    def _carry_out(self, number: int, plan: Plan, progress: Progress | None, recovering: bool) -> Outcome:
+        """Run a plan that is written down, and write down what came of it."""
+        keep = _digests(plan)
+        if keep:
+            self.store.keeps.put(_operation(number), keep)
+        with self._services() as services:
+            executor = Executor(services, plan, recovering=recovering, progress=progress)
+            outcome = executor.run()
+        outcome.number = number
+        counts: dict[str, int] = {}
+        for letter, action in zip(executor.letters, plan.actions, strict=True):
+            if letter == DONE and action.op not in ("record", "refresh", "forget"):
+                counts[action.op] = counts.get(action.op, 0) + 1
+        messages = [f"{issue.path}: {issue.message}" for issue in outcome.issues]
+        learnt = {"extra": executor.extra, "counts": counts, "freed": outcome.freed, "later": outcome.freed_later}
+        self.journal.end(number, "".join(executor.letters), learnt, messages)
+        for undone in plan.undoes:
+            self.journal.undone(undone, number)
+            self.store.keeps.drop(_operation(undone))
+        if keep and plan.kind != "sync":
+            self.store.keeps.drop(_operation(number))
+        self._note(plan, outcome, {action.root for action in plan.actions} | set(plan.roots))
+        return outcome
+
+    def recover(self) -> list[Issue]:
+        """Roll forward what a crash left, before any other change; decided from what is on disk.
+
+        Returns:
+            One issue for each operation that was finished now, and for those of others, which are left to them.
+        """
+        unfinished = list(self.journal.unfinished())
+        if not unfinished:
+            return []
+        issues = []
+        with self.locked():
+            for number, ours in self.journal.unfinished():
+                if not ours:
+                    issues.append(Issue("interrupted", self.journal.folder,
+                                        f"operation {number} of another host or user was cut short",
+                                        "run helixstore there"))
+                    continue
+                outcome = self._carry_out(number, self.journal.plan(number), None, recovering=True)
+                issues += outcome.issues
+        return issues
+
+    @contextlib.contextmanager
+    def _services(self) -> Iterator[Services]:
+        """What the steps work with; while it is held, no collector empties the trash out of turn."""
+        host = self.store.host
+        with self.store.working() as staging:
+            yield Services(self.store, self.index, self.ledgers, self.intent, self.bases, self.handlers, staging,
+                           self._parking(), self.clock(), host.uid if hasattr(os, "getuid") else -1)
+
+    def _parking(self) -> str:
+        """Where replaced copies wait: on the store's file system, which a hard link into it does not leave."""
+        host = self.store.host
+        return f"{os.fspath(self.store.path)}/hosts/{host.id}/{host.uid}/parked"
+
+    def _note(self, plan: Plan, outcome: Outcome, roots: Iterable[str]) -> None:
+        """Keep what is not simply linked, and bring the index's copy of the ledgers up to date."""
+        seen = plan.roots if plan.kind == "sync" else {root: None for root in roots if root}
+        self.exceptions.update(seen, [*plan.states, *outcome.standings])
+        touched = {root for root in roots if root}
+        if self.index is not None and touched:
+            self.index.refresh()
+            manifests = {variant.key: variant.manifest for variant in self.index.variants()}
+            for root in touched:
+                self.index.put_farm(root, farm_rows(self.ledgers.of(root).records.values(), manifests))
+
+    def publish(self) -> None:
+        """Write the index's copy of every ledger anew, after `reindex`."""
+        if self.index is not None:
+            manifests = {variant.key: variant.manifest for variant in self.index.variants()}
+            for root in [root for root in self.ledgers.roots() if root]:
+                self.index.put_farm(root, farm_rows(self.ledgers.of(root).records.values(), manifests))
+
+    def _tidy(self) -> None:
+        """Let go of what has waited long enough: replaced copies after a day, plans after the undo window."""
+        now = self.clock()
+        parking = self._parking()
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(parking):
+                until = name.partition("-")[0]
+                if until.isdigit() and int(until) <= now:
+                    kernel.unlink(os.path.join(parking, name))
+        old = self.journal.forget_plans(now - self.settings.undo_window)
+        for number in old:
+            self.store.keeps.drop(_operation(number))
+        if old:
+            records = [r for root in self.ledgers.roots() for r in self.ledgers.of(root).records.values()]
+            self.bases.keep_only({r.base for r in records} | {r.original for r in records})
+
+    # ---- the ways back ---------------------------------------------------------------------------------------------
+
+    def undo(self, n: int = 1, *, dry_run: bool = False, confirm: Callable[[Plan], bool] | None = None,
+             progress: Progress | None = None) -> Outcome:
+        """Walk back the latest `n` operations.
+
+        Args:
+            n: how many; those that are undone already, and undoings, do not count.
+            dry_run: only the plans; `Outcome.plan` is all of them one after the other.
+            confirm: shown that plan before the first change.
+            progress: told (steps done, steps in all) of each operation.
+
+        Raises:
+            Failed: there is nothing to undo, or the space that it needs is not there; nothing was changed.
+        """
+        with self.locked():
+            issues = [] if dry_run else self.recover()
+            numbers = self.journal.undoable(self.clock() - self.settings.undo_window)[:n]
+            if not numbers:
+                raise Failed("there is nothing to undo", "helixstore log shows what was done; helixstore leave undoes "
+                             "all of it")
+            preview = Gathered.together([self._inverse(number) for number in numbers])
+            self._check_space(preview.space)
+            if dry_run or (confirm is not None and not confirm(preview)):
+                return Outcome(plan=preview, applied=False)
+            outcomes = []
+            for number in numbers:
+                plan = self._inverse(number)
+                outcomes.append(self._carry_out(self.journal.begin(plan, f"undo {number}", self.clock()), plan,
+                                                progress, recovering=False))
+        last = outcomes[-1]
+        for earlier in outcomes[:-1]:
+            last.done += earlier.done
+            last.removed += earlier.removed
+            last.made += earlier.made
+            last.skipped += earlier.skipped
+            issues += earlier.issues
+        last.plan = preview
+        last.issues = [*issues, *last.issues]
+        return last
+
+    def _inverse(self, number: int) -> Plan:
+        result = self.journal.result(number)
+        assert result is not None
+        return back.inverse(number, self.journal.plan(number), result, self.ledgers, self._clones)
+
+    def leave_plan(self, provider: str | None = None) -> Plan:
+        """The plan that makes every adopted or linked file an ordinary one in its place; for `apply`.
+
+        Args:
+            provider: only what nobody but this provider uses; None for all.
+        """
+        return back.leave(self.ledgers, provider, self._clones)
+
+    def _clones(self, folder: str) -> bool:
+        """Whether a file in `folder` can share the blocks of a blob."""
+        try:
+            if mount_of(folder).kind not in _CLONING:
+                return False
+            with self._services() as services:
+                return LinkKind.REFLINK in probe(services.staging, folder).works
+        except OSError:
+            return False
+
+    @staticmethod
+    def _check_space(space: Mapping[str, int]) -> None:
+        for point, needed in space.items():
+            status = os.statvfs(point)
+            free = status.f_bavail * status.f_frsize
+            if needed > free:
+                raise Failed(f"this needs {needed:,} bytes on {point}, where {free:,} are free",
+                             f"free {needed - free:,} bytes there; nothing was changed", point)
+
+    # ---- questions -------------------------------------------------------------------------------------------------
+
+    def operations(self) -> list[OperationSummary]:
+        """Every operation, the latest first."""
+        return self.journal.summaries(self.clock() - self.settings.undo_window)[::-1]
+
+    def states(self) -> dict[tuple[str, Key], Standing]:
+        """(provider, variant) -> how it stands, where it is linked or something stands in the way."""
+        return states(self.ledgers, self.exceptions.load())
+
+    def roots(self) -> list[str]:
+        """Every root where something is ours."""
+        return [root for root in self.ledgers.roots() if root]
+
+    def away(self) -> dict[str, str]:
+        """Roots with something of ours that are not there now -> why."""
+        found = {}
+        for root in self.roots():
+            state, reason, _ = root_state(root, self.ledgers.of(root))
+            if state == "away":
+                found[root] = reason
+        return found
+
+    def owns(self, paths: Iterable[str | Path]) -> bool:
+        """Whether all these absolute paths are in a ledger and still what they were when they were entered."""
+        roots = sorted(self.roots(), key=len, reverse=True)
+        adopted = self.ledgers.of("").records
+        any_path = False
+        for given in paths:
+            path = os.fspath(given)
+            any_path = True
+            records = [adopted[path]] if path in adopted else []
+            records += [self.ledgers.of(root).records[path[len(root) + 1:]] for root in roots
+                        if path.startswith(root + "/") and path[len(root) + 1:] in self.ledgers.of(root).records]
+            try:
+                look = look_at(path)
+            except OSError:
+                return False
+            if look is None or not any(
+                look.target == r.target if r.kind in ("symlink", "inner") else
+                look.inode == r.inode and (r.kind == "hard" or look[2:4] == r[4:6]) for r in records
+            ):
+                return False
+        return any_path
+
+    def adopted_as(self, path: str | Path) -> Key | None:
+        """The variant as which an absolute path was adopted, or None."""
+        record = self.ledgers.of("").records.get(os.fspath(path))
+        return record.keys[0] if record is not None and record.keys else None
+
+
+def _operation(number: int) -> str:
+    return f"op-{number}"
+
+
+def _digests(plan: Plan) -> set[str]:
+    """Blobs that the operation needs while it runs, or undo afterwards, and that no ref may name."""
+    digests = {adoption.digest for adoption in plan.adoptions}
+    for action in plan.actions:
+        if action.was is not None and action.op in ("remove", "replace", "own") and action.was.kind in _LINKS:
+            digests.add(action.was.digest)
+        elif plan.kind == "undo" and action.op == "make" and action.body[0] in ("weight", "copy"):
+            digests.add(action.body[1])
+    return digests
+

@@ -1,0 +1,168 @@
+"""The record of every operation: `ops/<n>/` with what was typed, the plan, what became of each step.
+
+    about.json   when, by what command, of which kind
+    plan.json    the plan, durable with its folder before the first step
+    result.json  one letter per action, and what the steps learnt; its absence means that the operation was cut short
+    undone.json  which operation took it back
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from helixstore.farm.plan import Plan
+from helixstore.fs import kernel
+
+__all__ = ["DONE", "FAILED", "SKIPPED", "WITHDRAWN", "Journal", "OperationSummary"]
+
+#: What became of an action: done; not needed or no longer right; failed; made and taken away again.
+DONE, SKIPPED, FAILED, WITHDRAWN = "d", "s", "f", "w"
+
+
+@dataclass(frozen=True, slots=True)
+class OperationSummary:
+    """One operation, for `log`.
+
+    Attributes:
+        number: its number.
+        command: what was typed.
+        kind: "sync", "undo" or "leave".
+        time: seconds since 1970.
+        finished: False: it was cut short and waits for recovery.
+        undone: the number of the operation that took it back, or None.
+        undoable: `undo` can still walk back over it.
+        counts: kind of step -> how many were done.
+        issues: messages that it ended with.
+    """
+
+    number: int
+    command: str
+    kind: str
+    time: float
+    finished: bool
+    undone: int | None
+    undoable: bool
+    counts: Mapping[str, int]
+    issues: tuple[str, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """As `log` prints it, JSON-ready; `time` is ISO 8601 in UTC."""
+        if not self.finished:
+            state = "interrupted"
+        else:
+            state = f"undone by {self.undone}" if self.undone is not None else "done"
+        return {
+            "n": self.number, "time": datetime.fromtimestamp(self.time, UTC).isoformat(timespec="seconds"),
+            "command": self.command, "kind": self.kind, "state": state, "undoable": self.undoable,
+            "summary": ", ".join(f"{count} {op}" for op, count in self.counts.items()), "issues": list(self.issues),
+        }
+
+
+class Journal:
+    """The operations of one person for one store.
+
+    Args:
+        folder: `<state>/ops`, absolute; made when missing.
+        owner: host id and uid: only they recover what they began.
+    """
+
+    def __init__(self, folder: str, owner: str) -> None:
+        self.folder, self.owner = folder, owner
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+
+    def numbers(self) -> list[int]:
+        """All operations, the earliest first."""
+        return sorted(int(name) for name in os.listdir(self.folder) if name.isdigit())
+
+    def begin(self, plan: Plan, command: str, now: float) -> int:
+        """Write the plan down, durably; returns its number."""
+        number = (self.numbers() or [0])[-1] + 1
+        draft = self._path(number) + ".new"
+        shutil.rmtree(draft, ignore_errors=True)
+        os.mkdir(draft, 0o700)
+        about = {"schema": 1, "command": command, "kind": plan.kind, "time": now, "owner": self.owner}
+        kernel.write_new(f"{draft}/about.json", json.dumps(about).encode(), 0o600, durable=False)
+        kernel.write_new(f"{draft}/plan.json", plan.encode(), 0o600, durable=False)
+        kernel.sync_file(f"{draft}/about.json")
+        kernel.sync_file(f"{draft}/plan.json")
+        kernel.sync_folder(draft)
+        kernel.replace(draft, self._path(number))
+        kernel.sync_folder(self.folder)
+        return number
+
+    def end(self, number: int, letters: str, learnt: Mapping[str, Any], issues: list[str]) -> None:
+        """Write down what became of each action, durably."""
+        result = {"schema": 1, "letters": letters, "learnt": learnt, "issues": issues}
+        kernel.replace_file(f"{self._path(number)}/result.json", json.dumps(result).encode(), 0o600)
+
+    def undone(self, number: int, by: int) -> None:
+        """Note that an operation has been taken back."""
+        kernel.replace_file(f"{self._path(number)}/undone.json", json.dumps({"by": by}).encode(), 0o600)
+
+    def plan(self, number: int) -> Plan:
+        """The plan of an operation, as it was written down."""
+        with open(f"{self._path(number)}/plan.json", "rb") as file:
+            return Plan.decode(file.read())
+
+    def result(self, number: int) -> dict[str, Any] | None:
+        """What became of it; None while it is not finished."""
+        return self._read(number, "result.json")
+
+    def unfinished(self) -> Iterator[tuple[int, bool]]:
+        """Operations that were cut short, and whether they are ours to recover."""
+        for number in self.numbers():
+            if not os.path.exists(f"{self._path(number)}/result.json"):
+                about = self._read(number, "about.json") or {}
+                yield number, about.get("owner") == self.owner
+
+    def undoable(self, since: float) -> list[int]:
+        """Operations that `undo` can walk back over, the latest first."""
+        return [s.number for s in self.summaries(since) if s.undoable][::-1]
+
+    def summaries(self, since: float) -> list[OperationSummary]:
+        """All operations, the earliest first; those before `since` (seconds since 1970) cannot be undone any more."""
+        found = []
+        for number in self.numbers():
+            about = self._read(number, "about.json") or {}
+            result = self._read(number, "result.json")
+            undone = (self._read(number, "undone.json") or {}).get("by")
+            learnt = (result or {}).get("learnt", {})
+            kind, time = about.get("kind", "sync"), about.get("time", 0.0)
+            undoable = result is not None and undone is None and kind == "sync" and time >= since and bool(
+                learnt.get("counts") or learnt.get("extra")) and os.path.exists(f"{self._path(number)}/plan.json")
+            found.append(OperationSummary(number, about.get("command", ""), kind, time, result is not None, undone,
+                                          undoable, learnt.get("counts", {}), tuple((result or {}).get("issues", ()))))
+        return found
+
+    def forget_plans(self, before: float) -> list[int]:
+        """Drop the plans of finished operations that are too old to be undone; the log keeps the rest.
+
+        Returns:
+            Their numbers.
+        """
+        gone = []
+        for number in self.numbers():
+            about = self._read(number, "about.json") or {}
+            if about.get("time", before) < before and os.path.exists(f"{self._path(number)}/result.json"):
+                with contextlib.suppress(FileNotFoundError):
+                    kernel.unlink(f"{self._path(number)}/plan.json")
+                    gone.append(number)
+        return gone
+
+    def _path(self, number: int) -> str:
+        return os.path.join(self.folder, str(number))
+
+    def _read(self, number: int, name: str) -> dict[str, Any] | None:
+        try:
+            with open(os.path.join(self._path(number), name), "rb") as file:
+                found: dict[str, Any] = json.load(file)
+        except FileNotFoundError:
+            return None
+        return found

@@ -1,0 +1,155 @@
+"""What came of applying a plan, and what the steps share while it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from helixstore.farm.plan import Plan, Standing
+from helixstore.fs import kernel
+from helixstore.fs.kernel import Fingerprint
+from helixstore.values import Issue, Key, LinkKind
+
+if TYPE_CHECKING:
+    from helixstore.farm.intent import Intent
+    from helixstore.farm.ledger import Ledgers
+    from helixstore.store.hashing import Hashes
+    from helixstore.store.store import Store
+
+__all__ = ["Bases", "Handler", "Memory", "Outcome", "Progress", "Services"]
+
+#: `progress(steps done, steps in all)`
+Progress = Callable[[int, int], None]
+
+
+class Handler(Protocol):
+    """Carries out the engine's own records in a plan, after the adoptions and before the first link."""
+
+    def apply(self, record: Mapping[str, Any], failed: frozenset[str]) -> Mapping[str, Any] | None:
+        """Do it; must be idempotent, since recovery calls it again.
+
+        Args:
+            record: as it was put into the plan.
+            failed: digests of blobs whose adoption failed in this operation.
+
+        Returns:
+            What `revert` needs, JSON-ready, or None when nothing was done.
+        """
+        ...
+
+    def revert(self, record: Mapping[str, Any]) -> list[Issue]:
+        """Take it back, given what `apply` returned."""
+        ...
+
+
+class Memory(Protocol):
+    """What the farm needs of the index."""
+
+    def digest_at(self, path: str, mark: Fingerprint, /) -> str | None:
+        """The digest of the file, if it is unchanged since it was hashed."""
+        ...
+
+    def remember(self, items: Iterable[tuple[str, Fingerprint, Hashes]], began_ns: int | None = None) -> None:
+        """Keep what a full reading told."""
+        ...
+
+
+@dataclass
+class Outcome:
+    """What became of a plan.
+
+    Attributes:
+        number: of the operation in the journal; None when nothing was done.
+        plan: what was carried out.
+        issues: what went wrong on the way; the plan's own issues are in the plan.
+        done: steps done.
+        made: entries made or replaced.
+        removed: entries removed.
+        skipped: steps whose precondition no longer held, as messages.
+        kinds: kind of link -> how many were made.
+        freed: bytes that were given back.
+        freed_later: bytes of replaced copies that wait for 24 hours.
+        adopted: paths that are in the store now.
+        failed: (root, provider, variant) -> why it is pending.
+        applied: False when the person said no.
+    """
+
+    number: int | None = None
+    plan: Plan = field(default_factory=Plan)
+    issues: list[Issue] = field(default_factory=list)
+    done: int = 0
+    made: int = 0
+    removed: int = 0
+    skipped: list[str] = field(default_factory=list)
+    kinds: dict[LinkKind, int] = field(default_factory=dict)
+    freed: int = 0
+    freed_later: int = 0
+    adopted: list[str] = field(default_factory=list)
+    failed: dict[tuple[str, str, Key | None], str] = field(default_factory=dict)
+    applied: bool = True
+
+    @property
+    def standings(self) -> list[Standing]:
+        """The failures as states."""
+        return [Standing(root, provider, key, "pending", why) for (root, provider, key), why in self.failed.items()]
+
+
+class Bases:
+    """Texts that we wrote, kept as the common ancestors of merges: `<state>/bases/<digest>`.
+
+    Args:
+        folder: absolute; made when missing.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+
+    def get(self, digest: str) -> bytes | None:
+        """The bytes, or None when they are not kept."""
+        try:
+            with open(os.path.join(self.folder, digest), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def put(self, digest: str, data: bytes) -> None:
+        """Keep the bytes. A crash may lose them; then the next merge has no ancestor."""
+        path = os.path.join(self.folder, digest)
+        if not os.path.exists(path):
+            kernel.replace_file(path, data, 0o600, durable=False)
+
+    def keep_only(self, digests: set[str]) -> None:
+        """Drop what no ledger names any more."""
+        for name in os.listdir(self.folder):
+            if name not in digests:
+                kernel.unlink(os.path.join(self.folder, name))
+
+
+@dataclass
+class Services:
+    """What the steps work with.
+
+    Attributes:
+        store: the open store.
+        memory: the index, or None.
+        ledgers, intent, bases: the person's state.
+        handlers: kind of extra record -> who carries it out.
+        staging: a folder of the store's where files wait.
+        parking: a folder on the store's file system where replaced copies wait.
+        now: seconds since 1970.
+        uid: ours; -1 where the system knows none.
+    """
+
+    store: Store
+    memory: Memory | None
+    ledgers: Ledgers
+    intent: Intent
+    bases: Bases
+    handlers: Mapping[str, Handler]
+    staging: str
+    parking: str
+    now: float
+    uid: int

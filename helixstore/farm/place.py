@@ -1,0 +1,208 @@
+"""Putting one entry in its place: which kind of link works there, and how it appears in one step.
+
+A kind is found out by making it. What the system refuses at that place (another file system, another owner's file, too
+many names, no such links) leads to the next kind that the layout allows; a full disk or an I/O error does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from helixstore.errors import Failed
+from helixstore.farm.scan import BlobPaths
+from helixstore.fs import kernel
+from helixstore.fs.probe import explain_refusal
+from helixstore.values import LinkKind
+
+__all__ = ["CannotPlace", "Placed", "Placer", "Stage"]
+
+_HIDDEN = ".helixstore-"
+
+
+class CannotPlace(Failed):
+    """No kind of link that the layout allows works there; the message says why each does not."""
+
+    kind = "pending"
+
+
+class Placed(NamedTuple):
+    """What was made. Size in bytes."""
+
+    kind: str
+    digest: str
+    inode: int
+    bytes: int
+    mtime_ns: int
+    target: str
+    why: str
+
+
+class Stage:
+    """Where a file waits under a temporary name, so that the program never sees it half made.
+
+    First the store's own staging folder, when a rename from there works; else a dot file at the top of the root, where
+    no program of ours looks for models; last, where a part of the root is a mount of its own, the folder itself.
+
+    Args:
+        root: absolute.
+        staging: a folder of the store, absolute.
+    """
+
+    def __init__(self, root: str, staging: str) -> None:
+        self.root, self.staging = root, staging
+        self._first = 0
+
+    def put(self, path: str, make: Callable[[str], None], finish: Callable[[str, str], bool]) -> bool:
+        """Make a file under a temporary name and give it its own.
+
+        Args:
+            path: absolute, its final name.
+            make: creates the temporary file it is given, or nothing when it raises.
+            finish: moves the temporary name to the final one; False: it did not, and the temporary file is removed.
+        """
+        for number, folder in enumerate(self.folders(path)):
+            if number < self._first:
+                continue
+            temporary = self.temporary(folder, path)
+            make(temporary)
+            moved = False
+            try:
+                moved = finish(temporary, path)
+            except OSError as error:
+                if not kernel.cannot_here(error) or number == 2:
+                    raise
+                self._first = min(number + 1, 1)        # the root's top stays the first choice for other folders
+                continue
+            finally:
+                if not moved:
+                    with contextlib.suppress(FileNotFoundError):
+                        kernel.unlink(temporary)
+            return moved
+        return False
+
+    def folders(self, path: str) -> tuple[str, str, str]:
+        """The staging places for a path, the best first."""
+        return self.staging, self.root, os.path.dirname(path)
+
+    @staticmethod
+    def temporary(folder: str, path: str) -> str:
+        """An unused name in `folder`."""
+        return kernel.temporary_name(os.path.join(folder, _HIDDEN + os.path.basename(path)[:80]))
+
+
+class Placer:
+    """Makes the entries of one root.
+
+    Args:
+        blobs: where blobs lie.
+        stage: where files wait.
+        uid: ours; -1 where the system knows none.
+    """
+
+    def __init__(self, blobs: BlobPaths, stage: Stage, uid: int) -> None:
+        self.blobs, self.stage, self.uid = blobs, stage, uid
+        self._sources: dict[str, tuple[str, os.stat_result]] = {}
+        self._no_reflink = ""
+
+    def source(self, digest: str, size: int) -> tuple[str, os.stat_result]:
+        """Path and stat of a blob.
+
+        Raises:
+            Failed: it is missing, or has another size than its model says.
+        """
+        known = self._sources.get(digest)
+        if known is None:
+            path = self.blobs.path(digest)
+            try:
+                known = path, os.stat(path)
+            except FileNotFoundError:
+                raise Failed(f"blob {digest[:12]} is missing in the store", "helixstore verify --repair",
+                             path) from None
+            self._sources[digest] = known
+        if known[1].st_size != size:
+            raise Failed(f"blob {digest[:12]} has {known[1].st_size:,} bytes instead of {size:,}", "helixstore verify",
+                         known[0])
+        return known
+
+    def weight(self, path: str, digest: str, size: int, kinds: Iterable[str]) -> Placed:
+        """Link a blob to a path where nothing lies, by the first kind that works.
+
+        Raises:
+            FileExistsError: something lies there.
+            CannotPlace: no kind works there.
+            OSError: the disk is full, and other things that the next kind would not mend.
+        """
+        source, status = self.source(digest, size)
+        why: list[str] = []
+        for kind in kinds:
+            try:
+                if kind == "hard":
+                    if status.st_uid != self.uid >= 0:
+                        why.append("hard link: the blob belongs to another user")
+                        continue
+                    kernel.hard_link(source, path)
+                elif kind == "symlink":
+                    kernel.symlink(source, path)
+                    now = os.lstat(path)
+                    return Placed(kind, digest, now.st_ino, size, now.st_mtime_ns, source, "; ".join(why))
+                elif kind == "reflink":
+                    if self._no_reflink:
+                        why.append(f"reflink: {self._no_reflink}")
+                        continue
+                    self._file(path, lambda temporary: kernel.reflink(source, temporary))
+                elif kind == "copy":
+                    self._file(path, lambda temporary: kernel.copy(source, temporary, 0o644, durable=True))
+                else:
+                    continue
+            except OSError as error:
+                if not kernel.cannot_here(error):
+                    raise
+                reason = explain_refusal(error)
+                why.append(f"{LinkKind(kind).value} link: {reason}" if kind == "hard" else f"{kind}: {reason}")
+                if kind == "reflink":
+                    self._no_reflink = reason
+                continue
+            now = os.lstat(path)
+            if kind == "hard" and (now.st_ino != status.st_ino or now.st_size != size):
+                self._sources.pop(digest)
+                raise Failed(f"blob {digest[:12]} was replaced while it was linked", "run the command again", path)
+            return Placed(kind, digest, now.st_ino, now.st_size, now.st_mtime_ns, "", "; ".join(why))
+        raise CannotPlace("; ".join(why) or "the layout allows no kind of link", "", path)
+
+    def small(self, path: str, digest: str, size: int) -> Placed:
+        """A file of its own with a blob's bytes, where nothing lies: for what people edit."""
+        source, _ = self.source(digest, size)
+        why = self._no_reflink
+        if not why:
+            try:
+                self._file(path, lambda temporary: kernel.reflink(source, temporary))
+            except OSError as error:
+                if not kernel.cannot_here(error):
+                    raise
+                why = self._no_reflink = explain_refusal(error)
+        if why:
+            self._file(path, lambda temporary: kernel.copy(source, temporary, 0o644, durable=True))
+        return self.placed(path, "copy" if why else "reflink", digest)
+
+    def text(self, path: str, data: bytes, digest: str) -> Placed:
+        """A sidecar, where nothing lies."""
+        def make(temporary: str) -> None:
+            kernel.write_new(temporary, data, durable=False)
+            kernel.sync_file(temporary)
+
+        self._file(path, make)
+        return self.placed(path, "text", digest)
+
+    def _file(self, path: str, make: Callable[[str], None]) -> None:
+        if not self.stage.put(path, make, kernel.publish):
+            raise FileExistsError(path)
+
+    @staticmethod
+    def placed(path: str, kind: str, digest: str) -> Placed:
+        """What lies at a path that we have just made."""
+        now = os.lstat(path)
+        return Placed(kind, digest, now.st_ino, now.st_size, now.st_mtime_ns,
+                      os.readlink(path) if kind == "inner" else "", "")

@@ -1,0 +1,403 @@
+"""What really lies in a root, as far as the plan needs to know: looked at, never changed.
+
+Reads no content while everything is as the ledger says: one lstat for each path. A file is read only when its stat
+says that it is not as we left it, or when it lies where we want something and the ledger does not know it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from blake3 import blake3
+
+from helixstore.farm.desired import Joined, WantedRoot
+from helixstore.farm.ledger import FOLDER, Ledger, Record
+from helixstore.farm.plan import Look
+from helixstore.fs.mounts import mount_of
+from helixstore.providers.layout import Copy, Inner, Text, Weight
+from helixstore.values import Key
+
+__all__ = [
+    "Actual", "BlobLook", "BlobPaths", "digest_of", "folders_of", "identity_of", "look_at", "root_state", "scan",
+    "vanished",
+]
+
+_TYPE, _FILE, _LINK, _FOLDER = 0o170000, 0o100000, 0o120000, 0o040000
+_TEXT_LIMIT = 16 << 20          # bytes; a sidecar beyond that is not one
+_GONE = (errno.ENOENT, errno.ENOTDIR)
+_CHUNK = 1 << 20
+
+
+class BlobPaths(Protocol):
+    """Where blobs lie; `store.blobs`."""
+
+    def path(self, digest: str) -> str:
+        """Absolute path of a blob, whether it exists or not."""
+        ...
+
+
+class BlobLook(NamedTuple):
+    """The file of a blob. Size in bytes."""
+
+    inode: int
+    bytes: int
+    device: int
+    uid: int
+    path: str
+
+
+@dataclass(slots=True)
+class Actual:
+    """One root as it is.
+
+    Attributes:
+        state: "new" (no ledger), "here", or "away" (for `reason`).
+        identity: (mount id, inode) of the folder, None when it is not there.
+        looks: path -> what lies there; absent paths are absent.
+        unknown: path -> why nothing can be said about it (no permission, behind a link that leads nowhere).
+        in_way: path -> what lies where a folder must be.
+        same: paths that the ledger does not know and that are already as wanted.
+        content: path -> digest, of files that were read.
+        theirs: path -> bytes, of texts that were read.
+        texts: path -> digest of the text that is wanted.
+        bases: digest -> bytes, of the common ancestors that a merge may need.
+        blobs: digest -> its file, of those that were asked for and exist.
+        folders: folders that exist, relative; "" is the root.
+        crowded: folders of ours that nobody wants any more and that hold something that is not ours.
+    """
+
+    state: str
+    reason: str = ""
+    identity: tuple[str, int] | None = None
+    looks: dict[str, Look] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+    in_way: dict[str, str] = field(default_factory=dict)
+    same: set[str] = field(default_factory=set)
+    content: dict[str, str] = field(default_factory=dict)
+    theirs: dict[str, bytes] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    bases: dict[str, bytes] = field(default_factory=dict)
+    blobs: dict[str, BlobLook] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+    crowded: set[str] = field(default_factory=set)
+
+
+def digest_of(data: bytes) -> str:
+    """BLAKE3 of a small text, as blobs are named."""
+    return blake3(data).hexdigest()
+
+
+def identity_of(path: str) -> tuple[str, int] | None:
+    """Which folder a path leads to: mount id and inode; None when it is missing or unreadable."""
+    try:
+        inode = os.stat(path).st_ino
+        with os.scandir(path):
+            return mount_of(path).id, inode
+    except OSError:
+        return None
+
+
+def look_at(path: str) -> Look | None:
+    """What lies at an absolute path; None when nothing does.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise
+    return _look(status, path)
+
+
+def _look(status: os.stat_result, path: str) -> Look:
+    kind = status.st_mode & _TYPE
+    if kind == _FILE:
+        return Look("file", status.st_ino, status.st_size, status.st_mtime_ns)
+    if kind == _LINK:
+        return Look("link", status.st_ino, 0, status.st_mtime_ns, os.readlink(path))
+    return Look("folder" if kind == _FOLDER else "other", status.st_ino, 0, status.st_mtime_ns)
+
+
+def root_state(path: str, ledger: Ledger, restore: bool = False) -> tuple[str, str, tuple[str, int] | None]:
+    """Whether a root is "new", "here" or "away", why, and its identity.
+
+    Args:
+        path: the root, absolute.
+        ledger: what we had there.
+        restore: the person wants it back: a folder that was deleted from a disk that is here counts as emptied.
+    """
+    identity = identity_of(path)
+    if not ledger.records:
+        blocked = identity is None and os.path.lexists(path)
+        return ("away", "it cannot be read", None) if blocked else ("new", "", identity)
+    if identity is None:
+        if restore and not os.path.lexists(path) and ledger.identity and mount_of(path).id == ledger.identity[0]:
+            return "here", "", None
+        return "away", "the folder is missing or cannot be read", None
+    if ledger.identity is not None and identity != ledger.identity:
+        if restore and identity[0] == ledger.identity[0]:
+            return "here", "", identity
+        return "away", "another folder or file system lies there now", identity
+    return "here", "", identity
+
+
+def vanished(root: str, ledger: Ledger) -> dict[Key, str]:
+    """Variants whose witness the ledger has and the root has not: the person deleted them there.
+
+    Args:
+        root: absolute; must be "here".
+        ledger: what we made there.
+
+    Returns:
+        Each such variant with the path of its witness, relative to the root. A witness that cannot be looked at, or
+        that lies behind a link that leads nowhere now, says nothing.
+    """
+    eyes = _Eyes(root, Actual("here", identity=("", 0)), None)
+    gone: dict[Key, str] = {}
+    for name, record in ledger.records.items():
+        for claim in record.claims:
+            if claim.witness and claim.key is not None:
+                if eyes.look(name) is None and name not in eyes.actual.unknown and name not in eyes.actual.in_way:
+                    gone[claim.key] = name
+                break
+    return gone
+
+
+def scan(wanted: WantedRoot, ledger: Ledger, blobs: BlobPaths, adopting: Mapping[str, str],
+         base: Callable[[str], bytes | None], restore: bool = False) -> Actual:
+    """Look at one root.
+
+    Args:
+        wanted: what must lie in it, without what is hidden there.
+        ledger: what we made there.
+        blobs: where blobs lie.
+        adopting: paths, relative to the root, that this plan adopts -> digest; they are not read here.
+        base: the bytes of a text that we wrote once, by digest, if they are still kept.
+        restore: see `root_state`.
+    """
+    actual = Actual(*root_state(wanted.path, ledger, restore))
+    if actual.state == "away":
+        return actual
+    eyes = _Eyes(wanted.path, actual, blobs, base)
+    records = ledger.records
+    for name, joined in wanted.entries.items():
+        eyes.wanted(name, joined, records.get(name), adopting.get(name))
+    unneeded = [r for name, r in records.items() if name not in wanted.entries]
+    for record in unneeded:
+        eyes.no_longer(record)
+    needed = folders_of(wanted.entries)
+    eyes.leftovers([r for r in unneeded if r.kind == FOLDER and r.path not in needed], records)
+    return actual
+
+
+def folders_of(paths: Iterable[str]) -> set[str]:
+    """Every folder on the way to these relative paths; "" is the root, and there when any path is."""
+    folders: set[str] = set()
+    for path in paths:
+        folder = path.rpartition("/")[0]
+        while folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+    return folders
+
+
+class _Eyes:
+    """One pass over one root."""
+
+    def __init__(self, root: str, actual: Actual, blobs: BlobPaths | None,
+                 base: Callable[[str], bytes | None] = lambda digest: None) -> None:
+        self.root, self.actual, self.blobs, self.base = root, actual, blobs, base
+        self.prefix = root + "/"
+        self.missing: set[str] = set()
+        self.reasons: dict[str, str] = {}
+        self.states: dict[str, str] = {"": "here" if actual.identity is not None else "absent"}
+        if actual.identity is not None:
+            actual.folders.add("")
+
+    def wanted(self, name: str, joined: Joined, record: Record | None, adopting: str | None) -> None:
+        """Look at the path of an entry, and at its blob when that matters."""
+        look = self.look(name)
+        body = joined.body
+        if type(body) is Text:
+            self.actual.texts[name] = digest_of(body.data)
+        if look is None:
+            if type(body) is Weight or type(body) is Copy:
+                self.blob(body.blob)
+        elif record is None:
+            if adopting is None:
+                self.foreign(name, look, joined)
+        else:
+            self.ours(name, look, record, joined)
+
+    def ours(self, name: str, look: Look, record: Record, joined: Joined | None) -> None:
+        """Read what is not as we left it; make sure that a symbolic link of ours still leads to its blob."""
+        kind = record.kind
+        if kind == "symlink":
+            self.blob(record.digest)
+            if joined is not None and type(joined.body) is Weight:
+                self.blob(joined.body.blob)
+            return
+        if kind == "hard":
+            changed = joined is not None and (type(joined.body) is not Weight or joined.body.blob != record.digest)
+            if joined is not None and type(joined.body) is Weight and (changed or look.inode != record.inode):
+                blob = self.blob(joined.body.blob)
+                if blob is not None and look.kind == "file" and look.inode == blob.inode and look.bytes == blob.bytes:
+                    self.actual.same.add(name)
+            return
+        if kind in (FOLDER, "inner") or look.kind != "file":
+            return
+        touched = look[1:4] != (record.inode, record.bytes, record.mtime_ns)
+        if kind == "text":
+            if touched or self.actual.texts.get(name) != record.base:
+                self.read(name, look)
+                if (data := self.base(record.base)) is not None:
+                    self.actual.bases[record.base] = data
+                if record.original and (data := self.base(record.original)) is not None:
+                    self.actual.bases[record.original] = data
+        elif touched:
+            self.digest(name)
+        if joined is not None and isinstance(joined.body, Weight | Copy) and joined.body.blob != record.digest:
+            self.blob(joined.body.blob)
+
+    def foreign(self, name: str, look: Look, joined: Joined) -> None:
+        """Whether what lies there, and is not ours, is what we want."""
+        body, same = joined.body, False
+        if isinstance(body, Weight):
+            blob = self.blob(body.blob)
+            if look.kind == "file" and blob is not None:
+                same = look.inode == blob.inode and os.lstat(self.prefix + name).st_dev == blob.device
+            elif look.kind == "link":
+                same = blob is not None and look.target == blob.path
+        elif isinstance(body, Inner):
+            same = look.kind == "link" and look.target == body.target
+        elif look.kind == "file":
+            if isinstance(body, Text):
+                same = self.read(name, look) == self.actual.texts[name]
+            else:
+                same = look.bytes == body.bytes and self.digest(name) == body.blob
+        if same:
+            self.actual.same.add(name)
+
+    def no_longer(self, record: Record) -> None:
+        """Look at a path that nobody wants any more."""
+        look = self.look(record.path)
+        if look is not None:
+            self.ours(record.path, look, record, None)
+
+    def look(self, name: str) -> Look | None:
+        """What lies at a path of the root; recorded."""
+        folder = name.rpartition("/")[0]
+        state = self.folder(folder)
+        if state != "here":
+            if state == "in the way":
+                self.actual.in_way[name] = self.reasons[folder]
+            elif state == "unknown":
+                self.actual.unknown[name] = self.reasons[folder]
+            return None
+        path = self.prefix + name
+        try:
+            status = os.lstat(path)
+            look = _look(status, path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno not in _GONE:
+                self.actual.unknown[name] = error.strerror or str(error)
+            return None
+        self.actual.looks[name] = look
+        return look
+
+    def folder(self, name: str) -> str:
+        """ "here", "absent", "in the way" or "unknown", the last two with a reason in `reasons`."""
+        state = self.states.get(name)
+        if state is None:
+            above = name.rpartition("/")[0]
+            state = self.folder(above)
+            if state == "here":
+                state, reason = self._folder_at(self.prefix + name)
+                if state == "here":
+                    self.actual.folders.add(name)
+                self.reasons[name] = reason
+            elif state != "absent":
+                self.reasons[name] = self.reasons[above]
+            self.states[name] = state
+        return state
+
+    @staticmethod
+    def _folder_at(path: str) -> tuple[str, str]:
+        try:
+            if os.stat(path).st_mode & _TYPE == _FOLDER:
+                return "here", ""
+        except OSError as error:
+            if error.errno not in _GONE:
+                return "unknown", f"{path}: {error.strerror or error}"
+            if os.path.islink(path):
+                return "unknown", f"{path} is a link that leads nowhere now"
+            return "absent", ""
+        return "in the way", f"{path} is not a folder"
+
+    def blob(self, digest: str) -> BlobLook | None:
+        """The file of a blob; recorded."""
+        blob = self.actual.blobs.get(digest)
+        if blob is None and digest not in self.missing and self.blobs is not None:
+            path = self.blobs.path(digest)
+            try:
+                status = os.stat(path)
+            except FileNotFoundError:
+                self.missing.add(digest)
+                return None
+            blob = BlobLook(status.st_ino, status.st_size, status.st_dev, status.st_uid, path)
+            self.actual.blobs[digest] = blob
+        return blob
+
+    def read(self, name: str, look: Look) -> str:
+        """Digest of a small text, whose bytes are kept for merging; "" when it cannot be read."""
+        if look.bytes > _TEXT_LIMIT:
+            return ""
+        try:
+            with open(self.prefix + name, "rb") as file:
+                data = file.read(_TEXT_LIMIT)
+        except OSError as error:
+            self.actual.unknown[name] = error.strerror or str(error)
+            return ""
+        self.actual.theirs[name] = data
+        self.actual.content[name] = digest = digest_of(data)
+        return digest
+
+    def digest(self, name: str) -> str:
+        """Digest of a file; "" when it cannot be read."""
+        hasher = blake3()
+        try:
+            with open(self.prefix + name, "rb", buffering=0) as file:
+                while chunk := file.read(_CHUNK):
+                    hasher.update(chunk)
+        except OSError as error:
+            self.actual.unknown[name] = error.strerror or str(error)
+            return ""
+        self.actual.content[name] = digest = hasher.hexdigest()
+        return digest
+
+    def leftovers(self, folders: Iterable[Record], records: Mapping[str, Record]) -> None:
+        """Which of the folders that nobody needs hold more than what is ours and goes away."""
+        going = {record.path for record in folders}
+        for record in sorted(folders, key=lambda r: -r.path.count("/")):
+            if self.folder(record.path) != "here":
+                continue
+            try:
+                names = os.listdir(self.prefix + record.path if record.path else self.root)
+            except OSError as error:
+                self.actual.unknown[record.path] = error.strerror or str(error)
+                continue
+            below = record.path + "/" if record.path else ""
+            for name in names:
+                path = below + name
+                if path in self.actual.crowded or (path not in going and path not in records):
+                    self.actual.crowded.add(record.path)
+                    break

@@ -1,0 +1,115 @@
+"""How every variant stands with every provider: what the ledgers hold, and what the last plan could not do."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+
+from helixstore.farm.ledger import FOLDER, Ledgers, Record
+from helixstore.farm.plan import Standing
+from helixstore.fs import kernel
+from helixstore.index.codec import FarmRow
+from helixstore.index.codec import Standing as Stands
+from helixstore.values import Key, LinkKind, State
+
+__all__ = ["Exceptions", "farm_rows", "states"]
+
+#: Where one variant stands in several ways with one provider, the first of these is told.
+_GRAVEST = (State.CONFLICT, State.QUARANTINED, State.INCOMPLETE, State.AWAY, State.PENDING, State.MODIFIED,
+            State.HIDDEN, State.LINKED)
+
+
+class Exceptions:
+    """What is not simply linked, as the last operation in each root found it: `<state>/standings.json`.
+
+    Args:
+        state: the person's state folder for the store, absolute.
+    """
+
+    def __init__(self, state: str) -> None:
+        self._file = os.path.join(state, "standings.json")
+
+    def load(self) -> dict[str, list[Standing]]:
+        """Root -> its exceptions."""
+        try:
+            with open(self._file, "rb") as file:
+                rows = json.load(file)["standings"]
+        except FileNotFoundError:
+            return {}
+        found: dict[str, list[Standing]] = {}
+        for root, provider, key, state, reason in rows:
+            found.setdefault(root, []).append(Standing(root, provider, Key(*key) if key else None, state, reason))
+        return found
+
+    def update(self, roots: Iterable[str], standings: Iterable[Standing]) -> bool:
+        """Replace what is known of these roots.
+
+        Returns:
+            Whether anything is different now.
+        """
+        before = self.load()
+        after = {root: rows for root, rows in before.items() if root not in set(roots)}
+        for one in sorted(set(standings), key=str):
+            after.setdefault(one.root, []).append(Standing(*one[:3], str(one.state), one.reason))
+        if {root: sorted(rows, key=str) for root, rows in before.items()} == after:
+            return False
+        rows = [row for root in sorted(after) for row in after[root]]
+        kernel.replace_file(self._file, json.dumps({"schema": 1, "standings": rows}).encode(), 0o600, durable=False)
+        return True
+
+
+def states(ledgers: Ledgers, exceptions: Mapping[str, Iterable[Standing]]) -> dict[tuple[str, Key], Stands]:
+    """(provider, variant) -> how it stands; what neither a ledger nor an exception names is left out.
+
+    Args:
+        ledgers: what is ours.
+        exceptions: root -> what is not simply linked.
+    """
+    found: dict[tuple[str, Key], tuple[list[str], list[Record]]] = {}
+    for root in [root for root in ledgers.roots() if root]:
+        prefix = root + "/"
+        for record in ledgers.of(root).records.values():
+            if record.kind == FOLDER:
+                continue
+            for provider, key, witness in record.claims:
+                if key is not None:
+                    paths, records = found.setdefault((provider, key), ([], []))
+                    paths.insert(0 if witness else len(paths), prefix + record.path)
+                    records.append(record)
+    result = {}
+    for place, (paths, records) in found.items():
+        weights = [record for record in records if record.kind in _LINKS]
+        main = weights[0] if weights else None
+        result[place] = Stands(State.LINKED, LinkKind(main.kind) if main else None, tuple(paths),
+                               main.why if main else "")
+    for rows in exceptions.values():
+        for one in rows:
+            if one.key is None:
+                continue
+            known = result.get((one.provider, one.key), Stands(State.LINKED))
+            state = State(one.state)
+            if known.reason == "" or _GRAVEST.index(state) < _GRAVEST.index(known.state):
+                result[one.provider, one.key] = Stands(state, known.link, known.paths, one.reason)
+    return result
+
+
+_LINKS = frozenset({"hard", "symlink", "reflink"})
+
+
+def farm_rows(records: Iterable[Record], manifests: Mapping[Key, str]) -> list[FarmRow]:
+    """A ledger's records as the index keeps them.
+
+    Args:
+        records: of one root.
+        manifests: variant -> digest of its manifest.
+    """
+    rows = []
+    for record in records:
+        if record.kind == FOLDER:
+            continue
+        keys = tuple(dict.fromkeys(claim.key for claim in record.claims if claim.key is not None))
+        manifest = next((manifests[key] for key in keys if key in manifests), "")
+        rows.append(FarmRow(record.path, record.kind, record.why, manifest, keys,
+                            tuple(sorted({claim.provider for claim in record.claims}))))
+    return rows
