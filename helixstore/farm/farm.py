@@ -167,8 +167,9 @@ class Farm:
         adopting = {a.path[len(prefix):]: a.digest for a in adoptions if a.path.startswith(prefix)}
         hidden = self.intent.in_root("" if restore else root.path, root.providers)
         hidden |= {(p, key): HIDDEN for p in root.providers for who, key in hide if who in ("", p)}
-        lifted = {key for _, key in self.intent.in_root(root.path, root.providers, only_root=True)}
-                  } if restore else set()
+        lifted: set[Key] = set()
+        if restore:
+            lifted = {key for _, key in self.intent.in_root(root.path, root.providers, only_root=True)}
         gone: dict[Key, str] = {}
         if not restore and root_state(root.path, ledger)[0] == "here":
             gone = vanished(root.path, ledger)
