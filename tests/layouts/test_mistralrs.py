@@ -83,8 +83,8 @@ def test_its_cache_delete_leaves_the_blobs(shelf: Shelf, tmp_path: Path) -> None
     MistralRs().delete_as_program_does(tmp_path / "hub", variant, entries)
     assert not [entry for entry in entries if entry.witness and (tmp_path / "hub" / entry.path).exists()]
     assert {digest: path.read_bytes() for digest, path in shelf.blobs.items()} == before
+    own = list(MistralRs().project([shelf.gguf()], OWN, FACTS))
     with pytest.raises(LookupError):
-        own = list(MistralRs().project([shelf.gguf()], OWN, FACTS))
         MistralRs().delete_as_program_does(tmp_path, shelf.gguf(), own)
 
 
