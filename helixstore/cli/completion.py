@@ -29,10 +29,8 @@ def providers() -> list[str]:
 
 def models(session: Session) -> Iterable[str]:
     """The names of all models of the store."""
-    from helixstore.engine import HelixStore
-
     try:
-        with HelixStore(session.store, create=False) as store:
+        with session.open() as store:
             return sorted({str(row["model"]) for row in store.rows()})
     except (HelixError, OSError):
         return []

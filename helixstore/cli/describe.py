@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from helixstore.cli.output import count, parameters, size, table
+from helixstore.cli.output import count, homely, parameters, size, table
 
 if TYPE_CHECKING:
     from helixstore.init import InitReport, Proposal
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "USAGES", "made", "model", "operations", "proposed", "provider", "providers", "rows", "setting", "settings", "status",
-    "survey", "usage", "usages", "verdicts", "was_pinned", "was_set", "was_switched",
+    "USAGES", "made", "model", "operations", "proposed", "provider", "providers", "rows", "setting", "settings",
+    "status", "survey", "usage", "usages", "verdicts", "was_pinned", "was_set", "was_switched",
 ]
 
 #: What `du --by` can count by.
@@ -42,7 +42,7 @@ def survey(found: Survey) -> Iterator[str]:
     else:
         yield from table(
             ("program", "models", "size", "disk", "folder"),
-            [(h.title, str(h.models), size(h.bytes), h.disk, h.root) for h in found.holdings], right=(1, 2),
+            [(h.title, str(h.models), size(h.bytes), h.disk, homely(h.root)) for h in found.holdings], right=(1, 2),
         )
         yield ""
         twice = found.duplicates
@@ -67,7 +67,7 @@ def status(found: Status) -> Iterator[str]:
     yield ""
     yield from table(
         ("program", "on", "state", "models", "folder"),
-        [(p.name, "on" if p.on else "off", p.state, str(p.linked), p.root) for p in found.providers], right=(3,),
+        [(p.name, "on" if p.on else "off", p.state, str(p.linked), homely(p.root)) for p in found.providers], right=(3,),
     )
 
 
@@ -171,7 +171,7 @@ def providers(found: Mapping[str, Any]) -> Iterator[str]:
     listed: Sequence[ProviderView] = found["providers"]
     yield from table(("name", "program", "on", "installed", "formats", "folder"), [
         (p.name, p.title, "on" if p.on else "off", "yes" if p.installed else "no", " ".join(p.formats),
-         str(p.roots[0]["path"]) if p.roots else "") for p in listed
+         homely(str(p.roots[0]["path"])) if p.roots else "") for p in listed
     ])
 
 

@@ -33,24 +33,42 @@ def problems(found: Sequence[Check]) -> list[Issue]:
 
 def verified(found: VerifyReport) -> Iterator[str]:
     """`verify`: how much was read."""
-    yield f"{count(found.checked, 'file')} read, {count(len(found.bad), 'file')} damaged."
+    yield f"{count(found.checked, 'file')} intact, {size(found.bytes)} read; {count(len(found.bad), 'file')} damaged."
+    if found.repaired:
+        yield f"{count(len(found.repaired), 'file')} out of quarantine: intact again."
 
 
 def damage(found: VerifyReport) -> list[Issue]:
-    """The damaged files."""
-    return [Issue("quarantined", digest, "its bytes are not what its name says; it is in quarantine",
-                  "add the model again from its source; `helixstore explain` names the models that use it")
-            for digest in found.bad]
+    """The damaged files, and what else does not fit together."""
+    remedy = "`helixstore explain` this path to see which models use it, then add them again from their source"
+    return [*(Issue("quarantined", bad.path, bad.why, remedy) for bad in found.bad), *found.issues]
 
 
 def collected(found: CollectReport) -> Iterator[str]:
     """`gc`: how far each file has come on its way out."""
-    yield "Nothing to collect."
+    will = found.dry_run
+    steps = [
+        (found.condemned, "would be condemned" if will else "condemned", f"{size(found.condemned_bytes)}: no model needs "
+         "them; they move to the trash after the grace"),
+        (found.waiting, "waiting", "condemned before; the grace is not over"),
+        (found.trashed, "would move to the trash" if will else "moved to the trash", size(found.trashed_bytes)),
+        (found.restored, "would come back" if will else "came back", "something needs them again"),
+        (found.unlinked, "would be deleted" if will else "deleted", f"{size(found.freed_bytes)} freed"),
+    ]
+    lines = [f"{count(len(digests), 'file')} {what}: {more}" for digests, what, more in steps if digests]
+    if found.cleaned_bytes:
+        lines.append(f"{size(found.cleaned_bytes)} left over by interrupted commands "
+                     f"{'would be' if will else 'were'} removed")
+    yield from lines or ["Nothing to collect."]
+    for digest, why in found.kept:
+        yield f"kept {digest}: {why}"
 
 
 def reindexed(found: ReindexReport) -> Iterator[str]:
     """`reindex`: what the index holds now."""
-    yield "The index was built again."
+    held = found.figures
+    yield (f"The index was built again in {found.seconds:.1f} s: {count(held.models, 'model')} in "
+           f"{count(held.variants, 'variant')}, {count(held.blobs, 'file')}, {size(held.bytes)}.")
 
 
 def restored(found: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from helixstore.errors import HelixError
     from helixstore.values import Issue
 
-__all__ = ["Output", "count", "parameters", "printable", "size", "table"]
+__all__ = ["Output", "count", "homely", "parameters", "printable", "size", "table"]
 
 T = TypeVar("T")
 
@@ -166,6 +166,12 @@ def parameters(number: int | None) -> str:
 def count(number: int, noun: str, plural: str = "") -> str:
     """A number with its noun: 1 model, 12 models."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def homely(path: str) -> str:
+    """An absolute path for people: `~` for their home folder."""
+    home = os.path.expanduser("~")
+    return f"~{path[len(home):]}" if home != "/" and path.startswith(f"{home}/") else path
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[str]:

@@ -14,6 +14,8 @@ __all__ = ["changes", "programs", "question"]
 
 #: Lines of one kind before the rest is only counted; --json has all.
 _SHOWN = 20
+#: A link becomes a file that takes space.
+_OWN = ("own",)
 _OPS = {
     "make": "make", "replace": "renew", "remove": "remove", "folder": "make folder", "unfolder": "remove folder",
     "intake": "take in", "swap": "replace by link", "hide": "hide", "unhide": "unhide", "decline": "leave alone",
@@ -45,7 +47,11 @@ def question(report: SyncReport) -> Iterator[str]:
     """What a person should know before they say yes."""
     yield from _adopted(report.adopted, "These files are taken into the store and become read-only:")
     yield from programs(report)
-    yield f"This frees {size(report.saved_bytes)}."
+    if report.saved_bytes:
+        yield f"This frees {size(report.saved_bytes)}."
+    needed = sum(action["bytes"] for action in report.actions if action["op"] in _OWN)
+    if needed:
+        yield f"Links become files of their own, which takes {size(needed)} of space."
 
 
 def programs(report: SyncReport) -> Iterator[str]:
@@ -60,7 +66,9 @@ def programs(report: SyncReport) -> Iterator[str]:
                 continue                # where `path` leads to, and no program
             sums.setdefault(provider, _Sum()).take(action, freed.get(action["path"], 0))
     rows = [(name, *sums[name].cells()) for name in sorted(sums)]
-    yield from table(("program", "models", "linked", "small files", "removed", "frees"), rows, right=range(1, 6))
+    headers = ("program", "models", "linked", "small files", "removed", "own files", "frees")
+    used = [i for i in range(len(headers)) if any(row[i] for row in rows)]
+    yield from table([headers[i] for i in used], [[row[i] for i in used] for row in rows], right=range(1, len(used)))
 
 
 class _Sum:
@@ -68,7 +76,7 @@ class _Sum:
 
     def __init__(self) -> None:
         self.models: set[str] = set()
-        self.linked = self.small = self.removed = self.freed = 0
+        self.linked = self.small = self.removed = self.own = self.freed = 0
 
     def take(self, action: Mapping[str, Any], freed: int) -> None:
         """Count one action."""
@@ -82,11 +90,13 @@ class _Sum:
                 self.small += 1
         elif action["op"] == "remove":
             self.removed += 1
+        elif action["op"] in _OWN:
+            self.own += 1
 
     def cells(self) -> tuple[str, ...]:
         """As cells of the table; what is nothing is left empty."""
         return (str(len(self.models) or ""), size(self.linked) if self.linked else "", str(self.small or ""),
-                str(self.removed or ""), size(self.freed) if self.freed else "")
+                str(self.removed or ""), str(self.own or ""), size(self.freed) if self.freed else "")
 
 
 def _steps(actions: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -31,12 +31,14 @@ class Session:
     Attributes:
         store: `--store`, as given, or None.
         issues_ok: exit 0 where issues would give 3.
+        declined: a question was answered with no.
         out: where everything is written.
     """
 
     def __init__(self) -> None:
         self.store: str | None = None
         self.issues_ok = False
+        self.declined = False
         self.out = Output()
 
     def open(self) -> HelixStore:
@@ -72,6 +74,9 @@ class Session:
         """
         from helixstore.cli.report import changes
 
+        if self.declined:
+            self.out.lines(["Nothing was changed."])
+            return
         self.answer(report, changes, report.issues)
 
     def asker(self, yes: bool) -> Callable[[SyncReport], bool] | None:
@@ -84,7 +89,8 @@ class Session:
 
             for line in question(report):
                 self.out.note(line)
-            return confirm(self.out)
+            self.declined = not confirm(self.out)
+            return not self.declined
 
         return ask
 

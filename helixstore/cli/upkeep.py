@@ -149,7 +149,8 @@ def gc(
     with current.open() as store:
         if now and not (yes or dry_run) and not _sure(current, store):
             return
-        current.answer(store.gc(now=now, dry_run=dry_run), findings.collected)
+        found = store.gc(now=now, dry_run=dry_run)
+    current.answer(found, findings.collected, found.issues)
 
 
 def _sure(current: Session, store: HelixStore) -> bool:
@@ -192,7 +193,8 @@ def reindex(context: typer.Context) -> None:
     """
     current = session(context)
     with current.open() as store:
-        current.answer(store.reindex(), findings.reindexed)
+        found = store.reindex()
+    current.answer(found, findings.reindexed, found.issues)
 
 
 def doctor(context: typer.Context) -> None:

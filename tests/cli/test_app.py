@@ -150,8 +150,7 @@ def completed(shell_words: str, home: Path) -> list[str]:
 
 
 def test_the_shell_completes_commands_options_and_values(home: Path) -> None:
-    assert completed("helixstore un", home) == ["undo", "unhide", "unpin"] or set(
-        completed("helixstore un", home)) == {"undo", "unhide", "unpin"}
+    assert set(completed("helixstore un", home)) == {"undo", "unhide", "unpin"}
     assert completed("helixstore local-llm trash re", home) == ["restore"]
     assert "--dry-run" in completed("helixstore sync --d", home)
     assert completed("helixstore du --by p", home) == ["provider"]
@@ -162,3 +161,10 @@ def test_every_module_of_the_command_line_says_what_it_is_for() -> None:
         for place in section.values():
             module = importlib.import_module(f"helixstore.cli.{place.module}")
             assert inspect.getdoc(module)
+
+
+@pytest.mark.parametrize(
+    "words", ["helixstore sync --provider ", "helix local-llm hide m -p ", "helixstore providers on "])
+def test_the_shell_completes_the_names_of_programs(home: Path, words: str) -> None:
+    assert {"ollama", "lmstudio", "llamacpp", "mistralrs"} <= set(completed(words, home))
+    assert completed(f"{words}oll", home) == ["ollama"]
