@@ -67,7 +67,8 @@ def status(found: Status) -> Iterator[str]:
     yield ""
     yield from table(
         ("program", "on", "state", "models", "folder"),
-        [(p.name, "on" if p.on else "off", p.state, str(p.linked), homely(p.root)) for p in found.providers], right=(3,),
+        [(p.name, "on" if p.on else "off", p.state, str(p.linked), homely(p.root)) for p in found.providers],
+        right=(3,),
     )
 
 

@@ -48,8 +48,8 @@ def collected(found: CollectReport) -> Iterator[str]:
     """`gc`: how far each file has come on its way out."""
     will = found.dry_run
     steps = [
-        (found.condemned, "would be condemned" if will else "condemned", f"{size(found.condemned_bytes)}: no model needs "
-         "them; they move to the trash after the grace"),
+        (found.condemned, "would be condemned" if will else "condemned",
+         f"{size(found.condemned_bytes)} that no model needs, for the trash after the grace"),
         (found.waiting, "waiting", "condemned before; the grace is not over"),
         (found.trashed, "would move to the trash" if will else "moved to the trash", size(found.trashed_bytes)),
         (found.restored, "would come back" if will else "came back", "something needs them again"),
