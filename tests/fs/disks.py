@@ -1,0 +1,137 @@
+"""Real file systems, and other users: fixtures for the tests of `fs` and `store`."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KINDS = ("ext4", "tmpfs", "xfs", "btrfs")
+SOMEBODY = 12345                                        # a uid without name or rights
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount and to act as another user")
+
+
+class Disks:
+    """Mounts a file system on first use, and takes all of them down at the end."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.points: dict[str, Path] = {}
+
+    def mount(self, kind: str, megabytes: int = 320, name: str = "") -> Path:
+        name = name or kind
+        if name not in self.points:
+            if os.geteuid() != 0:
+                pytest.skip(f"only root can mount {kind}")
+            point = self.base / name
+            point.mkdir()
+            if kind == "tmpfs":
+                run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(point))
+            else:
+                if shutil.which(f"mkfs.{kind}") is None:
+                    pytest.skip(f"mkfs.{kind} is not installed")
+                image = self.base / f"{name}.image"
+                with image.open("wb") as file:
+                    file.truncate(megabytes << 20)
+                run(f"mkfs.{kind}", "-q", str(image))
+                run("mount", "-o", "loop", str(image), str(point))
+            self.points[name] = point
+            point.chmod(0o755)
+        return self.points[name]
+
+    def bind(self, source: Path, name: str) -> Path:
+        if os.geteuid() != 0:
+            pytest.skip("only root can mount")
+        point = self.base / name
+        point.mkdir()
+        run("mount", "--bind", str(source), str(point))
+        self.points[name] = point
+        return point
+
+    def close(self) -> None:
+        for point in reversed(self.points.values()):
+            run("umount", str(point))
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def disks() -> Iterator[Disks]:
+    base = fresh_folder()
+    disks = Disks(base)
+    yield disks
+    disks.close()
+    shutil.rmtree(base)
+
+
+def fresh_folder(parent: Path | None = None) -> Path:
+    """An empty folder that other users may enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="helixstore-test-", dir=parent))
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(params=KINDS)
+def disk(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """An empty folder on each kind of file system in turn; the first is whatever /tmp is, ext4 where this is made."""
+    base = {"ext4": None, "tmpfs": Path("/dev/shm")}.get(request.param, ...)
+    folder = fresh_folder(request.getfixturevalue("disks").mount(request.param) if base is ... else base)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """An empty folder that other users may enter."""
+    folder = fresh_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+def apart(function: Callable[[], Any], uid: int | None = None) -> Any:
+    """Call the function in a child process, as another user if wanted; its result, or its exception, comes back.
+
+    A child that is killed by a signal gives minus its number.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(reading)
+            if uid is not None:
+                os.setgroups([])
+                os.setgid(uid)
+                os.setuid(uid)
+            try:
+                answer = (True, function())
+            except Exception as error:
+                answer = (False, error)
+            with os.fdopen(writing, "wb") as pipe:
+                pickle.dump(answer, pipe)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return -os.WTERMSIG(status)
+    assert data, "the child failed"
+    good, answer = pickle.loads(data)
+    if not good:
+        raise answer
+    return answer
