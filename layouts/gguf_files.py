@@ -9,10 +9,11 @@ file of its own, and weights that carry one inside (as some of Ollama's do) fail
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from functools import lru_cache
 
 from helixstore.providers.layout import LINKS, Facts, Refusal, Weight
-from helixstore.values import File, Format, LinkKind, Purpose, Variant
+from helixstore.values import File, Format, LinkKind, Purpose, Role, Variant
 
 from .names import label, legal
 
@@ -78,17 +79,23 @@ def stem(variant: Variant) -> str:
     It does not when it is generic (`model.gguf`, a hash) or when the person called the model otherwise; then it is
     the model's name and quantisation.
     """
-    name = variant.weights[0].path.rpartition("/")[2]
+    first = next(file for file in variant.files if file.role is Role.WEIGHTS)
+    return _original(first.path, variant.key.model, variant.quantization, variant.hub is not None) or label(variant)
+
+
+@lru_cache(maxsize=65536)
+def _original(path: str, model: str, quantization: str, hub: bool) -> str:
+    """The stem of the file's own name, or "" when it does not tell the model."""
+    name = path.rpartition("/")[2]
     if name[-5:].casefold() == ".gguf":
         name = name[:-5]
     name = _SHARD.sub("", name)
-    if _GENERIC.fullmatch(name) or name.casefold() == variant.quantization.casefold():
-        return label(variant)
+    if _GENERIC.fullmatch(name) or name.casefold() == quantization.casefold():
+        return ""
     original = legal(name)
-    if variant.hub:
+    if hub or original.casefold().startswith(legal(model).casefold().removesuffix("-gguf")):
         return original
-    model = legal(variant.key.model).casefold().removesuffix("-gguf")
-    return original if original.casefold().startswith(model) else label(variant)
+    return ""
 
 
 def shard_names(variant: Variant, name: str) -> Iterator[tuple[str, File]]:
@@ -108,13 +115,15 @@ def shard_names(variant: Variant, name: str) -> Iterator[tuple[str, File]]:
 
 def main_projector(variant: Variant) -> File | None:
     """The one projector to use where a program takes one: F16, else BF16, else the first."""
-    def rank(file: File) -> tuple[int, str]:
-        name = file.path.casefold()
-        return (1 if "bf16" in name else 0 if "f16" in name else 2, name)
-
-    return min(variant.projectors, key=rank, default=None)
+    found = [file for file in variant.files if file.role is Role.PROJECTOR]
+    return min(found, key=_projector_rank) if found else None
 
 
-def weight(file: File, kinds: Collection[LinkKind] = LINKS) -> Weight:
+def _projector_rank(file: File) -> tuple[int, str]:
+    name = file.path.casefold()
+    return (1 if "bf16" in name else 0 if "f16" in name else 2, name)
+
+
+def weight(file: File, kinds: tuple[LinkKind, ...] = LINKS) -> Weight:
     """A link to the file's blob."""
-    return Weight(file.blake3, file.bytes, tuple(kinds))
+    return Weight(file.blake3, file.bytes, kinds)

@@ -13,6 +13,7 @@ Contract (providers-1.md section 3; janhq/jan of 2026, `core/app/commands.rs` 00
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -67,7 +68,7 @@ class Jan(Layout):
                              (_MLX, [v for v in variants if v.format is Format.MLX])):
             names = distinct(group, {v.key: _model_id(v) for v in group})
             for variant in group:
-                yield from _entries(variant, root, f"{where}/{names[variant.key]}")
+                yield from _entries(variant, str(root.path), f"{where}/{names[variant.key]}")
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """The model's folder, resolved, is removed with all that is in it."""
@@ -105,8 +106,9 @@ def _model_id(variant: Variant) -> str:
     return legal(label(variant) if variant.format is Format.MLX else stem(variant), ascii_only=True)
 
 
-def _entries(variant: Variant, root: Root, folder: str) -> Iterator[Entry]:
-    base, projector = root.path.joinpath(*folder.split("/")), main_projector(variant)
+def _entries(variant: Variant, root: str, folder: str) -> Iterator[Entry]:
+    base = os.sep.join((root, *folder.split("/"), ""))
+    projector = main_projector(variant)
     if variant.format is Format.MLX:
         first = variant.weights[0].path
         for entry in folder_entries(folder, variant, model_files(variant, code=False), _KINDS):
@@ -116,9 +118,9 @@ def _entries(variant: Variant, root: Root, folder: str) -> Iterator[Entry]:
         first = files[0][0]
         for name, file in files:
             yield Entry(f"{folder}/{name}", weight(file, _KINDS), variant.key)
-    paths = {"model_path": str(base / first)}
+    paths = {"model_path": base + first}
     if projector:
-        paths["mmproj_path"] = str(base / projector_name(projector.path))
+        paths["mmproj_path"] = base + projector_name(projector.path)
         yield Entry(f"{folder}/{projector_name(projector.path)}", weight(projector, _KINDS), variant.key)
     lines = {key: yaml_lines.quote(path) for key, path in paths.items()}
     lines["name"] = yaml_lines.quote(label(variant))

@@ -14,6 +14,7 @@ GGUF. Neither is served: name `models` of United as a folder with `helixstore li
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
@@ -53,25 +54,25 @@ class KoboldAI(Layout):
         """The files of each model in `weights/<name>/`, then `<name>.kcpps`."""
         names = distinct(variants, {variant.key: stem(variant) for variant in variants})
         for variant in variants:
-            yield from _entries(variant, root, names[variant.key])
+            yield from _entries(variant, str(root.path), names[variant.key])
 
 
-def _entries(variant: Variant, root: Root, name: str) -> Iterator[Entry]:
-    folder = root.path / "weights" / name
+def _entries(variant: Variant, root: str, name: str) -> Iterator[Entry]:
+    folder = os.sep.join((root, "weights", name, ""))
     files = list(shard_names(variant, name))
     for file_name, file in files:
         yield Entry(f"weights/{name}/{file_name}", weight(file), variant.key)
     main = "embeddingsmodel" if variant.purpose is Purpose.EMBEDDING else "model_param"
-    settings = {main: str(folder / files[0][0])}
+    settings = {main: folder + files[0][0]}
     if projector := main_projector(variant):
-        settings["mmproj"] = str(folder / projector_name(projector.path))
+        settings["mmproj"] = folder + projector_name(projector.path)
         yield Entry(f"weights/{name}/{projector_name(projector.path)}", weight(projector), variant.key)
     text = Text(_encode(settings), partial(_merge, name))
     yield Entry(f"{name}.kcpps", text, variant.key, witness=True, order=1)
 
 
 def _encode(settings: object) -> bytes:
-    return json.dumps(settings, indent=1).encode() + b"\n"
+    return json.dumps(settings).encode() + b"\n"
 
 
 def _merge(name: str, base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | None:

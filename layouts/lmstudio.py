@@ -141,18 +141,23 @@ def _place(variant: Variant) -> tuple[str, str] | None:
 def _folders(
     variants: Sequence[Variant], namespace: str, lies: dict[Key, tuple[str, str]]
 ) -> dict[Key, str]:
-    """`publisher/model` for each; where a folder would hold two projectors, they get folders of their own."""
-    folders, company = {}, {}
+    """`publisher/model` for each, spelt in one way; where one would hold two projectors, they get their own."""
+    folders: dict[Key, str] = {}
+    company: dict[Key, str] = {}
     shared: dict[str, set[str]] = {}
     for variant in variants:
         hub = variant.hub
         publisher, _, model = (hub.repository or "").rpartition("/") if hub else (namespace, "", variant.key.model)
         made = f"{legal(publisher or namespace, 90)}/{legal(model, 90)}"
-        folder = folders[variant.key] = lies[variant.key][0] if variant.key in lies else made
+        folders[variant.key] = lies[variant.key][0] if variant.key in lies else made
         projector = main_projector(variant)
         beside = projector.blake3 if projector else ""
         company[variant.key] = variant.manifest if variant.format is Format.MLX else beside
-        shared.setdefault(folder.casefold(), set()).add(company[variant.key])
+        shared.setdefault(folders[variant.key].casefold(), set()).add(company[variant.key])
+    spelt: dict[str, str] = {}
+    for key in sorted(folders, key=lambda key: (key not in lies, folders[key])):
+        spelt.setdefault(folders[key].casefold(), folders[key])
+    folders = {key: folder if key in lies else spelt[folder.casefold()] for key, folder in folders.items()}
     return {
         key: f"{folder}-{company[key][:8]}"
         if company[key] and key not in lies and len(shared[folder.casefold()]) > 1 else folder

@@ -128,11 +128,18 @@ def _names(variants: Sequence[Variant]) -> dict[Key, str]:
     folded = [name.casefold() for name in own.values()]
     fixed = {key: name for key, name in own.items() if folded.count(name.casefold()) == 1} if own else {}
     names = distinct(variants, {v.key: own.get(v.key) or _made_name(v) for v in variants}, fixed)
+    if not _differ_in_case(names.values()):
+        return names
     spellings: list[dict[str, str]] = [{} for _ in _PARTS]
     for key in sorted(names, key=lambda key: (key not in fixed, names[key])):
         for level, part in enumerate(names[key].split("/")):
             spellings[level].setdefault(part.casefold(), part)
     return {key: name if key in fixed else _respelt(name, spellings) for key, name in names.items()}
+
+
+def _differ_in_case(names: Iterable[str]) -> bool:
+    levels = [set(level) for level in zip(*(name.split("/") for name in names), strict=True)]
+    return any(len({part.casefold() for part in level}) != len(level) for level in levels)
 
 
 def _respelt(name: str, spellings: Sequence[Mapping[str, str]]) -> str:
@@ -172,13 +179,22 @@ def _entries(variant: Variant, name: str) -> Iterator[Entry]:
         layers.append(("params", _digest(texts[1]), len(texts[1])))
     for text in texts:
         yield Entry(_blob(_digest(text)), Text(text), key)
-    manifest = _encode({
-        "schemaVersion": 2, "mediaType": _MANIFEST_TYPE,
-        "config": {"mediaType": _CONFIG_TYPE, "digest": f"sha256:{_digest(config)}", "size": len(config)},
-        "layers": [{"mediaType": _LAYER_TYPE + kind, "digest": f"sha256:{digest}", "size": size}
-                   for kind, digest, size in layers],
-    })
-    yield Entry(f"manifests/{name}", Text(manifest), key, witness=True, order=1)
+    yield Entry(f"manifests/{name}", Text(_manifest(config, layers)), key, witness=True, order=1)
+
+
+def _manifest(config: bytes, layers: Sequence[tuple[str, str, int]]) -> bytes:
+    """The manifest's JSON, compact and with a newline: its digest is the id that `ollama list` shows.
+
+    Put together by hand, since it holds nothing that JSON would escape and ten thousand are made in one go.
+    """
+    listed = ",".join(_descriptor(_LAYER_TYPE + kind, digest, size) for kind, digest, size in layers)
+    return (
+        f'{{"schemaVersion":2,"mediaType":"{_MANIFEST_TYPE}",'
+        f'"config":{_descriptor(_CONFIG_TYPE, _digest(config), len(config))},"layers":[{listed}]}}\n').encode()
+
+
+def _descriptor(kind: str, digest: str, size: int) -> str:
+    return f'{{"mediaType":"{kind}","digest":"sha256:{digest}","size":{size}}}'
 
 
 @lru_cache(maxsize=4096)
@@ -194,7 +210,7 @@ def _config(architecture: str, parameters: int | None, file_type: int, renderer:
 
 
 def _encode(value: object) -> bytes:
-    """Compact, with a newline, as Ollama writes: the digest of a manifest is the id that `ollama list` shows."""
+    """Compact, with a newline, as Ollama writes."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 

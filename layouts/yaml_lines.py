@@ -23,6 +23,8 @@ _COMMENT = re.compile(r"(?:^|\s)#.*$")
 
 def quote(value: str) -> str:
     """`value` as a YAML scalar that every parser reads back as this text."""
+    if value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+        return f'"{value}"'
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 

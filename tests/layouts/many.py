@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from hypothesis import strategies as st
-
-from helixstore.providers.layout import Copy, Entry, Layout, Root, Text, Weight
-from helixstore.values import File, Format, Header, Key, Purpose, Role, Source, Variant
 from support.layouts import FACTS
+
+from helixstore.providers.layout import Copy, Entry, Layout, Root, Weight
+from helixstore.values import File, Format, Header, Key, Purpose, Role, Source, Variant
 
 FORBIDDEN = set('\\<>:"|?*')
 
@@ -81,18 +82,25 @@ def check_steady(layout: Layout, variants: Sequence[Variant], root: Root) -> Non
     together = paths_of(layout, variants, root)
     assert paths_of(layout, variants[::-1], root) == together
     alone = {variant.key: paths_of(layout, [variant], root)[variant.key] for variant in variants}
+    names = {key: {name for path in paths for name in names_in(path)} for key, paths in alone.items()}
     for variant in variants:
-        mine = {part.casefold() for path in alone[variant.key] for part in path.split("/")}
-        others = {part.casefold() for key, paths in alone.items() if key != variant.key
-                  for path in paths for part in path.split("/")}
-        stem = {part for part in mine if variant_part(part)}
-        if not stem & others:
+        if not any(names[variant.key] & others for key, others in names.items() if key != variant.key):
             assert together[variant.key] == alone[variant.key]
 
 
-def variant_part(part: str) -> bool:
-    """Whether a part of a path is one that tells variants apart, and no folder common to all."""
-    return part not in {"models", "library", "manifests", "blobs", "helix", "weights", "llamacpp", "model.yml", "mmproj"}
+#: parts of paths that tell no variants apart
+_COMMON = {"models", "helix", "weights", "llamacpp", "model.yml", "mmproj"}
+
+
+def names_in(path: str) -> set[str]:
+    """The names in a path that tell variants apart, without what follows from the kind of file, as they are compared.
+
+    Of an Ollama manifest it is the whole path: its model and its tag alone may be another's too.
+    """
+    if path.startswith(("manifests/", "blobs/")):
+        return {path.casefold()}
+    parts = {part.removeprefix("mmproj-").casefold() for part in path.split("/")}
+    return {re.sub(r"(-\d{5}-of-\d{5})?\.(gguf|kcpps|yaml)$", "", part) for part in parts - _COMMON}
 
 
 _NAME = st.one_of(

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from many import gguf
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 from helixstore.providers.layout import LINKS, Root, Weight
 from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, Header, LinkKind, Purpose, Source, Variant
 from layouts.gpt4all import ARCHITECTURES, GPT4All
-from many import gguf
-from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 GPT = GPT4All()
 
@@ -29,8 +29,9 @@ def listed(folder: Path) -> list[str]:
 @pytest.mark.parametrize("symbolic", [False, True])
 def test_models_lie_flat_under_their_own_names(tmp_path: Path, symbolic: bool) -> None:
     shelf = Shelf(tmp_path / "blobs")
-    variants = [shelf.gguf("one"), shelf.gguf("ONE", seed=3, stem="ONE-Q4_K_M"), shelf.gguf("eye", projector=True, seed=5),
-                shelf.gguf("incomplete-x", seed=8)]
+    variants = [
+        shelf.gguf("one"), shelf.gguf("ONE", seed=3, stem="ONE-Q4_K_M"), shelf.gguf("eye", projector=True, seed=5),
+        shelf.gguf("incomplete-x", seed=8)]
     root = tmp_path / "root"
     entries = list(GPT.project(variants, Root(root, "test"), FACTS))
     check_entries(entries, variants)

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from many import gguf
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 from helixstore.providers.layout import Root
 from helixstore.values import Format, Header, Purpose, Role, Variant
 from layouts.llamacpp import LlamaCpp
-from many import gguf
-from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 LLAMA = LlamaCpp()
 
@@ -21,7 +21,8 @@ def router(folder: Path) -> dict[str, tuple[str, str | None]]:
     found: dict[str, tuple[str, str | None]] = {}
     for entry in sorted(folder.iterdir()):
         if entry.is_file():
-            if entry.name.endswith(".gguf") and "mmproj" not in entry.name and not entry.name.startswith(("mtp-", "dflash-")):
+            special = "mmproj" in entry.name or entry.name.startswith(("mtp-", "dspark-", "dflash-"))
+            if entry.name.endswith(".gguf") and not special:
                 found[entry.name.replace(".gguf", "")] = (entry.name, None)
         elif entry.is_dir():
             model = projector = None

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from many import check_names, gguf, once
+from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 from helixstore.providers.layout import Entry, Root, Weight
 from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, Header, LinkKind, Purpose, Source, Variant
 from layouts.lmstudio import LMStudio
-from many import check_names, gguf, once
-from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 LMS = LMStudio()
 MAC = replace(FACTS, platform="darwin", machine="arm64")
@@ -42,7 +42,8 @@ def indexed(models: Path) -> dict[str, list[str]]:
 def test_publisher_model_file(tmp_path: Path, symbolic: bool) -> None:
     shelf = Shelf(tmp_path / "blobs")
     variants = [
-        shelf.gguf("gemma-3-270m-it-GGUF", stem="gemma-3-270m-it-Q4_K_M", sources=[hub("ggml-org/gemma-3-270m-it-GGUF")]),
+        shelf.gguf("gemma-3-270m-it-GGUF", stem="gemma-3-270m-it-Q4_K_M",
+                   sources=[hub("ggml-org/gemma-3-270m-it-GGUF")]),
         shelf.gguf("gemma-3-270m-it-GGUF", "Q8_0", stem="gemma-3-270m-it-Q8_0", seed=4,
                    sources=[hub("ggml-org/gemma-3-270m-it-GGUF")]),
         shelf.gguf("big", shards=3, seed=7), shelf.gguf("eye", projector=True, seed=11),
@@ -131,7 +132,8 @@ def test_no_symbolic_links_on_windows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("symbolic", [False, True])
 def test_discover_gives_back_what_was_projected(tmp_path: Path, symbolic: bool) -> None:
     shelf = Shelf(tmp_path / "blobs")
-    variants = [shelf.gguf("big", shards=3), shelf.gguf("eye", projector=True, seed=5), shelf.gguf("one", "Q8_0", seed=9)]
+    variants = [
+        shelf.gguf("big", shards=3), shelf.gguf("eye", projector=True, seed=5), shelf.gguf("one", "Q8_0", seed=9)]
     root = Root(tmp_path / "root", "test")
     entries = list(LMS.project(variants, root, FACTS))
     materialise(root.path, entries, shelf.blobs, symbolic=symbolic)
@@ -155,12 +157,13 @@ def test_discover_names_a_model_by_its_folder_unless_several_lie_there_and_tells
     shelf = Shelf(tmp_path / "blobs")
     data = shelf.blobs[shelf.gguf("x").weights[0].blake3].read_bytes()
     names = ("TheBloke/Mistral-GGUF/mistral.Q4_K_M.gguf", "imported/uncategorized/a-Q4_K_M.gguf",
-             "imported/uncategorized/b-Q4_K_M.gguf", "high.gguf", "pub/higher.gguf", "p/m/deep/x.gguf", ".hidden/m/x.gguf")
+             "imported/uncategorized/b-Q4_K_M.gguf", "high.gguf", "pub/higher.gguf", "p/m/deep/x.gguf",
+             ".hidden/m/x.gguf")
     for name in names:
         (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "root" / name).write_bytes(data)
-    found = {(f.source.kind, f.source.name, f.name) for f in LMS.discover(Root(tmp_path / "root", "t"), DiskReader(tmp_path))}
-    assert found == {
+    discovered = LMS.discover(Root(tmp_path / "root", "test"), DiskReader(tmp_path))
+    assert {(f.source.kind, f.source.name, f.name) for f in discovered} == {
         ("program", "TheBloke/Mistral-GGUF/mistral.Q4_K_M.gguf", "Mistral-GGUF"),
         ("program", "imported/uncategorized/a-Q4_K_M.gguf", "a"),
         ("program", "imported/uncategorized/b-Q4_K_M.gguf", "b"),

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from many import check_names, check_steady, gguf, once, variants
+from support.layouts import FACTS, hub
 
 from helixstore.fs.names import check_relative
 from helixstore.providers.layout import Layout, Root
@@ -23,8 +25,6 @@ from layouts.localai import LocalAI
 from layouts.names import label, legal
 from layouts.ollama import Ollama
 from layouts.textgen import TextGen
-from many import check_names, check_steady, gguf, once, variants
-from support.layouts import FACTS, hub
 
 LAYOUTS = [Ollama(), LMStudio(), Jan(), GPT4All(), LocalAI(), LlamaCpp(), KoboldAI(), TextGen()]
 ROOT = Root(Path("/srv/models"), "test")
@@ -88,16 +88,19 @@ def test_what_is_quoted_is_read_back_by_a_real_parser_and_by_ours(text: str) -> 
     assert yaml_lines.read(line, "key") == text
 
 
-_SCALAR = st.one_of(st.integers(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=120))
+_SCALAR = st.one_of(
+    st.integers(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=120))
+_MAPPING = st.dictionaries(st.text("xyz", min_size=1, max_size=4), _SCALAR, max_size=3)
 _TREE = st.dictionaries(
-    st.text("abcdefgh_.$", min_size=1, max_size=8), st.one_of(
-        _SCALAR, st.lists(_SCALAR, max_size=3), st.dictionaries(st.text("xyz", min_size=1, max_size=4), _SCALAR, max_size=3)),
+    st.text("abcdefgh_.$", min_size=1, max_size=8), st.one_of(_SCALAR, st.lists(_SCALAR, max_size=3), _MAPPING),
     max_size=6)
 
 
 @given(_TREE, st.sampled_from([None, '"', "'"]), st.sampled_from([40, 80, 10_000]))
 @settings(deadline=None)
-def test_setting_and_removing_one_value_leaves_every_other(tree: dict[str, object], style: str | None, width: int) -> None:
+def test_setting_and_removing_one_value_leaves_every_other(
+    tree: dict[str, object], style: str | None, width: int
+) -> None:
     text = yaml.safe_dump(tree, sort_keys=False, default_style=style, width=width, default_flow_style=False)
     text = "" if not tree else text
     changed = yaml_lines.write(text, yaml_lines.quote("/new/path"), "model_path")

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from many import gguf, once
+from support.layouts import FACTS, PlainReader, Shelf, check_entries, hub, materialise, sandbox
 
 from helixstore.errors import LayoutError
 from helixstore.providers.layout import Root, Text, Weight
 from helixstore.values import Format, Header, Purpose, Role, Source, Variant
 from layouts.ollama import DEFAULT_HOST, FILE_TYPES, Ollama, human_number
-from many import gguf, once
-from support.layouts import FACTS, PlainReader, Shelf, check_entries, hub, materialise, sandbox
 
 OLLAMA = Ollama()
 LIBRARY = f"manifests/{DEFAULT_HOST}/library"
@@ -53,8 +53,8 @@ def listed(root: Path) -> dict[str, dict[str, object]]:
             blob = root / "blobs" / layer["digest"].replace(":", "-")
             assert blob.stat().st_size == layer["size"]
             assert hashlib.sha256(blob.read_bytes()).hexdigest() == layer["digest"][7:]
-        shown = f"{model}:{tag}" if (host, namespace) == (DEFAULT_HOST, "library") else f"{host}/{namespace}/{model}:{tag}"
-        names[shown] = content
+        before = "" if (host, namespace) == (DEFAULT_HOST, "library") else f"{host}/{namespace}/"
+        names[f"{before}{model}:{tag}"] = content
     return names
 
 
@@ -86,7 +86,8 @@ def test_manifest_configuration_and_blobs_as_ollama_reads_them(tmp_path: Path, s
 
 def test_nothing_but_blobs_lies_in_blobs_and_all_of_them_survive_the_start_up_prune(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "blobs")
-    variants = [shelf.gguf("a", seed=1), shelf.gguf("b", "Q8_0", projector=True, seed=2), shelf.gguf("c", architecture="gemma4")]
+    variants = [shelf.gguf("a", seed=1), shelf.gguf("b", "Q8_0", projector=True, seed=2),
+                shelf.gguf("c", architecture="gemma4")]
     entries = once(OLLAMA.project(variants, Root(tmp_path / "root", "test"), FACTS))
     materialise(tmp_path / "root", entries, shelf.blobs)
     root = tmp_path / "root"
@@ -107,14 +108,16 @@ def test_the_bytes_of_a_manifest_are_the_same_every_time_and_its_layers_come_fir
 
 
 @pytest.mark.parametrize(("count", "said"), [
-    (8_030_261_312, "8.0B"), (7_000_000_000, "7B"), (268_098_176, "268.10M"), (135_000_000, "135M"), (512_400, "512K"),
-    (999, "999"), (1_000_000_000, "1B"), (1_235_814_432, "1.2B"), (999_999_999, "1000.00M"), (405_853_388_800, "405.9B"),
+    (8_030_261_312, "8.0B"), (7_000_000_000, "7B"), (268_098_176, "268.10M"), (135_000_000, "135M"),
+    (512_400, "512K"), (999, "999"), (1_000_000_000, "1B"),
+    (1_235_814_432, "1.2B"), (999_999_999, "1000.00M"), (405_853_388_800, "405.9B"),
 ])
 def test_numbers_of_parameters_are_written_as_ollama_writes_them(count: int, said: str) -> None:
     assert human_number(count) == said
 
 
-@pytest.mark.parametrize(("file_type", "said"), [(15, "Q4_K_M"), (0, "unknown"), (None, "unknown"), (5, "unknown"), (38, "MXFP4_MOE")])
+@pytest.mark.parametrize(("file_type", "said"), [
+    (15, "Q4_K_M"), (0, "unknown"), (None, "unknown"), (5, "unknown"), (38, "MXFP4_MOE")])
 def test_file_types(tmp_path: Path, file_type: int | None, said: str) -> None:
     header = Header("llama", 1000, 10, True, file_type)
     entries = list(OLLAMA.project([gguf(header=header)], Root(tmp_path, "test"), FACTS))
@@ -166,7 +169,8 @@ def test_no_part_of_a_name_is_spelt_in_two_ways(tmp_path: Path) -> None:
 
 
 def test_a_second_variant_of_one_quantisation_and_one_of_none(tmp_path: Path) -> None:
-    paths = project(tmp_path, gguf("m"), gguf("m", variant="gguf:Q4_K_M@1f2e3d4c", seed=2), gguf("m", "", variant="gguf:"))
+    second = gguf("m", variant="gguf:Q4_K_M@1f2e3d4c", seed=2)
+    paths = project(tmp_path, gguf("m"), second, gguf("m", "", variant="gguf:"))
     assert [path for path in paths if path.startswith("manifests/")] == [
         f"{LIBRARY}/m/Q4_K_M", f"{LIBRARY}/m/Q4_K_M-1f2e3d4c", f"{LIBRARY}/m/latest"]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from many import check_names, gguf
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 from helixstore.providers.layout import Root, Text
 from helixstore.values import Format, Header, Purpose, Variant
 from layouts.textgen import TextGen
-from many import check_names, gguf
-from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 TEXTGEN = TextGen()
 
@@ -98,7 +98,8 @@ def test_the_persons_settings_stay_in_order_with_their_comments(tmp_path: Path) 
     assert yaml.safe_load(result) == {
         **own, "eye-Q4_K_M.gguf$": {**own["eye-Q4_K_M.gguf$"], "mmproj": f"{tmp_path}/mmproj/mmproj-eye-Q4_K_M.gguf"},
         "ear-Q4_K_M.gguf$": {"mmproj": f"{tmp_path}/mmproj/mmproj-ear-Q4_K_M.gguf"}}
-    assert merged([gguf("eye", projector="mmproj.gguf"), gguf("ear", projector="mmproj.gguf")], tmp_path, result) == result
+    both = [gguf("eye", projector="mmproj.gguf"), gguf("ear", projector="mmproj.gguf")]
+    assert merged(both, tmp_path, result) == result
     fewer = merged([gguf("eye", projector="mmproj.gguf")], tmp_path, result, result)
     assert fewer is not None
     assert "ear-Q4_K_M.gguf$" not in yaml.safe_load(fewer)
