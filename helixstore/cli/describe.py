@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from helixstore.cli.output import count, homely, parameters, size, table
@@ -162,7 +163,8 @@ def _why(verdict: Verdict) -> str:
 def operations(found: Mapping[str, Any]) -> Iterator[str]:
     """`log`: one line for each operation."""
     lines = table(("n", "time", "command", "state", "did"), [
-        (str(row["n"]), str(row["time"]), row["command"], row["state"], row["summary"]) for row in found["operations"]
+        (str(row["n"]), f"{datetime.fromisoformat(row['time']).astimezone():%Y-%m-%d %H:%M}", row["command"],
+         row["state"], row["summary"]) for row in found["operations"]
     ], right=(0,))
     yield from lines or ["Nothing has been done yet."]
 

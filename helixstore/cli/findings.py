@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from helixstore.cli.output import count, size, table
@@ -78,5 +79,6 @@ def restored(found: Mapping[str, Any]) -> Iterator[str]:
 
 def trash(found: Mapping[str, Any]) -> Iterator[str]:
     """`trash list`."""
-    rows = [(str(row["digest"]), size(row["bytes"]), str(row["since"])) for row in found["trash"]]
-    yield from table(("file", "size", "since"), rows, right=(1,)) or ["The trash is empty."]
+    rows = [(row["digest"][:16], size(row["bytes"]), f"{datetime.fromtimestamp(row['since'], UTC):%Y-%m-%d %H:%M} UTC",
+             "damaged" if row["corrupt"] else row["was"]) for row in found["trash"]]
+    yield from table(("file", "size", "since", "part of"), rows, right=(1,)) or ["The trash is empty."]

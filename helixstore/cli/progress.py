@@ -18,7 +18,11 @@ __all__ = ["reporter"]
 
 #: Seconds between two plain lines, and before the first.
 _PAUSE = 10.0
-_VERBS = {"hash": "reading", "copy": "copying", "link": "linking", "scan": "looking", "verify": "verifying"}
+_VERBS = {
+    "hash": "reading", "copy": "copying", "link": "linking", "scan": "looking", "verify": "verifying", "read": "reading",
+}
+#: What is counted in steps; the rest is in bytes.
+_STEPS = frozenset({"link", "read"})
 
 
 def reporter(out: Output) -> Callable[[str, str, int, int], None] | None:
@@ -38,7 +42,7 @@ class Bars:
         self._about: tuple[str, str] | None = None
 
     def __call__(self, what: str, path: str, done: int, total: int) -> None:
-        """`done` of `total` bytes of `path` have been worked on; of "link", steps."""
+        """`done` of `total` bytes of `path` have been worked on; of "link" and "read", steps."""
         with self._lock:
             if self._about != (what, path):
                 if self._bar is not None and not self._finished():
@@ -57,9 +61,9 @@ class Bars:
 
         label = f"{_VERBS.get(what, what)} {printable(os.path.basename(path))}".rstrip()
         self._about = (what, path)
-        unit = "B" if what != "link" else " steps"
+        unit = " steps" if what in _STEPS else "B"
         self._bar = tqdm(total=total, desc=label[:48], unit=unit, unit_scale=True, leave=False, delay=0.5,
-                         file=self._out.stderr, dynamic_ncols=True, postfix=printable(_disk(path)) if path else None)
+                         file=self._out.stderr, dynamic_ncols=True, postfix=printable(_disk(path)) or None)
 
 
 class Lines:
@@ -77,15 +81,15 @@ class Lines:
             if now - self._last < _PAUSE:
                 return
             self._last = now
-        far = f"{done:,} of {total:,} steps" if what == "link" else f"{path}: {size(done)} of {size(total)}"
-        self._out.note(f"{_VERBS.get(what, what)} {far}")
+        far = f"{done:,} of {total:,}" if what in _STEPS else f"{size(done)} of {size(total)}"
+        self._out.note(f"{_VERBS.get(what, what)} {path}: {far}".replace(" :", ":"))
 
 
 def _disk(path: str) -> str:
-    """The mount point that a path lies on; "" when the system does not say."""
+    """The mount point that a path lies on; "" when it is no path or the system does not say."""
     from helixstore.fs.mounts import mount_of
 
     try:
-        return mount_of(path).point
+        return mount_of(path).point if os.path.isabs(path) else ""
     except OSError:
         return ""

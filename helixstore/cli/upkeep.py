@@ -113,7 +113,7 @@ def trash_list(context: typer.Context) -> None:
 @trash.command("restore")
 def trash_restore(
     context: typer.Context,
-    which: Annotated[str, typer.Argument(metavar="DIGEST", help="Of a file, as trash list shows it, or its start.")],
+    which: Annotated[str, typer.Argument(metavar="FILE", help="A digest as trash list shows it, or its start.")],
     dry_run: DryRun = False,
 ) -> None:
     """Take a file out of the trash, back into the store.
