@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import update_wrapper
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -46,13 +47,11 @@ def _one_at_a_time(
     method: Callable[Concatenate[HelixStore, P], R],
 ) -> Callable[Concatenate[HelixStore, P], R]:
     """The method under the object's lock."""
-    from functools import wraps
-
-    @wraps(method)
-    def locked(self: HelixStore, *args: P.args, **kwargs: P.kwargs) -> R:
+    def locked(self: HelixStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._lock:
             return method(self, *args, **kwargs)
 
+    update_wrapper(locked, method)
     return locked
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from helixstore.values import Format, Issue
 
 __all__ = [
-    "SCHEMA", "Adopted", "Check", "Duplicates", "Explanation", "Holding", "Model", "Placement", "ProviderStatus",
-    "ProviderView", "Status", "StoreFigures", "Survey", "SyncReport", "UsageRow", "VariantView", "Verdict", "as_json",
+    "SCHEMA", "Adopted", "Check", "Duplicates", "Explanation", "FileView", "Holding", "Model", "Placement",
+    "ProviderStatus", "ProviderView", "Status", "StoreFigures", "Survey", "SyncReport",
+    "UsageRow", "VariantView", "Verdict", "as_json",
 ]
 
 SCHEMA = 1

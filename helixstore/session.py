@@ -159,8 +159,11 @@ class Session(Machine):
     def farm(self) -> Farm:
         """Ledger, plan and apply for this person's roots."""
         from helixstore.farm.farm import Farm
+        from helixstore.farm.handlers import handlers
 
-        return Farm(self.store, self.index, self.places.state_for(self.store.id), self.settings)
+        farm = Farm(self.store, self.index, self.places.state_for(self.store.id), self.settings)
+        farm.handlers.update(handlers(self.store, self.index, self.choices, farm.intent))
+        return farm
 
     @cached_property
     def choices(self) -> Choices:
@@ -168,6 +171,11 @@ class Session(Machine):
         from helixstore.farm.choice import Choices
 
         return Choices(self.places.state_for(self.store.id))
+
+    def forget_settings(self) -> None:
+        """Read the settings anew when they are next asked for."""
+        for name in ("settings", "facts"):
+            self.__dict__.pop(name, None)
 
     def close(self) -> None:
         """Let go of the index."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from helixstore.farm.choice import Choices
+from helixstore.farm.intent import Intent
 from helixstore.store.manifests import Manifest
 from helixstore.store.refs import Claim
 from helixstore.values import Issue, Key, Source, Variant
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from helixstore.index import Index
     from helixstore.store.store import Store
 
-__all__ = ["Move", "choose_record", "handlers", "refs_record", "small_record", "source_json", "source_of"]
+__all__ = [
+    "Move", "accept_record", "choose_record", "decline_record", "handlers", "hide_record", "refs_record",
+    "small_record", "source_json", "source_of", "unhide_record",
+]
 
 _BATCH = 64 << 20               # bytes of small files that are held in memory at once
 
@@ -61,7 +65,8 @@ def refs_record(moves: Sequence[Move]) -> dict[str, Any]:
 
 def small_record(files: Iterable[tuple[str, str, int]]) -> dict[str, Any]:
     """The record of kind "small": (absolute path, digest, bytes) of files whose bytes are copied into the store."""
-    return {"kind": "small", "files": [list(file) for file in files]}
+    rows = [list(file) for file in files]
+    return {"kind": "small", "files": rows, "digests": [digest for _, digest, _ in rows]}
 
 
 def choose_record(model: str, providers: Sequence[str] | None, before: Sequence[str] | None) -> dict[str, Any]:
@@ -69,9 +74,33 @@ def choose_record(model: str, providers: Sequence[str] | None, before: Sequence[
     return {"kind": "choose", "model": model, "providers": providers, "before": before}
 
 
-def handlers(store: Store, index: Index, choices: Choices) -> dict[str, Handler]:
+def hide_record(provider: str, key: Key) -> dict[str, Any]:
+    """The record of kind "hide": the person took a variant out of one provider."""
+    return {"kind": "hide", "provider": provider, "model": key.model, "variant": key.variant}
+
+
+def unhide_record(provider: str, key: Key) -> dict[str, Any]:
+    """The record of kind "unhide": in one provider, or ("") in all."""
+    return {"kind": "unhide", "provider": provider, "model": key.model, "variant": key.variant}
+
+
+def decline_record(paths: Sequence[str]) -> dict[str, Any]:
+    """The record of kind "decline": scans leave these absolute paths alone from now on."""
+    return {"kind": "decline", "paths": list(paths)}
+
+
+def accept_record(paths: Sequence[str]) -> dict[str, Any]:
+    """The record of kind "accept": scans look at these absolute paths again."""
+    return {"kind": "accept", "paths": list(paths)}
+
+
+def handlers(store: Store, index: Index, choices: Choices, intent: Intent) -> dict[str, Handler]:
     """Who carries out which record."""
-    return {"small": _Small(store), "refs": _Refs(store, index), "choose": _Choose(choices)}
+    return {
+        "small": _Small(store), "refs": _Refs(store, index), "choose": _Choose(choices),
+        "hide": _Hide(intent, True), "unhide": _Hide(intent, False),
+        "decline": _Decline(intent, True), "accept": _Decline(intent, False),
+    }
 
 
 def source_json(source: Source) -> dict[str, str]:
@@ -138,7 +167,8 @@ class _Refs:
 
     def revert(self, record: Mapping[str, Any]) -> list[Issue]:
         """Each name as it was before, unless it has moved on since."""
-        issues, back = [], []
+        issues: list[Issue] = []
+        back: list[tuple[Key, str | None, Sequence[Mapping[str, str]], bool]] = []
         for move in record["refs"]:
             key, before = Key(move["model"], move["variant"]), move["before"]
             now = self._index.variant(key)
@@ -179,3 +209,50 @@ class _Choose:
         self._choices.set(record["model"], record["before"])
         return []
 
+
+
+class _Hide:
+    """Takes a variant out of a provider by the person's word, or lets it in again."""
+
+    def __init__(self, intent: Intent, hide: bool) -> None:
+        self._intent, self._hides = intent, hide
+
+    def apply(self, record: Mapping[str, Any], failed: frozenset[str]) -> Mapping[str, Any] | None:
+        """Write it down."""
+        return record if self._do(record, self._hides) else None
+
+    def revert(self, record: Mapping[str, Any]) -> list[Issue]:
+        """The opposite."""
+        self._do(record, not self._hides)
+        return []
+
+    def _do(self, record: Mapping[str, Any], hide: bool) -> bool:
+        key, provider = Key(record["model"], record["variant"]), record["provider"]
+        if not hide:
+            return self._intent.unhide(key, provider=provider)
+        self._intent.hide(key, provider=provider, why="hidden by you")
+        return True
+
+
+class _Decline:
+    """Leaves paths alone from now on, or looks at them again."""
+
+    def __init__(self, intent: Intent, decline: bool) -> None:
+        self._intent, self._declines = intent, decline
+
+    def apply(self, record: Mapping[str, Any], failed: frozenset[str]) -> Mapping[str, Any] | None:
+        """Write down those that are not so already."""
+        paths = [path for path in record["paths"] if self._intent.is_declined(path) != self._declines]
+        self._do(paths, self._declines)
+        return {"paths": paths}
+
+    def revert(self, record: Mapping[str, Any]) -> list[Issue]:
+        """The opposite."""
+        self._do(record["paths"], not self._declines)
+        return []
+
+    def _do(self, paths: Sequence[str], decline: bool) -> None:
+        if decline:
+            self._intent.decline(paths, "by you")
+        else:
+            self._intent.accept(paths)

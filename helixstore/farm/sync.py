@@ -8,32 +8,40 @@ then, so there is nothing to plan.
 
 from __future__ import annotations
 
-import fnmatch
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helixstore.farm.intake import Candidate, Hasher, Intake, Rules, Wish, candidate_of, take_in
+from helixstore.errors import Unreadable
+from helixstore.farm.handlers import (
+    Move,
+    accept_record,
+    choose_record,
+    decline_record,
+    hide_record,
+    refs_record,
+    small_record,
+    unhide_record,
+)
+from helixstore.farm.intake import Hasher, Intake, Rules, Wish, take_in
 from helixstore.farm.library import Library
+from helixstore.farm.look import Looked, look
 from helixstore.farm.naming import Known
 from helixstore.farm.plan import Adoption, Plan
 from helixstore.farm.projection import aliases_needed, project
-from helixstore.fs.names import printable
-from helixstore.providers.layout import Found
-from helixstore.providers.reader import DiskReader
+from helixstore.farm.standing import freed, keep
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.store.manifests import Manifest, ManifestFile
-from helixstore.values import Issue, Key, Source, Variant
+from helixstore.values import Issue, Key, Variant
 
 if TYPE_CHECKING:
-    from helixstore.formats import Inspection
     from helixstore.fs.kernel import Fingerprint
 
-__all__ = ["Ask", "Change", "Progress", "change"]
+__all__ = ["Ask", "Change", "Progress", "apply_file", "change", "report", "restate"]
 
 Ask = Callable[[SyncReport], bool]
 Progress = Callable[[str, str, int, int], None]
@@ -48,32 +56,28 @@ class Change:
         scan: look into the programs' folders and the loose ones for models.
         paths: files or folders that the person named, with the model name they gave (or None).
         providers: only these providers' roots; None for all.
-        without: variants that are to be dropped.
-        hide, unhide: (provider, variant) pairs.
+        moves: names that move.
+        hide, unhide: (provider, variant) pairs; provider "" for all.
+        decline, accept: absolute paths that scans leave alone from now on, or look at again.
+        only: share what `paths` and `models` name with this provider only; "" shares them with all again.
+        models: names of models that `only` is about, beside those that `paths` bring.
         restore: bring back what was hidden or declined.
         copy: content from another disk may be copied into the store.
-        extra: records for the journal that the engine's handlers carry out.
     """
 
     command: str = "sync"
     scan: bool = True
     paths: Sequence[tuple[Path, str | None]] = ()
     providers: Collection[str] | None = None
-    without: Collection[Key] = ()
+    moves: Sequence[Move] = ()
     hide: Sequence[tuple[str, Key]] = ()
     unhide: Sequence[tuple[str, Key]] = ()
+    decline: Sequence[str] = ()
+    accept: Sequence[str] = ()
+    only: str | None = None
+    models: Collection[str] = ()
     restore: bool = False
     copy: bool = False
-    extra: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
-
-
-@dataclass
-class Looked:
-    """What was found before anything is decided."""
-
-    reader: DiskReader
-    placed: list[PlacedRoot]
-    candidates: list[Candidate]
 
 
 def change(
@@ -95,14 +99,16 @@ def change(
     """
     issues = list(session.farm.recover()) if not dry_run else []
     issues += [*session.issues, *session.settings.issues]
-    looked = look(session, wanted)
+    looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers)
     intake = _intake(session, wanted, looked, progress)
-    variants = _current(session, intake, wanted)
-    variants = with_aliases(session, variants, progress)
-    projection = project(variants, looked.placed, session.facts, _withheld(session))
+    variants = with_aliases(session, _current(session, intake, wanted), progress)
+    chosen = _chosen(session, intake, wanted)
+    withheld = _withheld(session, variants, looked.placed, wanted, chosen)
+    projection = project(variants, looked.placed, session.facts, withheld)
     plan = session.farm.plan(
         projection.roots, adoptions=[_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"],
-        restore=wanted.restore, hide=wanted.hide, unhide=wanted.unhide, extra=[*_extras(intake), *wanted.extra],
+        restore=wanted.restore, hide=wanted.hide, unhide=wanted.unhide,
+        extra=_extras(session, intake, wanted, chosen),
     )
     issues += [*looked.reader.issues, *intake.issues, *projection.issues, *plan.issues]
     preview = report(plan, intake, issues, dry_run=True)
@@ -110,62 +116,45 @@ def change(
         save_plan.write_bytes(plan.encode())
     if dry_run or save_plan is not None:
         return preview
-    if not plan.empty and ask is not None and _worth_asking(plan) and not ask(preview):
+    if not plan.empty and ask is not None and plan.adoptions and not ask(preview):
         return preview
+    session.index.remember_headers({item.placed.manifest: item.variant.header for item in intake.new})
     outcome = session.farm.apply(plan, command=wanted.command, progress=_linking(progress))
-    return report(outcome.plan, intake, [*issues, *outcome.issues], dry_run=False, operation=outcome.number,
+    issues += outcome.issues
+    freed(session, outcome.number, outcome.freed)
+    keep(session, session.index.variants(), projection, issues, wanted.providers)
+    return report(plan, intake, issues, dry_run=False, operation=outcome.number, freed=outcome.freed)
+
+
+def apply_file(
+    session: Session, file: Path, *, dry_run: bool = False, progress: Progress | None = None
+) -> SyncReport:
+    """Carry out a plan that `sync --plan FILE` saved, if the world is still as it was.
+
+    Raises:
+        PlanOutdated: it is not, or the file is no plan; nothing was changed.
+        Unreadable: the file cannot be read.
+    """
+    try:
+        plan = Plan.decode(file.read_bytes())
+    except OSError as error:
+        raise Unreadable(f"{file} cannot be read: {error.strerror}", "", file) from error
+    if dry_run:
+        return report(plan, Intake(), plan.issues, dry_run=True)
+    outcome = session.farm.apply(plan, command=f"apply {file.name}", progress=_linking(progress), strict=True)
+    freed(session, outcome.number, outcome.freed)
+    restate(session, outcome.issues)
+    return report(plan, Intake(), [*plan.issues, *outcome.issues], dry_run=False, operation=outcome.number,
                   freed=outcome.freed)
 
 
-def look(session: Session, wanted: Change) -> Looked:
-    """What lies in the roots and folders that the change is about, without what is known to be ours."""
-    reader = DiskReader(session.places.home)
-    placed = [p for p in session.roots(reader, session.farms)
-              if wanted.providers is None or p.provider in wanted.providers]
-    library = Library()
-    placed += [PlacedRoot(library.name, library, root, True)
-               for root in library.roots(session.env(library.name, reader, session.farms))]
-    candidates: list[Candidate] = []
-    for path, name in wanted.paths:
-        candidates += [candidate_of(_loose(one, name), None, asked=True) for one in reader.given(path)]
-    if wanted.scan and session.settings.adopt != "off":
-        candidates += _gather(session, reader, placed)
-    return Looked(reader, placed, candidates)
-
-
-def _gather(session: Session, reader: DiskReader, placed: Iterable[PlacedRoot]) -> Iterator[Candidate]:
-    """Every model in the roots of providers that are on and in the loose folders, each place once."""
-    seen: set[str] = set()
-    folders = set()
-    for place in placed:
-        if place.on and not place.root.owned and (str(place.root.path), place.root.label) not in folders:
-            folders.add((str(place.root.path), place.root.label))
-            for found in place.layout.discover(place.root, reader):
-                yield from _fresh(session, candidate_of(found, str(place.root.path)), seen)
-    for folder in session.settings.scan:
-        for inspection in reader.models(folder, -1):
-            yield from _fresh(session, candidate_of(_loose(inspection, None), None), seen)
-
-
-def _fresh(session: Session, candidate: Candidate, seen: set[str]) -> Iterator[Candidate]:
-    """The candidate, unless another program's look gave it already, it is ours, excluded, or declined."""
-    first = candidate.pieces[0].location if candidate.pieces else str(candidate.found.inspection.location)
-    if first in seen:
-        return
-    seen.add(first)
-    if any(fnmatch.fnmatch(first, pattern) for pattern in session.settings.exclude):
-        return
-    if any(first.startswith(f"{folder}{os.sep}") for folder in (session.store.path, session.farms)):
-        return
-    if session.farm.owns(piece.location for piece in candidate.pieces):
-        return
-    if any(session.farm.intent.is_declined(piece.location) for piece in candidate.pieces):
-        return
-    yield candidate
-
-
-def _loose(inspection: Inspection, name: str | None) -> Found:
-    return Found(inspection, Source("file", name=inspection.location.name), name or inspection.name)
+def restate(session: Session, issues: Iterable[Issue] = ()) -> None:
+    """Note how every variant stands, after a change that was not planned from the current state."""
+    session.index.refresh()
+    looked = look(session, scan=False)
+    variants = session.index.variants()
+    withheld = _withheld(session, variants, looked.placed, Change(), {})
+    keep(session, variants, project(variants, looked.placed, session.facts, withheld), issues)
 
 
 def _intake(session: Session, wanted: Change, looked: Looked, progress: Progress | None) -> Intake:
@@ -209,12 +198,32 @@ def _inodes(session: Session) -> dict[tuple[int, int], str]:
 
 
 def _current(session: Session, intake: Intake, wanted: Change) -> list[Variant]:
-    """The variants as they will be: the current ones with the new, without those that are dropped."""
+    """The variants as they will be: the current ones with the new, without those whose names are withdrawn."""
     variants = {variant.key: variant for variant in session.index.variants()}
     for item in intake.items:
         if item.placed.fresh or item.placed.key not in variants:
             variants[item.placed.key] = item.variant
-    return [variant for key, variant in variants.items() if key not in wanted.without]
+    for move in wanted.moves:
+        if move.manifest is None:
+            variants.pop(move.key, None)
+    return list(variants.values())
+
+
+def _chosen(session: Session, intake: Intake, wanted: Change) -> dict[str, list[str] | None]:
+    """Model -> the providers it is to be shared with from now on; only those for which that changes."""
+    if wanted.only is None:
+        return {}
+    models = {*wanted.models, *(item.placed.key.model for item in intake.items if item.candidate.asked)}
+    chosen: dict[str, list[str] | None] = {}
+    for model in models:
+        before = session.choices.only(model)
+        after = sorted({*(before or ()), wanted.only}) if wanted.only else None
+        known = any(item.placed.key.model == model and not item.placed.fresh for item in intake.items)
+        if wanted.only and before is None and (model in wanted.models or known):
+            continue                # it is shared with all already: naming one takes it from nobody
+        if after != before:
+            chosen[model] = after
+    return chosen
 
 
 def with_aliases(session: Session, variants: Sequence[Variant], progress: Progress | None = None) -> list[Variant]:
@@ -248,32 +257,48 @@ def _adoption(wish: Wish, placed: Sequence[PlacedRoot]) -> Adoption:
                     wish.digest.fresh, providers, hashes.sha256, hashes.gitsha1, copy=wish.how == "add")
 
 
-def _extras(intake: Intake) -> list[dict[str, Any]]:
-    """What the journal must carry beside links: small files to copy in, then manifests and refs to publish."""
-    copies = [{"kind": "copy-in", "path": w.location, "digest": w.digest.hashes.blake3,
-               "expect": list(w.digest.fingerprint)} for w in intake.wishes if w.how == "copy"]
-    refs = [{"kind": "publish", "model": item.placed.key.model, "variant": item.placed.key.variant,
-             "manifest": item.placed.manifest,
-             "content": item.manifest.encode().decode() if item.placed.fresh else None,
-             "sources": [source_json(s) for s in item.placed.sources]} for item in intake.new]
-    return copies + refs
+def _extras(
+    session: Session, intake: Intake, wanted: Change, chosen: Mapping[str, list[str] | None]
+) -> list[dict[str, Any]]:
+    """What the journal must carry beside links."""
+    before = {variant.key: variant for variant in session.index.variants()} if intake.new else {}
+    moves = [Move(item.placed.key, item.placed.manifest, item.manifest.encode().decode() if item.placed.fresh else None,
+                  item.placed.sources, before=before.get(item.placed.key)) for item in intake.new]
+    small = [(w.location, w.digest.hashes.blake3, w.digest.hashes.bytes) for w in intake.wishes if w.how == "copy"]
+    records = [small_record(small)] if small else []
+    if moves or wanted.moves:
+        records.append(refs_record([*moves, *wanted.moves]))
+    records += [choose_record(model, after, session.choices.only(model)) for model, after in chosen.items()]
+    records += [hide_record(provider, key) for provider, key in wanted.hide]
+    records += [unhide_record(provider, key) for provider, key in wanted.unhide]
+    if wanted.decline:
+        records.append(decline_record(wanted.decline))
+    if wanted.accept:
+        records.append(accept_record(wanted.accept))
+    return records
 
 
-def source_json(source: Source) -> dict[str, str]:
-    """A source as it is written: what is not known is left out."""
-    pairs = {"kind": source.kind, "repository": source.repository, "revision": source.revision,
-             "program": source.program, "name": source.name}
-    return {key: value for key, value in pairs.items() if value is not None}
+def _withheld(
+    session: Session, variants: Sequence[Variant], placed: Iterable[PlacedRoot], wanted: Change,
+    chosen: Mapping[str, list[str] | None],
+) -> Callable[[str, Key], bool]:
+    """Whether a provider must not see a variant: hidden by the person, or shared with others by name."""
+    roots: dict[str, list[str]] = {}
+    for place in placed:
+        if place.on:
+            roots.setdefault(str(place.root.path), []).append(place.provider)
+    hidden = {(provider, key) for provider, keys in session.farm.withheld(variants, roots, wanted.restore).items()
+              for key in keys} | set(wanted.hide)
+    for provider, key in wanted.unhide:
+        hidden -= {pair for pair in hidden if pair[1] == key and provider in ("", pair[0])}
 
+    def withheld(provider: str, key: Key) -> bool:
+        if provider == Library.name:
+            return False
+        only = chosen[key.model] if key.model in chosen else session.choices.only(key.model)
+        return (provider, key) in hidden or ("", key) in hidden or (only is not None and provider not in only)
 
-def _withheld(session: Session) -> Callable[[str], Collection[str]]:
-    """Provider -> models that the person shared with others by name; the library sees all."""
-    return lambda provider: () if provider == Library.name else session.choices.withheld(provider)
-
-
-def _worth_asking(plan: Plan) -> bool:
-    """Whether a person should see the plan first: it takes in or replaces files of theirs."""
-    return bool(plan.adoptions)
+    return withheld
 
 
 def _linking(progress: Progress | None) -> Callable[[int, int], None] | None:
@@ -294,6 +319,6 @@ def report(plan: Plan, intake: Intake, issues: Sequence[Issue], *, dry_run: bool
         adopted=adopted,
         linked=tuple(a for a in actions if a["op"] in ("make", "replace")),
         removed=tuple(a for a in actions if a["op"] in ("remove", "restore")),
-        unchanged=plan.unchanged, issues=unique, actions=actions, notes=tuple(map(printable, intake.notes)),
+        unchanged=plan.unchanged, issues=unique, actions=actions, notes=tuple(intake.notes),
         saved_bytes=plan.stats().freed if freed is None else freed, dry_run=dry_run, operation=operation,
     )

@@ -1,0 +1,124 @@
+"""What holds on this machine and what does not, found out by trying; and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from helixstore.errors import HelixError
+from helixstore.fs.mounts import mount_of
+from helixstore.fs.probe import probe
+from helixstore.providers.reader import DiskReader
+from helixstore.results import Check
+from helixstore.session import PlacedRoot, Session
+from helixstore.store.verify import missing, quarantined
+from helixstore.values import LinkKind
+
+__all__ = ["doctor"]
+
+
+def doctor(session: Session) -> list[Check]:
+    """Every check; one that fails by an error of its own is a problem, and the others go on."""
+    found: list[Check] = [Check("system", "ok", f"Python {platform.python_version()} on {sys.platform}, "
+                                                f"{platform.machine()}")]
+    for name, check in _CHECKS.items():
+        try:
+            found += check(session)
+        except (HelixError, OSError) as error:
+            found.append(Check(name, "problem", str(error), getattr(error, "remedy", "")))
+    return found
+
+
+def _settings(session: Session) -> Iterator[Check]:
+    for issue in (*session.settings.issues, *session.issues):
+        yield Check("settings", "warning", f"{issue.path}: {issue.message}", issue.remedy)
+    yield Check("settings", "ok", f"read from {session.places.config_file}")
+
+
+def _store(session: Session) -> Iterator[Check]:
+    store = session.store
+    mount = mount_of(store.path)
+    if store.read_only:
+        yield Check("store", "problem", f"{store.path} is read only: {store.read_only_reason}", "upgrade helixstore")
+    yield Check("store", "ok", f"{store.path}, on {mount.kind} at {mount.point}")
+    for issue in missing(store):
+        yield Check("store", "problem", f"{issue.path}: {issue.message}", issue.remedy)
+    for digest in sorted(quarantined(store)):
+        yield Check("store", "problem", f"blob {digest[:12]} is quarantined: its bytes are not what its name says",
+                    "helixstore verify tells more; add the model again")
+    if reason := _in_sticky(store.path):
+        yield Check("store", "problem", reason, "move the store out of it: protected_symlinks forbids links there")
+
+
+def _in_sticky(folder: Path) -> str:
+    """Why links through `folder` are not followed: a parent that everybody may write, with the sticky bit."""
+    for parent in folder.parents:
+        mode = os.stat(parent).st_mode
+        if mode & stat.S_ISVTX and mode & stat.S_IWOTH and os.stat(folder).st_uid != os.stat(parent).st_uid:
+            return f"the store lies below {parent}, which everybody may write in"
+    return ""
+
+
+def _index(session: Session) -> Iterator[Check]:
+    index = session.index
+    times, why = index.discarded
+    if times:
+        yield Check("index", "warning", f"thrown away {times} times, last because: {why}", "")
+    for issue in index.issues:
+        yield Check("index", "warning", f"{issue.path}: {issue.message}", issue.remedy)
+    counted = index.figures()
+    yield Check("index", "ok", f"{index.path}: {counted.models} models, {counted.blobs} blobs")
+
+
+def _roots(session: Session) -> Iterator[Check]:
+    away = session.farm.away()
+    reader = DiskReader(session.places.home)
+    seen: set[Path] = set()
+    for placed in session.roots(reader, session.farms):
+        if not placed.on or placed.root.path in seen:
+            continue
+        seen.add(placed.root.path)
+        yield from _root(session, placed, away)
+
+
+def _root(session: Session, placed: PlacedRoot, away: dict[str, str]) -> Iterator[Check]:
+    name, root = placed.provider, placed.root
+    if root.forbid:
+        yield Check(name, "warning", f"{root.path}: {root.forbid}", f"helixstore providers off {name}")
+        return
+    if str(root.path) in away:
+        yield Check(name, "problem", f"{root.path} is away: {away[str(root.path)]}", "mount it, or plug it in")
+        return
+    if not root.path.is_dir():
+        yield Check(name, "ok", f"{root.path} is made by the first sync that needs it")
+        return
+    if not os.access(root.path, os.W_OK | os.X_OK):
+        yield Check(name, "problem", f"{root.path} cannot be written to", f"chown or chmod {root.path}")
+        return
+    with session.store.working() as staging:
+        able = probe(staging, root.path)
+    if not able.works:
+        yield Check(name, "problem", f"no kind of link works from the store to {root.path}",
+                    "put the store on the same disk: helixstore init --store DIR")
+        return
+    best = next(kind for kind in (LinkKind.HARD, LinkKind.SYMBOLIC, LinkKind.REFLINK) if kind in able.works)
+    why = "; ".join(f"{kind}: {reason}" for kind, reason in able.why_not.items() if kind is LinkKind.HARD)
+    yield Check(name, "ok", f"{root.path} ({root.origin}): {best} links" + (f" ({why})" if why else ""))
+
+
+def _operations(session: Session) -> Iterator[Check]:
+    unfinished = [one for one in session.farm.operations() if not one.finished]
+    for one in unfinished:
+        yield Check("operations", "warning", f"operation {one.number} ({one.command}) was cut short",
+                    "the next sync finishes it")
+    if not unfinished:
+        yield Check("operations", "ok", "none was cut short")
+
+
+_CHECKS: dict[str, Callable[[Session], Iterator[Check]]] = {
+    "settings": _settings, "store": _store, "index": _index, "roots": _roots, "operations": _operations,
+}

@@ -1,0 +1,151 @@
+"""What one path or model is, how it came to be so, and why not otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from helixstore.errors import HelixError, NotFound
+from helixstore.farm.handlers import source_json
+from helixstore.farm.library import Library
+from helixstore.fs import kernel
+from helixstore.results import Explanation
+from helixstore.session import Session
+from helixstore.values import Source, Variant
+
+__all__ = ["explain"]
+
+
+def explain(session: Session, subject: str) -> Explanation:
+    """Answer for a path that exists, or that the ledgers know; else for a model.
+
+    Raises:
+        NotFound: neither a path nor a model.
+    """
+    path = os.path.abspath(subject)
+    if os.path.lexists(path) or session.index.farm_at(path) is not None:
+        return _of_path(session, path)
+    if os.sep in subject:
+        try:
+            return _of_model(session, subject)
+        except NotFound:
+            raise NotFound(f"there is no file, and no model, called {subject}", "helixstore list", path) from None
+    return _of_model(session, subject)
+
+
+def _of_path(session: Session, path: str) -> Explanation:
+    row = session.index.farm_at(path)
+    facts: dict[str, Any] = {"path": path}
+    lines = []
+    if row is not None:
+        models = ", ".join(str(key) for key in row.keys) or "all models"
+        lines.append(f"{path} belongs to {models}, for {', '.join(row.providers)}")
+        lines.append(f"it is made as: {row.kind}" + (f" ({row.why})" if row.why else ""))
+        facts |= {"kind": row.kind, "why": row.why, "root": row.root, "providers": list(row.providers),
+                  "models": [list(key) for key in row.keys], "manifest": row.manifest}
+        if not os.path.lexists(path):
+            lines.append("it is not there now: helixstore sync says what that means")
+    lines += _of_file(session, path, facts)
+    if session.farm.intent.is_declined(os.path.realpath(path)):
+        lines.append("syncs leave it alone, since you took it back; helixstore share PATH lifts that")
+        facts["declined"] = True
+    if key := session.farm.adopted_as(os.path.realpath(path)):
+        lines.append(f"it was adopted as {key}: the store holds another name of the same bytes")
+        facts["adopted_as"] = list(key)
+    if not lines:
+        lines.append(f"{path} is nothing that helixstore knows")
+    return Explanation(path, tuple(lines), facts)
+
+
+def _of_file(session: Session, path: str, facts: dict[str, Any]) -> Iterator[str]:
+    """What can be told of the file itself: its blob, its names, its format."""
+    try:
+        mark = kernel.fingerprint(path, follow=True)
+    except OSError as error:
+        if os.path.lexists(path):
+            yield f"it cannot be looked at: {error.strerror}"
+        return
+    facts["bytes"] = mark.bytes
+    blobs = os.path.join(session.store.path, "blobs")
+    real = os.path.realpath(path)
+    digest = os.path.basename(real) if real.startswith(blobs + os.sep) else session.index.digest_at(real, mark)
+    if digest is None and mark.regular and (found := session.index.farm_at(path)) is not None:
+        digest = _blob_of(session, found.manifest, mark)
+    if digest:
+        facts["blake3"] = digest
+        yield f"its content is {digest[:12]}, {mark.bytes:,} bytes, under {mark.nlink} names on its disk"
+    if not mark.regular:
+        return
+    from helixstore.formats import inspect
+
+    try:
+        one = inspect(Path(path))
+    except HelixError as error:
+        if not facts.get("kind"):
+            yield f"it is no model: {error.message}"
+        return
+    facts |= {"format": str(one.format), "quantization": one.quantization, "architecture": one.header.architecture}
+    what = " ".join(filter(None, (one.header.architecture, str(one.format), one.quantization)))
+    yield f"it is {what}" + (f", {one.header.parameters:,} parameters" if one.header.parameters else "")
+    if one.unsafe:
+        yield one.unsafe
+    yield from one.notes
+
+
+def _blob_of(session: Session, manifest: str, mark: kernel.Fingerprint) -> str | None:
+    """The blob of that manifest that is the same file."""
+    if not manifest:
+        return None
+    for file in session.store.manifests.read(manifest).files:
+        row = session.index.blob(file.blake3)
+        if row is not None and file.bytes == mark.bytes:
+            try:
+                status = os.stat(session.store.blobs.path(file.blake3))
+            except OSError:
+                continue
+            if (status.st_ino, status.st_dev) == (mark.inode, mark.device):
+                return file.blake3
+    return None
+
+
+def _of_model(session: Session, ref: str) -> Explanation:
+    variants = session.index.find(ref)
+    lines: list[str] = []
+    facts: dict[str, Any] = {"model": variants[0].key.model, "variants": []}
+    for variant in variants:
+        lines += _head(variant)
+        standings = session.index.standings([variant.key])[variant.key]
+        providers: dict[str, Any] = {}
+        for name, layout in session.layouts.items():
+            if not session.is_on(name):
+                continue
+            one = standings.get(name)
+            state, reason = (str(one.state), one.reason) if one else ("pending", "no sync has seen it yet")
+            kind = f" by {one.link} link" if one and one.link else ""
+            lines.append(f"  {layout.title}: {state}{kind}" + (f" ({reason})" if reason else ""))
+            lines += [f"    {path}" for path in (one.paths if one else ())]
+            providers[name] = {"state": state, "reason": reason, "paths": list(one.paths) if one else []}
+        library = standings.get(Library.name)
+        facts["variants"].append({"id": variant.key.variant, "manifest": variant.manifest, "providers": providers,
+                                  "library": list(library.paths) if library else []})
+    return Explanation(variants[0].key.model, tuple(lines), facts)
+
+
+def _head(variant: Variant) -> Iterator[str]:
+    header = variant.header
+    size = f"{variant.bytes:,} bytes in {len(variant.files)} file{'s' if len(variant.files) > 1 else ''}"
+    parts = [header.architecture, f"{header.parameters:,} parameters" if header.parameters else None, size,
+             "pinned" if variant.pinned else None]
+    yield f"{variant.key.model}, {variant.key.variant}: {', '.join(filter(None, parts))}"
+    for source in variant.sources:
+        yield f"  from {_source(source)}"
+
+
+def _source(source: Source) -> str:
+    row = source_json(source)
+    known = {"hub": "the hub", "program": row.get("program", "a program"), "file": "a file"}
+    where = known.get(source.kind, source.kind)
+    what = " ".join(filter(None, (row.get("repository"), row.get("name"))))
+    return f"{where}: {what}" + (f" at {row['revision'][:12]}" if "revision" in row else "")

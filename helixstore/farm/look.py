@@ -1,0 +1,119 @@
+"""What lies in the programs' folders and in the person's, without what is known to be ours. Reads; hashes nothing."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from helixstore.errors import NotFound
+from helixstore.farm.intake import Candidate, candidate_of
+from helixstore.farm.library import Library
+from helixstore.formats import Inspection, inspect
+from helixstore.providers.layout import Found
+from helixstore.providers.reader import DiskReader
+from helixstore.session import PlacedRoot, Session
+from helixstore.values import Source
+
+__all__ = ["Looked", "given", "look"]
+
+
+@dataclass
+class Looked:
+    """What was seen.
+
+    Attributes:
+        reader: holds the issues, and every folder and file that was looked at.
+        placed: the roots in question, the library last.
+        candidates: whole or broken models that are not known yet.
+    """
+
+    reader: DiskReader
+    placed: list[PlacedRoot]
+    candidates: list[Candidate]
+
+
+def look(
+    session: Session, *, scan: bool, paths: Sequence[tuple[Path, str | None]] = (),
+    providers: Collection[str] | None = None,
+) -> Looked:
+    """Look at the roots, and for models.
+
+    Args:
+        session: the person's settings, layouts and farm.
+        scan: look for models in the roots of providers that are on and in the loose folders.
+        paths: files or folders that the person named, and the model name they gave (or None).
+        providers: only these providers' roots; None for all.
+
+    Raises:
+        HelixError: one of `paths` is no model.
+    """
+    reader = DiskReader(session.places.home)
+    placed = [p for p in session.roots(reader, session.farms) if providers is None or p.provider in providers]
+    candidates: list[Candidate] = []
+    for path, name in paths:
+        candidates += [candidate_of(_loose(one, name), None, asked=True) for one in given(reader, path)]
+    if scan and session.settings.adopt != "off":
+        candidates += _gather(session, reader, placed, everywhere=providers is None)
+    library = Library()
+    placed += [PlacedRoot(library.name, library, root, True)
+               for root in library.roots(session.env(library.name, reader, session.farms))]
+    return Looked(reader, placed, candidates)
+
+
+def given(reader: DiskReader, path: Path) -> list[Inspection]:
+    """The models in a file or folder that the person named.
+
+    Raises:
+        HelixError: the file is no model, or there is none in the folder.
+    """
+    if not path.is_dir():
+        return [inspect(path)]
+    found = reader.models(path, -1)
+    if not found:
+        first = reader.issues[0] if reader.issues else None
+        raise NotFound(f"{first.path}: {first.message}" if first else f"there is no model in {path}",
+                       first.remedy if first else "", path)
+    return found
+
+
+def _gather(
+    session: Session, reader: DiskReader, placed: Iterable[PlacedRoot], everywhere: bool
+) -> Iterator[Candidate]:
+    """Every model in the roots, each root once, and in the loose folders; each place once."""
+    seen: set[str] = set()
+    looked: set[tuple[str, str]] = set()
+    for place in placed:
+        folder = (str(place.root.path), place.root.label)
+        if place.on and not place.root.owned and folder not in looked:
+            looked.add(folder)
+            for found in place.layout.discover(place.root, reader):
+                yield from _fresh(session, candidate_of(found, folder[0]), seen)
+    for loose in session.settings.scan if everywhere else ():
+        for inspection in reader.models(loose, -1):
+            yield from _fresh(session, candidate_of(_loose(inspection, None), None), seen)
+
+
+def _fresh(session: Session, candidate: Candidate, seen: set[str]) -> Iterator[Candidate]:
+    """The candidate, unless another look gave it already, it is ours, excluded, or declined."""
+    locations = [piece.location for piece in candidate.pieces]
+    first = locations[0] if locations else str(candidate.found.inspection.location)
+    if first in seen:
+        return
+    seen.add(first)
+    own = (str(session.store.path), str(session.farms))
+    if any(first.startswith(folder + os.sep) for folder in own):
+        return
+    if any(fnmatch.fnmatch(first, pattern) for pattern in session.settings.exclude):
+        return
+    if locations and session.farm.owns(locations):
+        return
+    if any(session.farm.intent.is_declined(location) for location in locations):
+        return
+    yield candidate
+
+
+def _loose(inspection: Inspection, name: str | None) -> Found:
+    return Found(inspection, Source("file", name=inspection.location.name), name or inspection.name)

@@ -1,0 +1,130 @@
+"""How things stand after a change: each variant with each provider, the figures, what waits for the person.
+
+Written into the index by the command that changed something, so that `list`, `show` and `status` only read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from helixstore.farm.library import Library
+from helixstore.farm.projection import Projection, refused_state
+from helixstore.fs import kernel
+from helixstore.index.codec import Standing
+from helixstore.session import PlacedRoot, Session
+from helixstore.values import Issue, Key, State, Variant
+
+__all__ = ["Figures", "figures", "freed", "keep", "root_states"]
+
+_ISSUES, _AVOIDED = "issues of the last sync", "copies avoided"
+
+
+class Figures(NamedTuple):
+    """Bytes: of duplicates that lay on disk and were freed; of copies that linking made needless."""
+
+    saved_bytes: int
+    copies_avoided_bytes: int
+
+
+def keep(
+    session: Session, variants: Sequence[Variant], projection: Projection, issues: Iterable[Issue] = (),
+    providers: Collection[str] | None = None,
+) -> None:
+    """Note how every variant stands with every provider that is on.
+
+    Args:
+        session: whose ledgers say what is linked.
+        variants: the current ones.
+        projection: says what a provider refused, and why.
+        issues: for `status`.
+        providers: the change was about these only; None for all.
+    """
+    linked = session.farm.states()
+    on = [name for name in session.layouts if session.is_on(name) and (providers is None or name in providers)]
+    pending = Standing(State.PENDING, None, (), "nothing is projected for it yet")
+    standings: dict[Key, dict[str, Standing]] = {}
+    for variant in variants:
+        by_provider = standings[variant.key] = {}
+        for name in (*on, Library.name):
+            refusal = projection.refusals.get((name, variant.key))
+            if refusal is not None:
+                by_provider[name] = Standing(refused_state(variant, refusal), None, (), refusal.reason)
+            else:
+                by_provider[name] = linked.get((name, variant.key), pending)
+    session.index.put_standings(standings, None if providers is None else {*providers, Library.name})
+    rows = [[issue.kind, issue.path, issue.message, issue.remedy] for issue in dict.fromkeys(issues)]
+    session.index.put_state(_ISSUES, json.dumps(rows).encode())
+    session.index.put_state(_AVOIDED, json.dumps(_avoided(session)).encode())
+
+
+def figures(session: Session) -> Figures:
+    """What linking has saved so far."""
+    avoided = session.index.state(_AVOIDED)
+    return Figures(sum(_freed(session).values()), json.loads(avoided) if avoided else 0)
+
+
+def freed(
+    session: Session, operation: int | None, count: int, undone: Iterable[int] = (), all_gone: bool = False
+) -> None:
+    """Note the bytes that an operation freed, and forget what an undo or a `leave` gave back.
+
+    Args:
+        session: whose state directory keeps the figure.
+        operation: its number in the journal.
+        count: bytes.
+        undone: operations that it took back.
+        all_gone: it made every link an ordinary file again.
+    """
+    known = {} if all_gone else _freed(session)
+    before = dict(known)
+    for number in undone:
+        known.pop(str(number), None)
+    if operation is not None and count > 0:
+        known[str(operation)] = count
+    if known != before or all_gone:
+        kernel.replace_file(_file(session), json.dumps({"schema": 1, "freed": known}).encode(), 0o600, durable=False)
+
+
+def root_states(
+    session: Session, placed: Iterable[PlacedRoot]
+) -> tuple[dict[str, tuple[str, str]], list[Issue]]:
+    """Provider -> (its first root, "off" | "here" | "new" | "away" | "forbidden"), and what waits for the person."""
+    states: dict[str, tuple[str, str]] = {}
+    issues = [Issue(*row) for row in json.loads(session.index.state(_ISSUES) or b"[]")]
+    issues += session.index.issues
+    ledgers = set(session.farm.roots())
+    for place in placed:
+        if place.provider in states:
+            continue
+        root = str(place.root.path)
+        state = "here" if os.path.isdir(root) else "away" if root in ledgers else "new"
+        if not place.on:
+            state = "off"
+        elif place.root.forbid:
+            state = "forbidden"
+        states[place.provider] = (root, state)
+    return states, issues
+
+
+def _avoided(session: Session) -> int:
+    """Bytes that the links we made would cost as copies; the library is no program's folder."""
+    library = str(session.farms / Library.name)
+    return sum(record.bytes for root in session.farm.roots() if root != library
+               for record in session.farm.ledgers.of(root).records.values()
+               if record.origin == "made" and record.kind in ("hard", "symlink"))
+
+
+def _file(session: Session) -> Path:
+    return session.places.state_for(session.store.id) / "freed.json"
+
+
+def _freed(session: Session) -> dict[str, int]:
+    try:
+        found: Mapping[str, int] = json.loads(_file(session).read_bytes())["freed"]
+    except (OSError, ValueError, KeyError):
+        return {}               # a figure for people; nothing rests on it
+    return dict(found)

@@ -1,0 +1,160 @@
+"""What a person wants of single models: shared, hidden, pinned, linked somewhere, removed; and the ways back.
+
+Each is a `Change` of the farm that goes the same way as a sync, without looking for new models.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from helixstore.errors import NotFound
+from helixstore.farm.handlers import Move
+from helixstore.farm.intake import LINKED_ROLES, Intake
+from helixstore.farm.library import Library
+from helixstore.farm.standing import freed
+from helixstore.farm.sync import Ask, Change, Progress, change, report, restate
+from helixstore.providers.layout import Copy, Entry, Weight
+from helixstore.results import SyncReport
+from helixstore.session import Session
+from helixstore.values import Key, LinkKind, State, Variant
+
+__all__ = ["hide", "leave", "link", "pin", "remove", "share", "undo", "unhide"]
+
+
+def share(
+    session: Session, target: str, provider: str | None, name: str | None, *, dry_run: bool = False,
+    progress: Progress | None = None,
+) -> SyncReport:
+    """Share a path, or a model by name, with all providers or with one.
+
+    A path that exists wins over a model of the same name, unless it has no folder part and the model exists.
+    """
+    if provider is not None:
+        session.layout(provider)
+    path = Path(os.path.abspath(target))
+    if os.path.lexists(path) and (os.sep in target or name is not None or not _is_model(session, target)):
+        wanted = Change("share", scan=False, paths=((path, name),), only=provider or "", accept=_below(session, path))
+        return change(session, wanted, dry_run=dry_run, progress=progress)
+    variants = session.index.find(target)
+    wanted = Change("share", scan=False, only=provider or "", models={v.key.model for v in variants},
+                    unhide=[(provider or "", v.key) for v in variants])
+    return change(session, wanted, dry_run=dry_run, progress=progress)
+
+
+def hide(session: Session, ref: str, provider: str, *, dry_run: bool = False) -> SyncReport:
+    """Take the variants that `ref` means out of one provider."""
+    session.layout(provider)
+    wanted = Change("hide", scan=False, hide=[(provider, v.key) for v in session.index.find(ref)])
+    return change(session, wanted, dry_run=dry_run)
+
+
+def unhide(session: Session, ref: str, provider: str | None, *, dry_run: bool = False) -> SyncReport:
+    """Show them again in one provider, or everywhere."""
+    if provider is not None:
+        session.layout(provider)
+    wanted = Change("unhide", scan=False, unhide=[(provider or "", v.key) for v in session.index.find(ref)])
+    return change(session, wanted, dry_run=dry_run)
+
+
+def pin(session: Session, ref: str, pinned: bool) -> None:
+    """Write a ref that says so for each variant that `ref` means."""
+    moves = [Move(v.key, v.manifest, None, v.sources, pinned, v)
+             for v in session.index.find(ref) if v.pinned is not pinned]
+    if moves:
+        change(session, Change("pin" if pinned else "unpin", scan=False, moves=moves))
+
+
+def link(session: Session, ref: str, folder: Path, *, dry_run: bool = False) -> SyncReport:
+    """Put the files of one model into `folder` under their real names; all variants that `ref` means.
+
+    The links are recorded like those of a provider, so that `undo` and `leave` know them; no sync changes them.
+    """
+    from helixstore.farm.desired import join
+
+    entries = [_entry(variant, index) for variant in session.index.find(ref) for index in range(len(variant.files))]
+    root, issues = join(str(folder), [("link", entries)])
+    plan = session.farm.plan([root])
+    if dry_run:
+        return report(plan, Intake(), [*issues, *plan.issues], dry_run=True)
+    outcome = session.farm.apply(plan, command="link")
+    return report(plan, Intake(), [*issues, *plan.issues, *outcome.issues], dry_run=False, operation=outcome.number)
+
+
+def remove(session: Session, ref: str | None, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
+    """Withdraw the names of what `ref` means, or (None) of what no provider shows, and take our links away.
+
+    Paths that the person gave stay, and are left alone from now on, so that the next sync does not bring it back.
+    """
+    variants = session.index.find(ref) if ref is not None else _unused(session)
+    keys = {variant.key for variant in variants}
+    wanted = Change("remove", scan=False, moves=[Move(v.key, None, before=v) for v in variants],
+                    decline=sorted(path for path, owners in _adopted(session).items() if owners <= keys))
+    if ask is not None and not dry_run and not ask(change(session, wanted, dry_run=True)):
+        return SyncReport(dry_run=True)
+    return change(session, wanted, dry_run=dry_run)
+
+
+def undo(session: Session, n: int, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
+    """Walk back the latest `n` operations; what has changed since is left alone and reported."""
+    preview = session.farm.undo(n, dry_run=True)
+    shown = report(preview.plan, Intake(), preview.issues, dry_run=True)
+    if dry_run or (ask is not None and not ask(shown)):
+        return shown
+    outcome = session.farm.undo(n)
+    freed(session, None, 0, undone=outcome.plan.undoes)
+    restate(session, outcome.issues)
+    return report(outcome.plan, Intake(), outcome.issues, dry_run=False, operation=outcome.number)
+
+
+def leave(session: Session, provider: str | None, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
+    """Make the files ordinary ones, of one provider's roots or of all, those in the library apart."""
+    if provider is not None:
+        session.layout(provider)
+    plan = session.farm.leave_plan(provider)
+    shown = report(plan, Intake(), plan.issues, dry_run=True)
+    if dry_run or (ask is not None and not ask(shown)):
+        return shown
+    outcome = session.farm.apply(plan, command="leave")
+    freed(session, None, 0, all_gone=provider is None)
+    restate(session, outcome.issues)
+    return report(plan, Intake(), [*plan.issues, *outcome.issues], dry_run=False, operation=outcome.number)
+
+
+def _entry(variant: Variant, index: int) -> Entry:
+    file = variant.files[index]
+    kinds = (LinkKind.HARD, LinkKind.SYMBOLIC)
+    body = Weight(file.blake3, file.bytes, kinds) if file.role in LINKED_ROLES else Copy(file.blake3, file.bytes)
+    return Entry(file.path, body, variant.key, witness=index == 0)
+
+
+def _adopted(session: Session) -> dict[str, set[Key]]:
+    """Every path that was adopted where it lies -> the variants it belongs to."""
+    return {path: set(record.keys) for path, record in session.farm.ledgers.of("").records.items()}
+
+
+def _unused(session: Session) -> list[Variant]:
+    """Variants that no program shows and that no path of the person's holds: only the store has them."""
+    variants = session.index.variants()
+    standings = session.index.standings(variant.key for variant in variants)
+    adopted = {key for path, owners in _adopted(session).items() if os.path.lexists(path) for key in owners}
+    unused = [v for v in variants if v.key not in adopted and not any(
+        one.state is State.LINKED for name, one in standings[v.key].items() if name != Library.name)]
+    if not unused:
+        raise NotFound("no model is unused: some program shows each, or a path of yours holds it")
+    return unused
+
+
+def _is_model(session: Session, name: str) -> bool:
+    try:
+        return bool(session.index.find(name))
+    except NotFound:
+        return False
+
+
+def _below(session: Session, path: Path) -> Sequence[str]:
+    """The declined paths that `share PATH` takes back: PATH itself and what lies below it."""
+    real = os.path.realpath(path)
+    return [one for one in session.farm.intent.declined() if one == real or one.startswith(real + os.sep)]
+

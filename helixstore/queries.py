@@ -1,0 +1,167 @@
+"""What there is, and how it stands: answered from the index, without touching a blob."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from helixstore.errors import Ambiguous, NotFound
+from helixstore.farm.handlers import source_json
+from helixstore.farm.library import Library, place_of
+from helixstore.farm.look import given
+from helixstore.farm.naming import variant_id
+from helixstore.farm.projection import refused_state
+from helixstore.farm.standing import figures, root_states
+from helixstore.providers.layout import Refusal
+from helixstore.providers.reader import DiskReader
+from helixstore.results import (
+    FileView,
+    Model,
+    Placement,
+    ProviderStatus,
+    ProviderView,
+    Status,
+    StoreFigures,
+    VariantView,
+    Verdict,
+)
+from helixstore.session import Session
+from helixstore.values import File, Format, Key, State, Variant
+
+__all__ = ["compat", "models", "path", "providers", "rows", "show", "status"]
+
+
+def rows(session: Session) -> Iterator[Mapping[str, Any]]:
+    """What a line of `list` prints, for each variant, by name; the library is no provider."""
+    for row in session.index.rows():
+        row["providers"].pop(Library.name, None)
+        yield row
+
+
+def models(session: Session) -> list[Model]:
+    """Every model in full."""
+    return _models(session, session.index.variants())
+
+
+def show(session: Session, ref: str) -> Model:
+    """One model in full: the variants that `ref` means."""
+    return _models(session, session.index.find(ref))[0]
+
+
+def path(session: Session, ref: str, format: Format | None) -> Path:
+    """Where the library has it. With no index at all, the store's refs answer.
+
+    Raises:
+        NotFound: no such model, not in that format, or not linked yet.
+        Ambiguous: several variants fit.
+    """
+    from helixstore.index.from_refs import path_from_refs
+
+    index = session.places.index_for(session.store.id)
+    found = session.index.find(ref) if index.exists() else path_from_refs(session.store, ref)
+    fitting = [variant for variant in found if format is None or variant.format is format]
+    if not fitting:
+        there = ", ".join(sorted({variant.key.variant for variant in found}))
+        raise NotFound(f"{ref} is not there as {format}; there is {there}", f"helixstore show {ref}")
+    if len(fitting) > 1:
+        listed = ", ".join(f"{v.key.model}:{v.quantization or v.format}" for v in fitting)
+        raise Ambiguous(f"{ref} means {len(fitting)} variants: {listed}", "name one of them")
+    place = place_of(session.farms / Library.name, fitting[0])
+    if not place.exists():
+        raise NotFound(f"{fitting[0].key} is not linked yet", "helixstore sync", place)
+    return place
+
+
+def compat(session: Session, subject: str, provider: str | None) -> list[Verdict]:
+    """What each layout says of a model, or of a file or folder that may not be in the store."""
+    layouts = [session.layout(provider)] if provider else list(session.layouts.values())
+    found = []
+    for variant in _subjects(session, subject):
+        for layout in layouts:
+            refusal = layout.accepts(variant, session.facts)
+            found.append(_verdict(layout.name, variant, refusal))
+    return found
+
+
+def _verdict(provider: str, variant: Variant, refusal: Refusal | None) -> Verdict:
+    if refusal is None:
+        return Verdict(provider, variant.key.model, variant.key.variant, "yes")
+    if refused_state(variant, refusal) is State.CONVERTIBLE:
+        return Verdict(provider, variant.key.model, variant.key.variant, "after conversion", refusal.reason,
+                       str(refusal.wants[0]))
+    return Verdict(provider, variant.key.model, variant.key.variant, "no", refusal.reason)
+
+
+def _subjects(session: Session, subject: str) -> list[Variant]:
+    """The variants that are meant, or those in the file or folder of that name."""
+    where = Path(os.path.abspath(subject))
+    if not os.path.lexists(where):
+        return session.index.find(subject)
+    found = []
+    for one in given(DiskReader(session.places.home), where):
+        files = tuple(File(part.path, part.bytes, "0" * 64, part.role) for part in one.parts)
+        key = Key(one.name, variant_id(one.format, one.quantization))
+        found.append(Variant(key, "0" * 64, one.format, one.quantization, one.purpose, one.header, files))
+    return found
+
+
+def providers(session: Session) -> list[ProviderView]:
+    """Every provider with its roots."""
+    reader = DiskReader(session.places.home)
+    views: dict[str, list[Any]] = {}
+    for placed in session.roots(reader, session.farms):
+        views.setdefault(placed.provider, []).append(placed)
+    return [
+        ProviderView(
+            name, layout.title, session.is_on(name), any(map(session.installed, views.get(name, ()))),
+            tuple({"path": str(p.root.path), "origin": p.root.origin, "owned": p.root.owned, "label": p.root.label,
+                   "forbid": p.root.forbid} for p in views.get(name, ())),
+            tuple(map(str, layout.formats)), layout.refresh,
+            tuple(part.replace("{root}", str(views[name][0].root.path)) if name in views else part
+                  for part in layout.launch),
+            layout.checked,
+        )
+        for name, layout in session.layouts.items()
+    ]
+
+
+def status(session: Session) -> Status:
+    """Figures, providers, and everything that waits for the person."""
+    counted = session.index.figures()
+    saved = figures(session)
+    store = StoreFigures(str(session.store.path), counted.blobs, counted.bytes, saved.saved_bytes,
+                         saved.copies_avoided_bytes)
+    linked: dict[str, int] = {}
+    for row in session.index.rows():
+        for name, state in row["providers"].items():
+            linked[name] = linked.get(name, 0) + (state == State.LINKED)
+    reader = DiskReader(session.places.home)
+    states, issues = root_states(session, session.roots(reader, session.farms))
+    lines = tuple(ProviderStatus(name, session.is_on(name), root, state, linked.get(name, 0))
+                  for name, (root, state) in states.items())
+    return Status(store, lines, tuple(dict.fromkeys([*session.issues, *session.settings.issues, *issues])))
+
+
+def _models(session: Session, variants: Iterable[Variant]) -> list[Model]:
+    variants = list(variants)
+    standings = session.index.standings(variant.key for variant in variants)
+    off = {name for name in session.layouts if not session.is_on(name)}
+    grouped: dict[str, list[VariantView]] = {}
+    for variant in variants:
+        placements = {
+            name: Placement(str(one.state), str(one.link) if one.link else None, one.paths, one.reason)
+            for name, one in standings[variant.key].items() if name in session.layouts and name not in off
+        } | {name: Placement(str(State.OFF)) for name in off}
+        grouped.setdefault(variant.key.model, []).append(_view(variant, placements))
+    return [Model(name, tuple(views)) for name, views in grouped.items()]
+
+
+def _view(variant: Variant, placements: Mapping[str, Placement]) -> VariantView:
+    return VariantView(
+        variant.key.variant, str(variant.format), variant.quantization, variant.header.architecture,
+        variant.header.parameters, variant.bytes, variant.manifest, str(variant.purpose),
+        variant.header.context_length, tuple(source_json(source) for source in variant.sources),
+        tuple(FileView(f.path, f.bytes, f.blake3, f.sha256) for f in variant.files), placements, variant.pinned,
+    )
