@@ -19,7 +19,8 @@ __all__ = ["reporter"]
 #: Seconds between two plain lines, and before the first.
 _PAUSE = 10.0
 _VERBS = {
-    "hash": "reading", "copy": "copying", "link": "linking", "scan": "looking", "verify": "verifying", "read": "reading",
+    "hash": "reading", "copy": "copying", "link": "linking", "scan": "looking", "verify": "verifying",
+    "read": "reading",
 }
 #: What is counted in steps; the rest is in bytes.
 _STEPS = frozenset({"link", "read"})
