@@ -347,20 +347,13 @@ class Executor:
         """The person deleted it there: remember that, unless it is back."""
         if action.path and look_at(action.absolute) is not None:
             return self.skip(action, "it is back")
-        key, providers = Key(*action.body[:2]), {claim.provider for claim in action.claims}
-        if action.root:
-            self.services.intent.hide(key, root=action.root, providers=providers, why=action.note)
-        for provider in () if action.root else sorted(providers):
-            self.services.intent.hide(key, provider=provider, why=action.note)
+        self.services.intent.hide(Key(*action.body[:2]), root=action.root, why=action.note,
+                                  providers={claim.provider for claim in action.claims})
         return DONE
 
     def unhide(self, action: Action) -> str:
-        """Lift what was said about it in this root, or for these providers."""
-        key = Key(*action.body[:2])
-        if action.root:
-            self.services.intent.unhide(key, root=action.root)
-        for claim in () if action.root else action.claims:
-            self.services.intent.unhide(key, provider=claim.provider)
+        """Lift what was said about it in this root."""
+        self.services.intent.unhide(Key(*action.body[:2]), root=action.root)
         return DONE
 
     def decline(self, action: Action) -> str:
