@@ -64,14 +64,14 @@ def describe_folder(parts: Sequence[Part]) -> Description:
         with Opened(part.location) as file:
             facts.append(read_safetensors(file))
     totals = merge(facts)
+    format_, quantization, notes = _format(by_path, config, totals)
     header = replace(
-        safetensors_header(totals, config), shards=max(1, len(weights)), chat_template=_template(by_path),
+        safetensors_header(totals, config, format_), shards=max(1, len(weights)), chat_template=_template(by_path),
         tokenizer=_tokenizer(by_path),
     )
     purpose = _purpose(by_path, config)
     if not weights:
         return Description(Format.PYTORCH, config.quantization if config else "", purpose, header, ())
-    format_, quantization, notes = _format(by_path, config, totals)
     return Description(format_, quantization, purpose, header, notes)
 
 
@@ -103,12 +103,14 @@ def merge(facts: Sequence[Safetensors]) -> Safetensors:
     return totals
 
 
-def safetensors_header(totals: Safetensors, config: Config | None = None) -> Header:
+def safetensors_header(
+    totals: Safetensors, config: Config | None = None, format_: Format = Format.SAFETENSORS
+) -> Header:
     """The header of safetensors, with what the configuration adds, if there is one."""
     config = config or Config()
     return Header(
         architecture=config.architecture,
-        parameters=_parameters(totals, config) or None,
+        parameters=_parameters(totals, config, format_) or None,
         context_length=config.context_length,
         tensors=totals.tensors,
         classes=config.classes,
@@ -119,17 +121,17 @@ def safetensors_header(totals: Safetensors, config: Config | None = None) -> Hea
     )
 
 
-def _parameters(totals: Safetensors, config: Config) -> int:
+def _parameters(totals: Safetensors, config: Config, format_: Format) -> int:
     """Elements of the model as unpacked: what a packed integer holds, and nothing that only describes packing."""
-    if config.format is Format.HF or not _packed(totals, config.format):
+    if format_ in (Format.HF, Format.SAFETENSORS):
         return sum(totals.elements.values())
     count = totals.exl2 + totals.exl3
     for (suffix, dtype), elements in totals.elements.items():
-        if config.format is Format.MLX and suffix == "scales":
+        if format_ is Format.MLX and suffix == "scales":
             count += elements * (config.group or 64)
-        elif suffix in _SIDE or suffix.endswith("_scales") or (config.format is Format.MLX and suffix == "biases"):
+        elif suffix in _SIDE or suffix.endswith("_scales") or (format_ is Format.MLX and suffix == "biases"):
             continue
-        elif config.format is Format.MLX and dtype == "U32" and suffix == "weight":
+        elif format_ is Format.MLX and dtype == "U32" and suffix == "weight":
             continue                                    # counted by its scales
         else:
             count += elements * _density(suffix, dtype, config.bits)

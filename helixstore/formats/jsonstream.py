@@ -20,7 +20,7 @@ MAX_DEPTH = 64
 MAX_CAPTURED = 1 << 18          # bytes of one value that is kept
 MAX_NAME = 4096                 # bytes of a key
 MAX_DOCUMENT = 64 << 20         # bytes of a configuration or index
-MAX_STEPS = 1_000_000           # brackets, strings and members that are walked over; bounds the time
+MAX_STEPS = 500_000             # brackets, strings and members that are walked over; bounds the time
 MAX_FILES = 10_000              # different names in an index
 
 _SPACE = re.compile(rb"[ \t\r\n]*+")
