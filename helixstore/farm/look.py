@@ -17,7 +17,7 @@ from helixstore.providers.reader import DiskReader
 from helixstore.session import PlacedRoot, Session
 from helixstore.values import Source
 
-__all__ = ["Looked", "given", "look"]
+__all__ = ["Looked", "given", "look", "roots_of"]
 
 
 @dataclass
@@ -57,10 +57,19 @@ def look(
         candidates += [candidate_of(_loose(one, name), None, asked=True) for one in given(reader, path)]
     if scan and session.settings.adopt != "off":
         candidates += _gather(session, reader, placed, everywhere=providers is None)
+    return Looked(reader, [*placed, *_library(session, reader)], candidates)
+
+
+def roots_of(session: Session) -> list[PlacedRoot]:
+    """Every root as the layouts place it now, the library last."""
+    reader = DiskReader(session.places.home)
+    return [*session.roots(reader, session.farms), *_library(session, reader)]
+
+
+def _library(session: Session, reader: DiskReader) -> list[PlacedRoot]:
     library = Library()
-    placed += [PlacedRoot(library.name, library, root, True)
-               for root in library.roots(session.env(library.name, reader, session.farms))]
-    return Looked(reader, placed, candidates)
+    return [PlacedRoot(library.name, library, root, True)
+            for root in library.roots(session.env(library.name, reader, session.farms))]
 
 
 def given(reader: DiskReader, path: Path) -> list[Inspection]:

@@ -9,6 +9,7 @@ then, so there is nothing to plan.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,12 @@ from helixstore.farm.handlers import (
 )
 from helixstore.farm.intake import Hasher, Intake, Rules, Wish, take_in
 from helixstore.farm.library import Library
-from helixstore.farm.look import Looked, look
+from helixstore.farm.look import Looked, look, roots_of
 from helixstore.farm.naming import Known
 from helixstore.farm.plan import Adoption, Plan
 from helixstore.farm.projection import aliases_needed, project
 from helixstore.farm.standing import freed, keep
+from helixstore.farm.unchanged import remember, unchanged
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.store.hashing import Hashes, hash_file
@@ -97,7 +99,10 @@ def change(
     Raises:
         HelixError: nothing was changed.
     """
+    began_ns = time.time_ns()
     issues = list(session.farm.recover()) if not dry_run else []
+    if wanted == Change() and (known := unchanged(session, roots_of(session))):
+        return SyncReport(unchanged=known[0], issues=(*issues, *known[1]), dry_run=dry_run)
     issues += [*session.issues, *session.settings.issues]
     looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers)
     intake = _intake(session, wanted, looked, progress)
@@ -107,13 +112,15 @@ def change(
     projection = project(variants, looked.placed, session.facts, withheld)
     plan = session.farm.plan(
         projection.roots, adoptions=[_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"],
-        restore=wanted.restore, hide=wanted.hide, unhide=wanted.unhide,
+        restore=wanted.restore, unhidden=wanted.unhide,
         extra=_extras(session, intake, wanted, chosen),
     )
     issues += [*looked.reader.issues, *intake.issues, *projection.issues, *plan.issues]
     preview = report(plan, intake, issues, dry_run=True)
     if save_plan is not None:
         save_plan.write_bytes(plan.encode())
+    if wanted == Change() and plan.empty and not intake.wishes:
+        remember(session, looked, plan.unchanged, dict.fromkeys(issues), began_ns)
     if dry_run or save_plan is not None:
         return preview
     if not plan.empty and ask is not None and plan.adoptions and not ask(preview):
@@ -262,8 +269,14 @@ def _extras(
 ) -> list[dict[str, Any]]:
     """What the journal must carry beside links."""
     before = {variant.key: variant for variant in session.index.variants()} if intake.new else {}
-    moves = [Move(item.placed.key, item.placed.manifest, item.manifest.encode().decode() if item.placed.fresh else None,
-                  item.placed.sources, before=before.get(item.placed.key)) for item in intake.new]
+    contents: dict[Key, str] = {}
+    latest: dict[Key, Move] = {}
+    for item in intake.new:                 # found in several places: one ref, with all of its sources
+        key = item.placed.key
+        if item.placed.fresh:
+            contents[key] = item.manifest.encode().decode()
+        latest[key] = Move(key, item.placed.manifest, contents.get(key), item.placed.sources, before=before.get(key))
+    moves = list(latest.values())
     small = [(w.location, w.digest.hashes.blake3, w.digest.hashes.bytes) for w in intake.wishes if w.how == "copy"]
     records = [small_record(small)] if small else []
     if moves or wanted.moves:
