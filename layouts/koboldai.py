@@ -77,7 +77,7 @@ def _encode(settings: object) -> bytes:
 
 def _merge(name: str, base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | None:
     """Theirs, with the paths that lead into this model's folder brought up to date."""
-    if theirs is None or theirs == ours:
+    if theirs is None or theirs == base:
         return ours
     try:
         settings, wanted = json.loads(theirs), json.loads(ours)

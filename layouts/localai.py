@@ -124,7 +124,7 @@ def _yaml(variant: Variant, name: str, folder: str) -> str:
 
 def _merge(folder: str, base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | None:
     """Theirs, with the paths that lead into this folder brought up to date; a model of the person's is a conflict."""
-    if theirs is None or theirs == ours:
+    if theirs is None or theirs == base:
         return ours
     try:
         text, wanted = theirs.decode(), ours.decode()

@@ -57,7 +57,7 @@ class TextGen(Layout):
     checked = ("4.7.3",)
     formats = (Format.GGUF, *_FOLDERS)
     refresh = "the list is read anew by itself; restart TextGen for a new projector"
-    launch = ("python", "server.py", "--model-dir", "{root}/models")
+    launch = ("{python}", "server.py", "--model-dir", "{root}/models")
 
     def roots(self, env: Env) -> Sequence[Root]:
         """The person's setting, else the `user_data` of an installation in the home, else one of helixstore's own."""
@@ -144,7 +144,7 @@ def _config(projectors: Mapping[str, str]) -> bytes:
 
 def _merge(base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | None:
     """Theirs, with our entries added, brought up to date, or, where they are not wanted any more, taken out."""
-    if theirs is None:
+    if theirs is None or theirs == base:
         return ours
     try:
         text, wanted = theirs.decode(), ours.decode()

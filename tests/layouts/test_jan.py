@@ -115,14 +115,21 @@ def test_what_jan_rewrites_stays_and_only_the_paths_are_ours(tmp_path: Path) -> 
     by_jan = {**yaml.safe_load(body.data), "name": "My favourite", "ctx_size": 8192, "embedding_check_v": 2,
               "template_kwargs": {"enable_thinking": False}}
     theirs = yaml.safe_dump(by_jan).encode()
-    for base in (body.data, theirs, None):
+    for base in (body.data, None):
         result = merged(new, base, theirs)
         assert result is not None
         at = str(tmp_path / "new/llamacpp/models/m-Q4_K_M")
         assert yaml.safe_load(result) == {
             **by_jan, "model_path": f"{at}/m-Q4_K_M.gguf", "mmproj_path": f"{at}/mmproj-a.gguf"}
-        assert merged(new, result, result) == result
+        assert merged(new, body.data, result) == result
     assert merged(old, body.data, theirs) == theirs
+    assert merged(new, body.data, body.data) == sidecar_text(new)
+
+
+def sidecar_text(entries: list[Entry]) -> bytes:
+    body = sidecar(entries).body
+    assert isinstance(body, Text)
+    return body.data
 
 
 def test_a_projector_that_is_gone_leaves_the_file_and_a_path_of_the_persons_own_stays(tmp_path: Path) -> None:
@@ -130,14 +137,14 @@ def test_a_projector_that_is_gone_leaves_the_file_and_a_path_of_the_persons_own_
     without = list(JAN.project([gguf("m")], Root(tmp_path, "test"), FACTS))
     body = sidecar(with_projector).body
     assert isinstance(body, Text)
-    result = merged(without, body.data, body.data)
+    by_jan = yaml.safe_dump({**yaml.safe_load(body.data), "ctx_size": 8192}).encode()
+    result = merged(without, body.data, by_jan)
     assert result is not None
     assert "mmproj_path" not in yaml.safe_load(result)
     own = yaml.safe_dump({**yaml.safe_load(body.data), "mmproj_path": "/mine/mmproj.gguf"}).encode()
-    for base in (body.data, own):
-        result = merged(with_projector, base, own)
-        assert result is not None
-        assert yaml.safe_load(result)["mmproj_path"] == "/mine/mmproj.gguf"
+    result = merged(with_projector, body.data, own)
+    assert result is not None
+    assert yaml.safe_load(result)["mmproj_path"] == "/mine/mmproj.gguf"
 
 
 @pytest.mark.parametrize("theirs", [

@@ -151,6 +151,18 @@ def test_discover_gives_back_what_was_projected(tmp_path: Path, symbolic: bool) 
     assert {e.path for e in LMS.project(again, root, FACTS)} == {e.path for e in entries}
 
 
+def test_discover_finds_an_mlx_folder_where_it_lies(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "blobs")
+    variant, root = shelf.mlx("Foo-4bit", sources=[hub("mlx-community/Foo-4bit")]), Root(tmp_path / "root", "test")
+    entries = list(LMS.project([variant], root, MAC))
+    materialise(root.path, entries, shelf.blobs)
+    (found,) = LMS.discover(root, DiskReader(tmp_path))
+    assert (found.name, found.inspection.format) == ("Foo-4bit", Format.MLX)
+    assert found.source == Source("program", program="lmstudio", name="mlx-community/Foo-4bit")
+    again = replace(variant, sources=(found.source,))
+    assert {entry.path for entry in LMS.project([again], root, MAC)} == {entry.path for entry in entries}
+
+
 def test_discover_names_a_model_by_its_folder_unless_several_lie_there_and_tells_what_lm_studio_misses(
     tmp_path: Path,
 ) -> None:

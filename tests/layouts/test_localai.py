@@ -118,12 +118,12 @@ def test_what_localai_and_people_edit_stays(tmp_path: Path) -> None:
     edited["parameters"] = {"temperature": 0.2, "model": "helix/m-Q4_K_M/older.gguf"}
     edited["mmproj"] = "mine/mmproj.gguf"
     theirs = yaml.safe_dump(edited).encode()
-    for base in (body.data, theirs, None):
+    for base in (body.data, None):
         result = body.merge(base, theirs, body.data)
         assert result is not None
         assert yaml.safe_load(result) == {
             **edited, "parameters": {"temperature": 0.2, "model": "helix/m-Q4_K_M/m-Q4_K_M.gguf"}}
-        assert body.merge(result, result, body.data) == result
+        assert body.merge(body.data, result, body.data) == result
 
 
 @pytest.mark.parametrize("theirs", [

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from many import check_names, check_steady, gguf, once, variants
 from support.layouts import FACTS, hub
 
+from helixstore.farm.desired import join
 from helixstore.fs.names import check_relative
 from helixstore.providers.layout import Layout, Root
 from helixstore.values import Source, Variant
@@ -37,6 +38,9 @@ def test_any_names_give_legal_unique_steady_entries(layout: Layout, many: list[V
     accepted = [variant for variant in many if layout.accepts(variant, FACTS) is None]
     entries = once(layout.project(accepted, ROOT, FACTS))
     check_names(entries, accepted)
+    joined, issues = join("/srv/models", [(layout.name, layout.project(accepted, ROOT, FACTS))])
+    assert issues == []
+    assert set(joined.entries) == {entry.path for entry in entries}
     if layout.name != "lmstudio":               # there a model with another projector moves a folder by design
         check_steady(layout, accepted, ROOT)
 

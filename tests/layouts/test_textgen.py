@@ -100,7 +100,7 @@ def test_the_persons_settings_stay_in_order_with_their_comments(tmp_path: Path) 
         "ear-Q4_K_M.gguf$": {"mmproj": f"{tmp_path}/mmproj/mmproj-ear-Q4_K_M.gguf"}}
     both = [gguf("eye", projector="mmproj.gguf"), gguf("ear", projector="mmproj.gguf")]
     assert merged(both, tmp_path, result) == result
-    fewer = merged([gguf("eye", projector="mmproj.gguf")], tmp_path, result, result)
+    fewer = merged([gguf("eye", projector="mmproj.gguf")], tmp_path, result, b"what was wanted then")
     assert fewer is not None
     assert "ear-Q4_K_M.gguf$" not in yaml.safe_load(fewer)
     assert set(own) <= set(yaml.safe_load(fewer))
@@ -116,13 +116,12 @@ def test_what_the_interface_saved_is_the_persons(tmp_path: Path) -> None:
 
 
 def test_with_nothing_wanted_only_our_entries_go(tmp_path: Path) -> None:
-    """What the engine asks for on removing the file: ours is empty then."""
     entries = list(TEXTGEN.project([gguf("eye", projector="mmproj.gguf")], Root(tmp_path, "test"), FACTS))
     (text,) = (entry.body for entry in entries if entry.path.endswith("config-user.yaml"))
     assert isinstance(text, Text)
     assert text.merge
     theirs = text.data + b"mine$:\n  ctx_size: 4\n"
-    assert text.merge(theirs, theirs, b"") == b"mine$:\n  ctx_size: 4\n"
+    assert text.merge(text.data, theirs, b"") == b"mine$:\n  ctx_size: 4\n"
     assert text.merge(text.data, text.data, b"") == b""
 
 
