@@ -37,7 +37,7 @@ class Looked:
 
 def look(
     session: Session, *, scan: bool, paths: Sequence[tuple[Path, str | None]] = (),
-    providers: Collection[str] | None = None,
+    providers: Collection[str] | None = None, restore: bool = False,
 ) -> Looked:
     """Look at the roots, and for models.
 
@@ -46,6 +46,7 @@ def look(
         scan: look for models in the roots of providers that are on and in the loose folders.
         paths: files or folders that the person named, and the model name they gave (or None).
         providers: only these providers' roots; None for all.
+        restore: look at what was declined too.
 
     Raises:
         HelixError: one of `paths` is no model.
@@ -56,7 +57,7 @@ def look(
     for path, name in paths:
         candidates += [candidate_of(_loose(one, name), None, asked=True) for one in given(reader, path)]
     if scan and session.settings.adopt != "off":
-        candidates += _gather(session, reader, placed, everywhere=providers is None)
+        candidates += _gather(session, reader, placed, everywhere=providers is None, restore=restore)
     return Looked(reader, [*placed, *_library(session, reader)], candidates)
 
 
@@ -89,7 +90,7 @@ def given(reader: DiskReader, path: Path) -> list[Inspection]:
 
 
 def _gather(
-    session: Session, reader: DiskReader, placed: Iterable[PlacedRoot], everywhere: bool
+    session: Session, reader: DiskReader, placed: Iterable[PlacedRoot], everywhere: bool, restore: bool
 ) -> Iterator[Candidate]:
     """Every model in the roots, each root once, and in the loose folders; each place once."""
     seen: set[str] = set()
@@ -99,13 +100,13 @@ def _gather(
         if place.on and not place.root.owned and folder not in looked:
             looked.add(folder)
             for found in place.layout.discover(place.root, reader):
-                yield from _fresh(session, candidate_of(found, folder[0]), seen)
+                yield from _fresh(session, candidate_of(found, folder[0]), seen, restore)
     for loose in session.settings.scan if everywhere else ():
         for inspection in reader.models(loose, -1):
-            yield from _fresh(session, candidate_of(_loose(inspection, None), None), seen)
+            yield from _fresh(session, candidate_of(_loose(inspection, None), None), seen, restore)
 
 
-def _fresh(session: Session, candidate: Candidate, seen: set[str]) -> Iterator[Candidate]:
+def _fresh(session: Session, candidate: Candidate, seen: set[str], restore: bool) -> Iterator[Candidate]:
     """The candidate, unless another look gave it already, it is ours, excluded, or declined."""
     locations = [piece.location for piece in candidate.pieces]
     first = locations[0] if locations else str(candidate.found.inspection.location)
@@ -119,7 +120,7 @@ def _fresh(session: Session, candidate: Candidate, seen: set[str]) -> Iterator[C
         return
     if locations and session.farm.owns(locations):
         return
-    if any(session.farm.intent.is_declined(location) for location in locations):
+    if not restore and any(session.farm.intent.is_declined(location) for location in locations):
         return
     yield candidate
 

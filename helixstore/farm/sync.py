@@ -104,7 +104,7 @@ def change(
     if wanted == Change() and (known := unchanged(session, roots_of(session))):
         return SyncReport(unchanged=known[0], issues=(*issues, *known[1]), dry_run=dry_run)
     issues += [*session.issues, *session.settings.issues]
-    looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers)
+    looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers, restore=wanted.restore)
     intake = _intake(session, wanted, looked, progress)
     variants = with_aliases(session, _current(session, intake, wanted), progress)
     chosen = _chosen(session, intake, wanted)
@@ -112,7 +112,7 @@ def change(
     projection = project(variants, looked.placed, session.facts, withheld)
     plan = session.farm.plan(
         projection.roots, adoptions=[_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"],
-        restore=wanted.restore, unhidden=wanted.unhide,
+        restore=wanted.restore, hide=wanted.hide, unhide=wanted.unhide,
         extra=_extras(session, intake, wanted, chosen),
     )
     issues += [*looked.reader.issues, *intake.issues, *projection.issues, *plan.issues]
