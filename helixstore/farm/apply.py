@@ -154,9 +154,14 @@ class Executor:
 
     def make(self, action: Action) -> str:
         """An entry where nothing lies: one system call for a hard link."""
-        path = action.absolute
+        root, body = action.root, action.body
+        path = f"{root}/{action.path}"
+        placer = self.placers.get(root) or self.placer(root)
         try:
-            placed = self.place(self.placer(action.root), path, action)
+            if body[0] == "weight":
+                placed = placer.weight(path, body[1], body[2], body[3])
+            else:
+                placed = self.place(placer, path, action)
         except FileExistsError:
             look = look_at(path)
             if look is None or not self.is_already(action, look):
@@ -347,13 +352,20 @@ class Executor:
         """The person deleted it there: remember that, unless it is back."""
         if action.path and look_at(action.absolute) is not None:
             return self.skip(action, "it is back")
-        self.services.intent.hide(Key(*action.body[:2]), root=action.root, why=action.note,
-                                  providers={claim.provider for claim in action.claims})
+        key, providers = Key(*action.body[:2]), {claim.provider for claim in action.claims}
+        if action.root:
+            self.services.intent.hide(key, root=action.root, providers=providers, why=action.note)
+        for provider in () if action.root else sorted(providers):
+            self.services.intent.hide(key, provider=provider, why=action.note)
         return DONE
 
     def unhide(self, action: Action) -> str:
-        """Lift what was said about it in this root."""
-        self.services.intent.unhide(Key(*action.body[:2]), root=action.root)
+        """Lift what was said about it in this root, or for these providers."""
+        key = Key(*action.body[:2])
+        if action.root:
+            self.services.intent.unhide(key, root=action.root)
+        for claim in () if action.root else action.claims:
+            self.services.intent.unhide(key, provider=claim.provider)
         return DONE
 
     def decline(self, action: Action) -> str:
@@ -382,25 +394,33 @@ class Executor:
 
     def look_again(self) -> None:
         """A program that starts meanwhile may prune what we have just made: make it again, three times."""
-        pending = self.made
+        pending = self.gone(self.made)
         for _ in range(_TRIES):
-            pending = [index for index in pending if self.is_gone(self.plan.actions[index])]
             if not pending:
                 return
             for index in pending:
                 action = self.plan.actions[index]._replace(op="make", expect=None)
                 self.letters[index] = self.attempt(self.make, action)
+            pending = self.gone(pending)
         for index in pending:
             action = self.plan.actions[index]
-            if self.is_gone(action):
-                self.drop(action)
-                self.letters[index] = WITHDRAWN
-                self.fail(action, "the program removes it as often as it is made")
+            self.drop(action)
+            self.letters[index] = WITHDRAWN
+            self.fail(action, "the program removes it as often as it is made")
 
-    @staticmethod
-    def is_gone(action: Action) -> bool:
-        """Whether nothing lies at the path."""
-        return not os.path.lexists(action.absolute)
+    def gone(self, indexes: Iterable[int]) -> list[int]:
+        """Those actions whose path is not there any more, by listing each folder once."""
+        actions, listed = self.plan.actions, dict[str, set[str]]()
+        missing = []
+        for index in indexes:
+            folder, _, name = actions[index].absolute.rpartition("/")
+            if folder not in listed:
+                listed[folder] = set()
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    listed[folder] = set(os.listdir(folder))
+            if name not in listed[folder]:
+                missing.append(index)
+        return missing
 
     def withdraw(self) -> None:
         """Take away what this operation made for a variant that failed in the same root."""
@@ -469,7 +489,8 @@ class Executor:
             self.outcome.made += 1
             if kind in _KINDS:
                 self.outcome.kinds[LinkKind(kind)] = self.outcome.kinds.get(LinkKind(kind), 0) + 1
-            self.touched.add(os.path.dirname(action.absolute))
+            folder = action.path.rpartition("/")[0]
+            self.touched.add(f"{action.root}/{folder}" if folder else action.root)
         self._unflushed += 1
         if self._unflushed >= _FLUSH:
             self.flush(self.ledgers.values())

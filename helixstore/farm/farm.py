@@ -23,7 +23,7 @@ from helixstore.farm.adopt import original_of
 from helixstore.farm.apply import Executor
 from helixstore.farm.check import check_plan
 from helixstore.farm.desired import WantedRoot
-from helixstore.farm.gather import Gathered
+from helixstore.farm.gather import HIDDEN, Gathered
 from helixstore.farm.intent import Intent
 from helixstore.farm.journal import DONE, Journal, OperationSummary
 from helixstore.farm.ledger import Ledgers
@@ -130,6 +130,7 @@ class Farm:
     # ---- plan ------------------------------------------------------------------------------------------------------
 
     def plan(self, wanted: Sequence[WantedRoot], *, adoptions: Sequence[Adoption] = (), restore: bool = False,
+             hide: Collection[tuple[str, Key]] = (), unhide: Collection[tuple[str, Key]] = (),
              unhidden: Collection[tuple[str, Key]] = (), extra: Sequence[Mapping[str, Any]] = ()) -> Plan:
         """What would bring these roots to the desired state. Nothing is written.
 
@@ -139,15 +140,19 @@ class Farm:
             adoptions: files to take into the store.
             restore: lift what was concluded from deletions, and what `undo` declined; accept a root that was deleted
                 or replaced on its own disk.
-            unhidden: (provider, variant) that an extra record shows again; provider "" for all.
+            hide: (provider, variant) that the person does not want to see there; provider "" for all.
+            unhide: (provider, variant) that they want to see again; provider "" for all.
+            unhidden: as `unhide`, where an extra record writes it down.
             extra: records `{"kind": ...}` for the handlers; one with `digests` brings those blobs into the store.
         """
         gathered = Gathered()
+        gathered.intent(hide, unhide)
         coming = frozenset([a.digest for a in adoptions] + [digest for r in extra for digest in r.get("digests", ())])
         if restore:
             gathered.accept(self.intent.declined())
         for root in wanted:
-            self._plan_root(gathered, root, adoptions, coming, restore, frozenset(unhidden))
+            self._plan_root(gathered, root, adoptions, coming, restore, frozenset(hide),
+                            frozenset([*unhide, *unhidden]))
         kept: list[Adoption] = []
         for adoption in adoptions:
             try:
@@ -159,20 +164,21 @@ class Farm:
         return gathered.plan("sync", kept, extra)
 
     def _plan_root(self, gathered: Gathered, root: WantedRoot, adoptions: Sequence[Adoption], coming: frozenset[str],
-                   restore: bool, unhidden: frozenset[tuple[str, Key]]) -> None:
+                   restore: bool, hide: frozenset[tuple[str, Key]], unhide: frozenset[tuple[str, Key]]) -> None:
         ledger = self.ledgers.of(root.path)
         prefix = root.path + "/"
         adopting = {a.path[len(prefix):]: a.digest for a in adoptions if a.path.startswith(prefix)}
         hidden = self.intent.in_root("" if restore else root.path, root.providers)
+        hidden |= {(p, key): HIDDEN for p in root.providers for who, key in hide if who in ("", p)}
         lifted: set[Key] = set()
         if restore:
             lifted = {key for _, key in self.intent.in_root(root.path, root.providers, only_root=True)}
         gone: dict[Key, str] = {}
         if not restore and root_state(root.path, ledger)[0] == "here":
             gone = vanished(root.path, ledger)
-        if unhidden:
-            hidden = {(p, key): why for (p, key), why in hidden.items() if not {(p, key), ("", key)} & unhidden}
-            gone = {key: path for key, path in gone.items() if all(key != shown for _, shown in unhidden)}
+        if unhide:
+            hidden = {(p, key): why for (p, key), why in hidden.items() if not {(p, key), ("", key)} & unhide}
+            gone = {key: path for key, path in gone.items() if all(key != shown for _, shown in unhide)}
         declined = frozenset() if restore else self.intent.declined_in(root.path)
         intentions = Intentions(hidden, gone, declined - adopting.keys(), frozenset(lifted))
         seen = visible(root, intentions)

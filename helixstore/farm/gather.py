@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from helixstore.farm.desired import Claim
 from helixstore.farm.plan import Action, Adoption, Original, Plan, Standing
 from helixstore.farm.planner import RootPlan
-from helixstore.values import Issue
+from helixstore.values import Issue, Key
 
-__all__ = ["Gathered"]
+__all__ = ["HIDDEN", "Gathered"]
+
+#: why a variant is hidden that no program deleted
+HIDDEN = "hidden by command"
 
 #: What the person wants, then adoption, folders, entries by their order, and in the reverse order what goes.
 _PHASE = {
@@ -32,6 +35,12 @@ class Gathered:
         self._states: list[Standing] = []
         self._roots: dict[str, tuple[str, int] | None] = {}
         self._unchanged = 0
+
+    def intent(self, hide: Collection[tuple[str, Key]], unhide: Collection[tuple[str, Key]]) -> None:
+        """What the person says about providers."""
+        for op, places, note in (("hide", hide, HIDDEN), ("unhide", unhide, "shown again")):
+            self.add(Action(op, "", "", (*key,), claims=(Claim(provider, key, False),), note=note)
+                     for provider, key in places)
 
     def accept(self, paths: Iterable[str]) -> None:
         """Paths that need not be left alone any more."""

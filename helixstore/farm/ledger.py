@@ -21,6 +21,9 @@ __all__ = ["FOLDER", "Ledger", "Ledgers", "Record"]
 
 FOLDER = "folder"
 _SCHEMA = 1
+_quoted = json.encoder.encode_basestring_ascii
+_claims: dict[tuple[Claim, ...], str] = {}
+_CLAIMS = 1 << 16       # claims whose JSON is remembered: a root has far fewer than records
 _SLACK = 1000           # superseded lines that are not worth a compaction
 
 
@@ -63,17 +66,28 @@ class Record(NamedTuple):
         """The variants that it belongs to."""
         return tuple(claim.key for claim in self.claims if claim.key is not None)
 
-    def row(self) -> list[Any]:
-        """As it is written: JSON-ready."""
-        row = list(self)
-        row[8] = pack(self.claims)
-        return row
+    def line(self) -> str:
+        """As it is written: one JSON array."""
+        path, kind, digest, inode, size, mtime_ns, target, base, claims, why, origin, order, original = self
+        return (f'[{_quoted(path)},"{kind}","{digest}",{inode},{size},{mtime_ns},{_quoted(target)},'
+                f'"{base}",{claims_line(claims)},{_quoted(why)},"{origin}",{order},'
+                f'{_quoted(original)}]')
 
     @classmethod
     def of(cls, row: list[Any]) -> Record:
         """From a row as `row` gives it."""
         row[8] = unpack(row[8])
         return cls._make(row)
+
+
+def claims_line(claims: tuple[Claim, ...]) -> str:
+    """Claims as JSON."""
+    line = _claims.get(claims)
+    if line is None:
+        if len(_claims) > _CLAIMS:
+            _claims.clear()
+        line = _claims[claims] = json.dumps(pack(claims), separators=(",", ":"))
+    return line
 
 
 def pack(claims: Iterable[Claim]) -> list[list[Any]]:
@@ -164,7 +178,7 @@ class Ledger:
     def put(self, record: Record) -> None:
         """Record a path; on disk after `flush`."""
         self.records[record.path] = record
-        self._pending.append(json.dumps(record.row(), separators=(",", ":")))
+        self._pending.append(record.line())
 
     def drop(self, path: str) -> None:
         """Forget a path; on disk after `flush`."""
@@ -210,7 +224,7 @@ class Ledger:
             kernel.unlink(self.file)
             self.identity, self._lines, self._stamp, self._size = None, 0, None, 0
         elif self._lines > 2 * len(self.records) + _SLACK:
-            lines = [self._header(), *(json.dumps(r.row(), separators=(",", ":")) for r in self.records.values())]
+            lines = [self._header(), *(r.line() for r in self.records.values())]
             kernel.replace_file(self.file, ("\n".join(lines) + "\n").encode(), 0o600)
             self._lines = len(lines)
             self._restamp()

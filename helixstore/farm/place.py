@@ -15,17 +15,25 @@ from helixstore.errors import Failed
 from helixstore.farm.scan import BlobPaths
 from helixstore.fs import kernel
 from helixstore.fs.probe import explain_refusal
-from helixstore.values import LinkKind
 
 __all__ = ["CannotPlace", "Placed", "Placer", "Stage"]
 
 _HIDDEN = ".helixstore-"
+_TYPE, _REGULAR = 0o170000, 0o100000
 
 
 class CannotPlace(Failed):
     """No kind of link that the layout allows works there; the message says why each does not."""
 
     kind = "pending"
+
+
+class _Refused(Exception):
+    """This kind is not for this place."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Placed(NamedTuple):
@@ -135,42 +143,56 @@ class Placer:
             CannotPlace: no kind works there.
             OSError: the disk is full, and other things that the next kind would not mend.
         """
-        source, status = self.source(digest, size)
         why: list[str] = []
         for kind in kinds:
             try:
-                if kind == "hard":
-                    if status.st_uid != self.uid >= 0:
-                        why.append("hard link: the blob belongs to another user")
-                        continue
-                    kernel.hard_link(source, path)
-                elif kind == "symlink":
-                    kernel.symlink(source, path)
-                    now = os.lstat(path)
-                    return Placed(kind, digest, now.st_ino, size, now.st_mtime_ns, source, "; ".join(why))
-                elif kind == "reflink":
-                    if self._no_reflink:
-                        why.append(f"reflink: {self._no_reflink}")
-                        continue
-                    self._file(path, lambda temporary: kernel.reflink(source, temporary))
-                elif kind == "copy":
-                    self._file(path, lambda temporary: kernel.copy(source, temporary, 0o644, durable=True))
-                else:
-                    continue
+                placed = self._link(path, digest, size, kind, "; ".join(why))
+            except _Refused as refused:
+                why.append(refused.reason)
             except OSError as error:
                 if not kernel.cannot_here(error):
                     raise
                 reason = explain_refusal(error)
-                why.append(f"{LinkKind(kind).value} link: {reason}" if kind == "hard" else f"{kind}: {reason}")
+                why.append(f"hard link: {reason}" if kind == "hard" else f"{kind}: {reason}")
                 if kind == "reflink":
                     self._no_reflink = reason
-                continue
-            now = os.lstat(path)
-            if kind == "hard" and (now.st_ino != status.st_ino or now.st_size != size):
-                self._sources.pop(digest)
-                raise Failed(f"blob {digest[:12]} was replaced while it was linked", "run the command again", path)
-            return Placed(kind, digest, now.st_ino, now.st_size, now.st_mtime_ns, "", "; ".join(why))
+            else:
+                return placed
         raise CannotPlace("; ".join(why) or "the layout allows no kind of link", "", path)
+
+    def _link(self, path: str, digest: str, size: int, kind: str, why: str) -> Placed:
+        """One try with one kind."""
+        if kind == "hard":
+            return self._hard(path, digest, size, why)
+        source, _ = self.source(digest, size)
+        if kind == "symlink":
+            kernel.symlink(source, path)
+            return Placed(kind, digest, os.lstat(path).st_ino, size, 0, source, why)
+        if kind == "reflink":
+            if self._no_reflink:
+                raise _Refused(f"reflink: {self._no_reflink}")
+            self._file(path, lambda temporary: kernel.reflink(source, temporary))
+        elif kind == "copy":
+            self._file(path, lambda temporary: kernel.copy(source, temporary, 0o644, durable=True))
+        else:
+            raise _Refused(f"{kind}: nothing is to be linked")
+        return self.placed(path, kind, digest)._replace(why=why)
+
+    def _hard(self, path: str, digest: str, size: int, why: str) -> Placed:
+        """One system call to link and one to look at what was linked: this is what most entries are."""
+        try:
+            kernel.hard_link(self.blobs.path(digest), path, plain=True)
+        except FileNotFoundError:
+            self.source(digest, size)                   # says so when it is the blob that is missing
+            raise
+        now = os.lstat(path)
+        if now.st_size == size and now.st_uid == self.uid and now.st_mode & _TYPE == _REGULAR:
+            return Placed("hard", digest, now.st_ino, size, now.st_mtime_ns, "", why)
+        kernel.unlink(path)
+        self.source(digest, size)
+        if self.uid < 0:
+            return self.placed(path, "hard", digest)
+        raise _Refused("hard link: the blob belongs to another user")
 
     def small(self, path: str, digest: str, size: int) -> Placed:
         """A file of its own with a blob's bytes, where nothing lies: for what people edit."""

@@ -7,6 +7,7 @@ said before (from which its inverse follows). Actions are written in the order i
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 from helixstore.errors import PlanOutdated
 from helixstore.farm.desired import Claim
-from helixstore.farm.ledger import Record, pack, unpack
+from helixstore.farm.ledger import Record, claims_line, unpack
 from helixstore.fs.kernel import Fingerprint
 from helixstore.values import Issue, Key
 
@@ -25,6 +26,8 @@ SCHEMA = 1
 #: the note of a `record` that follows an adoption of the same path in this plan
 ADOPTED = "adopted"
 
+_dump = json.JSONEncoder(separators=(",", ":")).encode
+_quoted = json.encoder.encode_basestring_ascii
 _BOOKKEEPING = frozenset({"record", "refresh", "forget"})
 
 
@@ -259,9 +262,8 @@ class Plan:
             "texts": {digest: _as_text(data) for digest, data in self.texts.items()},
             "bases": sorted(self.bases), "columns": Action._fields,
         }
-        dump = json.JSONEncoder(separators=(",", ":")).encode
-        rows = ",\n".join([dump(_row(action)) for action in self.actions])
-        return f'{dump(head)[:-1]},"actions":[\n{rows}]}}\n'.encode()
+        rows = ",\n".join([_line(action) for action in self.actions])
+        return f'{_dump(head)[:-1]},"actions":[\n{rows}]}}\n'.encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Plan:
@@ -290,9 +292,21 @@ class Plan:
                                "make a new plan: helixstore sync --plan FILE") from error
 
 
-def _row(action: Action) -> Sequence[Any]:
+def _line(action: Action) -> str:
+    """One action as a JSON array; written out by hand since there may be very many."""
     op, root, path, body, expect, claims, order, was, note = action
-    return (op, root, path, body, expect, pack(claims), order, was.row() if was is not None else None, note)
+    if body and body[0] == "weight":
+        _, digest, size, kinds = body
+        shape = f'["weight","{digest}",{size},{_kinds(kinds)}]'
+    else:
+        shape = _dump(body)
+    return (f'["{op}",{_quoted(root)},{_quoted(path)},{shape},{_dump(expect) if expect else "null"},'
+            f'{claims_line(claims)},{order},{was.line() if was is not None else "null"},{_quoted(note)}]')
+
+
+@functools.cache
+def _kinds(kinds: tuple[str, ...]) -> str:
+    return _dump(kinds)
 
 
 def _action(row: list[Any]) -> Action:

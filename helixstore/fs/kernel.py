@@ -62,16 +62,21 @@ def temporary_name(path: Name) -> str:
 # ---- names -----------------------------------------------------------------------------------------------------
 
 
-def hard_link(source: Name, target: Name) -> None:
+def hard_link(source: Name, target: Name, plain: bool = False) -> None:
     """Make `target` one more name of the file that `source` is or leads to; never replaces.
 
     A symbolic link as source is resolved first: link(2) on Linux would link the symbolic link itself.
+
+    Args:
+        source: absolute.
+        target: absolute.
+        plain: the source is known to be no symbolic link, so nobody looks.
 
     Raises:
         FileExistsError: `target` exists.
         OSError: ask `cannot_here` about it.
     """
-    if stat.S_ISLNK(os.lstat(source).st_mode):
+    if not plain and stat.S_ISLNK(os.lstat(source).st_mode):
         source = os.path.realpath(source, strict=True)
     os.link(source, target)
 
