@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helixstore.formats.jsonstream import read_members
-from helixstore.formats.opened import Opened
+from helixstore.errors import Unreadable
+from helixstore.formats.jsonstream import LARGE, read_members
+from helixstore.formats.opened import Opened, show
 from helixstore.values import Format
 
 __all__ = ["Config", "read_config", "read_tokenizer"]
@@ -75,6 +76,8 @@ def read_config(path: Path) -> Config:
     """
     with Opened(path) as file:
         found = read_members(file, _WANTED.__contains__)
+    if LARGE in found.values():
+        raise Unreadable(f"{show(str(path))} has a value that is larger than any", path=path)
     inner: dict[str, Any] = next(
         (found[key] for key in ("text_config", "llm_config") if isinstance(found.get(key), dict)), {}
     )

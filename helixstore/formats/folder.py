@@ -22,7 +22,7 @@ from helixstore.formats.inspection import Inspection, Part
 from helixstore.formats.jsonstream import parse, weight_map
 from helixstore.formats.listing import SKIPPED_FOLDERS, Item, Listing, Tree, list_folder, safe_name
 from helixstore.formats.names import Shard, extension, role_of, shard_name, shard_of_name
-from helixstore.formats.opened import Opened
+from helixstore.formats.opened import Opened, show
 from helixstore.formats.sniff import UNSAFE
 from helixstore.fs.names import folded, unfinished
 from helixstore.values import Format, Role
@@ -85,6 +85,7 @@ def inspect_folder(listing: Listing, tree: Tree | None = None) -> tuple[Inspecti
         Unreadable, Incomplete: a file that it needs.
         UnsafeName: a name, in the folder or in its index, that may not be used elsewhere.
     """
+    _check_kinds(listing)
     taken, subfolders = _subfolders(listing, tree)
     own = {item.name: item for item in listing.files if not unfinished(item.name, listing.items)}
     choice = _choose(listing, own)
@@ -120,6 +121,17 @@ def tell(tree: Tree, item: Item) -> None:
         tree.file(str(Path(item.path).resolve()), item.target)
 
 
+def _check_kinds(listing: Listing) -> None:
+    """Nothing is concluded from a folder in which a file is away: its disk may be."""
+    for item in listing.items.values():
+        if item.name.startswith(".") or extension(item.name) == "gguf":
+            continue
+        if item.kind == "link":
+            raise Unreadable(f"{show(item.path)} is a link that leads nowhere", "remove it", item.path)
+        if item.kind == "other" or (item.kind == "folder" and item.name in _MARKERS):
+            raise Unreadable(f"{show(item.path)} is not a regular file", "remove it", item.path)
+
+
 # ---- weights
 
 
@@ -139,10 +151,10 @@ def _choose(listing: Listing, own: dict[str, Item]) -> _Choice:
         if stray := [name for name in names if "/" in name]:
             raise UnsafeName(f"the index names {stray[0]!r}, in another folder", path=own[index].path)
         return _Choice(frozenset(names), tuple(name for name in names if name not in own), index)
-    return _without_index(own)
+    return _without_index(listing.path, own)
 
 
-def _without_index(own: dict[str, Item]) -> _Choice:
+def _without_index(path: str, own: dict[str, Item]) -> _Choice:
     names = [name for name in own if extension(name) == "safetensors"]
     if not names:
         pickled = frozenset(name for name in own if _is_pickled(name))
@@ -154,7 +166,17 @@ def _without_index(own: dict[str, Item]) -> _Choice:
         plain = [name for name in plain if not name.startswith("adapter_model")]
     shards = [name for name in plain if (shard := shard_of_name(name)) and shard.stem == "model"]
     chosen = frozenset(shards or plain)
+    if len(stems := sorted({_stem(name) for name in chosen})) > 1:
+        raise Unreadable(
+            f"the folder holds weights of several models: {', '.join(stems[:3])}", "give each a folder of its own", path
+        )
     return _Choice(chosen, _missing(chosen), "")
+
+
+def _stem(name: str) -> str:
+    """What the names of the parts of one model share: without shard suffix, or a number of their own."""
+    shard = shard_of_name(name)
+    return shard.stem if shard else name.removesuffix(".safetensors").rstrip("0123456789").rstrip("-_.")
 
 
 def _missing(names: frozenset[str]) -> tuple[str, ...]:

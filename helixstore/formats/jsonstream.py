@@ -14,10 +14,10 @@ from typing import Any
 from helixstore.errors import Unreadable
 from helixstore.formats.opened import Opened, Window, show
 
-__all__ = ["JsonStream", "parse", "read_members", "weight_map"]
+__all__ = ["LARGE", "JsonStream", "parse", "read_members", "weight_map"]
 
 MAX_DEPTH = 64
-MAX_CAPTURED = 1 << 18          # bytes of one value that is kept
+MAX_CAPTURED = 1 << 20          # bytes of one value that is kept
 MAX_NAME = 4096                 # bytes of a key
 MAX_DOCUMENT = 64 << 20         # bytes of a configuration or index
 MAX_STEPS = 500_000             # brackets, strings and members that are walked over; bounds the time
@@ -30,14 +30,26 @@ _SCALAR = re.compile(rb"[^\s,\]}]*+")
 _CLOSES = {ord("{"): ord("}"), ord("["): ord("]")}
 
 
-def parse(data: bytes | str) -> Any:
-    """A JSON value from little text that was already bounded; duplicate keys are refused.
+class _Large:
+    """Stands for a value of more than a mebibyte, which was not kept."""
+
+
+#: What `read_members` gives for a value that is larger than what is kept.
+LARGE = _Large()
+
+
+def parse(data: bytes | str, unique: bool = False) -> Any:
+    """A JSON value from little text that was already bounded.
+
+    Args:
+        data: UTF-8.
+        unique: refuse a key that occurs twice in one object; else the last counts, as for the programs.
 
     Raises:
         ValueError: it is not JSON, not UTF-8, or nested too deep.
     """
     try:
-        return json.loads(data, object_pairs_hook=_unique)
+        return json.loads(data, object_pairs_hook=_unique if unique else None)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
@@ -220,13 +232,13 @@ class JsonStream:
             self.expect(",")
 
     def value(self) -> Any:
-        """The next value, parsed; None when it is larger than what is kept (256 KiB)."""
+        """The next value, parsed; `LARGE` when it is larger than what is kept (1 MiB)."""
         self.peek()
         start = self.window.offset
         self.skip()
         length = self.window.offset - start
         if length > MAX_CAPTURED:
-            return None
+            return LARGE
         try:
             return parse(self._file.read_at(start, length))
         except ValueError as error:
@@ -239,22 +251,22 @@ class JsonStream:
 
 
 def read_members(file: Opened, wanted: Callable[[str], bool], what: str = "a configuration") -> dict[str, Any]:
-    """Those members of the JSON object in a file whose key is wanted; values above 256 KiB become None.
+    """Those members of the JSON object in a file whose key is wanted; values above 1 MiB become `LARGE`.
+
+    Of a key that occurs twice the last counts, as in the programs that read the same file.
 
     Raises:
-        Unreadable: not a JSON object, larger than 64 MiB, nested too deep, a wanted key twice.
+        Unreadable: not a JSON object, larger than 64 MiB, or nested too deep.
         Incomplete: it ends too early.
     """
     stream = _document(file, what)
     found: dict[str, Any] = {}
     for raw in stream.members():
         key = stream.decode(raw)
-        if not wanted(key):
-            stream.skip()
-        elif key in found:
-            raise stream.wrong(f"the key {key!r} occurs twice")
-        else:
+        if wanted(key):
             found[key] = stream.value()
+        else:
+            stream.skip()
     stream.at_end()
     return found
 

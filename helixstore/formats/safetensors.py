@@ -175,7 +175,7 @@ class _Reader:
     def _unusual(self, body: bytes) -> tuple[str, list[int], int, int]:
         """An entry whose members come in another order."""
         try:
-            entry = parse(body)
+            entry = parse(body, unique=True)
         except ValueError as error:
             raise self._lie(f"a tensor's entry cannot be read: {error}") from error
         dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")

@@ -66,8 +66,8 @@ class _Survey:
         self._seen.add(listing.identity)
         below = [item for item in listing.folders if item.name not in SKIPPED_FOLDERS]
         taken: frozenset[str] = frozenset()
-        self._strange(listing)
         whole = is_model_folder(listing)
+        self._strange(listing, whole)
         if whole:
             taken = self._model_folder(listing)
         self._loose(listing, whole)
@@ -136,18 +136,16 @@ class _Survey:
             tell(self._tree, item)
         return file
 
-    def _strange(self, listing: Listing) -> None:
+    def _strange(self, listing: Listing, in_model_folder: bool) -> None:
         """A line for links that lead nowhere, devices, pipes and sockets under a model's name."""
         for item in listing.items.values():
             if item.kind in ("file", "folder") or unfinished(item.name, listing.items):
                 continue
-            if not looks_like_model(item.name):
-                continue
             if item.kind == "link":
-                what = "is a link that leads nowhere"
                 self._await(item)
-            else:
-                what = "is a device, pipe or socket, not a file"
+            if not looks_like_model(item.name) or (in_model_folder and extension(item.name) != "gguf"):
+                continue                                # a model folder says it itself
+            what = "is a link that leads nowhere" if item.kind == "link" else "is a device, pipe or socket, not a file"
             self._issue(Issue("unreadable", item.path, f"{printable(item.name)} {what}", "remove it"))
 
     def _await(self, item: Item) -> None:

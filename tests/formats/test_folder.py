@@ -15,10 +15,12 @@ from helixstore.errors import Incomplete, Unreadable
 from helixstore.formats import Part, describe, inspect, read_header, survey
 from helixstore.values import Format, Issue, Purpose, Role
 
-BITS = {"F32": 32, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "U8": 8, "I8": 8, "F8_E4M3": 8, "I16": 16, "F8_E8M0": 8, "I64": 64}
+Tensors = Mapping[str, tuple[str, Sequence[int]]]
+BITS = {"F32": 32, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "U8": 8, "I8": 8, "F8_E4M3": 8, "I16": 16,
+        "I64": 64}
 
 
-def weights(path: Path, tensors: Mapping[str, tuple[str, Sequence[int]]]) -> None:
+def weights(path: Path, tensors: Tensors) -> None:
     """A safetensors file with these names, dtypes and shapes."""
     at = 0
     placed = {}
@@ -35,9 +37,10 @@ def weights(path: Path, tensors: Mapping[str, tuple[str, Sequence[int]]]) -> Non
 PLAIN = {"model.a.weight": ("BF16", [8, 16]), "model.norm.weight": ("F32", [8])}
 
 
-def folder(path: Path, tensors: Mapping[str, tuple[str, Sequence[int]]] = PLAIN, **config: Any) -> Path:
+def folder(path: Path, tensors: Tensors = PLAIN, **config: Any) -> Path:
     weights(path / "model.safetensors", tensors)
-    (path / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"], **config}))
+    (path / "config.json").write_text(json.dumps(
+        {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **config}))
     return path
 
 
@@ -57,14 +60,18 @@ def test_tiny_hf_with_one_and_several_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("dtype", "name"), [("F32", "F32"), ("F16", "F16"), ("BF16", "BF16")])
 def test_precision_is_that_of_most_bytes(tmp_path: Path, dtype: str, name: str) -> None:
     """The configuration says float32 and lies."""
-    found = inspect(folder(tmp_path / "m", {"a.weight": (dtype, [64, 64]), "b.weight": ("F32", [4])}, torch_dtype="float32"))
+    tensors = {"a.weight": (dtype, [64, 64]), "b.weight": ("F32", [4])}
+    found = inspect(folder(tmp_path / "m", tensors, torch_dtype="float32"))
     assert (found.format, found.quantization, found.header.parameters) == (Format.HF, name, 4100)
 
 
-GPTQ = {"q.qweight": ("I32", [8, 64]), "q.qzeros": ("I32", [1, 8]), "q.scales": ("F16", [1, 64]), "q.g_idx": ("I32", [64]),
+GPTQ = {"q.qweight": ("I32", [8, 64]),
+        "q.qzeros": ("I32", [1, 8]), "q.scales": ("F16", [1, 64]), "q.g_idx": ("I32", [64]),
         "norm.weight": ("F16", [64])}
-AWQ = {"q.qweight": ("I32", [64, 8]), "q.qzeros": ("I32", [1, 8]), "q.scales": ("F16", [1, 64]), "norm.weight": ("F16", [64])}
-MLX = {"q.weight": ("U32", [64, 8]), "q.scales": ("BF16", [64, 1]), "q.biases": ("BF16", [64, 1]), "norm.weight": ("BF16", [64])}
+AWQ = {"q.qweight": ("I32", [64, 8]), "q.qzeros": ("I32", [1, 8]), "q.scales": ("F16", [1, 64]),
+       "norm.weight": ("F16", [64])}
+MLX = {"q.weight": ("U32", [64, 8]), "q.scales": ("BF16", [64, 1]), "q.biases": ("BF16", [64, 1]),
+       "norm.weight": ("BF16", [64])}
 PACKED = {"q.weight_packed": ("I32", [64, 8]), "q.weight_scale": ("BF16", [64, 1]), "q.weight_shape": ("I64", [2]),
           "norm.weight": ("BF16", [64])}
 BNB = {"q.weight": ("U8", [2048, 1]), "q.weight.absmax": ("U8", [64]), "q.weight.quant_map": ("F32", [16]),
@@ -73,7 +80,8 @@ FP8 = {"q.weight": ("F8_E4M3", [64, 64]), "q.weight_scale_inv": ("F32", [1, 1]),
 EXL3 = {"q.trellis": ("I16", [4, 4, 64]), "q.suh": ("F16", [64]), "q.svh": ("F16", [64]), "norm.weight": ("F16", [64])}
 EXL2 = {"q.q_weight": ("I32", [8, 64]), "q.q_invperm": ("I16", [64]), "q.q_scale": ("I32", [1, 8]),
         "q.q_scale_max": ("F16", [1]), "q.q_groups": ("I16", [2]), "norm.weight": ("F16", [64])}
-MXFP4 = {"e.gate_up_proj_blocks": ("U8", [64, 2, 16]), "e.gate_up_proj_scales": ("U8", [64, 2]), "norm.weight": ("BF16", [64])}
+MXFP4 = {"e.gate_up_proj_blocks": ("U8", [64, 2, 16]), "e.gate_up_proj_scales": ("U8", [64, 2]),
+         "norm.weight": ("BF16", [64])}
 NVFP4 = {"q.weight": ("U8", [64, 32]), "q.weight_scale": ("F8_E4M3", [64, 4]), "q.weight_scale_2": ("F32", []),
          "q.input_scale": ("F32", []), "norm.weight": ("BF16", [64])}
 CT = {"quant_method": "compressed-tensors", "format": "pack-quantized",
@@ -100,7 +108,7 @@ CT_FP8 = {"quant_method": "compressed-tensors", "config_groups": {"group_0": {
     (NVFP4, {"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}}, Format.QUANTIZED, "NVFP4"),
 ])
 def test_quantised_formats_and_their_parameters(
-    tmp_path: Path, tensors: Mapping[str, tuple[str, Sequence[int]]], config: dict[str, Any], format_: Format, label: str
+    tmp_path: Path, tensors: Tensors, config: dict[str, Any], format_: Format, label: str
 ) -> None:
     """All of them hold one matrix of 64 x 64, packed, and a norm of 64."""
     found = inspect(folder(tmp_path / "m", tensors, **config))
@@ -112,7 +120,7 @@ def test_quantised_formats_and_their_parameters(
     ("quant_config.json", {"zero_point": True, "q_group_size": 64, "w_bit": 4}, AWQ, Format.AWQ),
 ])
 def test_older_quantisers_write_their_own_file(
-    tmp_path: Path, name: str, members: dict[str, Any], tensors: Mapping[str, tuple[str, Sequence[int]]], format_: Format
+    tmp_path: Path, name: str, members: dict[str, Any], tensors: Tensors, format_: Format
 ) -> None:
     path = folder(tmp_path / "m", tensors)
     (path / name).write_text(json.dumps(members))
@@ -171,7 +179,8 @@ def test_consolidated_is_left_out_beside_the_same_weights(tmp_path: Path) -> Non
 def test_what_belongs_and_what_does_not(tmp_path: Path) -> None:
     path = folder(tmp_path / "m")
     for name in ("README.md", "modeling_x.py", "chat_template.jinja", "merges.txt", "pytorch_model.bin", "optimizer.pt",
-                 "tf_model.h5", "onnx/model.onnx", ".cache/huggingface/download/x.metadata", ".git/HEAD", ".gitattributes",
+                 "tf_model.h5", "onnx/model.onnx", ".cache/huggingface/download/x.metadata", ".git/HEAD",
+                 ".gitattributes",
                  "model.safetensors.lock", "more.json.incomplete", "figures/a.png", "original/params.json",
                  "original/consolidated.00.pth", "runs/a/b/c/d.txt"):
         (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -181,8 +190,9 @@ def test_what_belongs_and_what_does_not(tmp_path: Path) -> None:
     (path / "x-Q8_0.gguf").write_bytes(raw.model_gguf())
     found = inspect(path)
     assert {part.path: part.role for part in found.parts} == {
-        "README.md": Role.OTHER, "modeling_x.py": Role.CODE, "chat_template.jinja": Role.TEMPLATE, "merges.txt": Role.TOKENIZER,
-        "config.json": Role.CONFIG, "model.safetensors": Role.WEIGHTS, "figures/a.png": Role.OTHER}
+        "README.md": Role.OTHER, "modeling_x.py": Role.CODE, "chat_template.jinja": Role.TEMPLATE,
+        "merges.txt": Role.TOKENIZER, "config.json": Role.CONFIG, "model.safetensors": Role.WEIGHTS,
+        "figures/a.png": Role.OTHER}
     assert found.header.chat_template
     assert any("pytorch_model.bin" in note for note in found.notes)
     issues: list[Issue] = []

@@ -60,10 +60,11 @@ def write(
     for number in range(2):
         for part, kind in enumerate(kinds):
             data = values.standard_normal((64, 64)).astype(np.float32)
+            name = f"blk.{number}.w{part}.weight"
             if kind in (Q.F32, Q.F16):
-                writer.add_tensor(f"blk.{number}.w{part}.weight", data.astype(np.float16 if kind is Q.F16 else np.float32))
+                writer.add_tensor(name, data.astype(np.float16 if kind is Q.F16 else np.float32))
             else:
-                writer.add_tensor(f"blk.{number}.w{part}.weight", quantize(data, kind), raw_dtype=kind)
+                writer.add_tensor(name, quantize(data, kind), raw_dtype=kind)
         writer.add_tensor(f"blk.{number}.norm.weight", np.ones(64, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -104,7 +105,8 @@ def test_facts_agree_with_the_reference(tmp_path: Path, endian: GGUFEndian, kind
         else:
             assert key.startswith("GGUF.")
     header = read_header(path)
-    assert (header.architecture, header.context_length, header.embedding_length, header.blocks) == ("llama", 4096, 64, 2)
+    assert (header.architecture, header.context_length) == ("llama", 4096)
+    assert (header.embedding_length, header.blocks) == (64, 2)
     assert (header.tokenizer, header.vocabulary, header.chat_template) == ("gpt2/llama-bpe", 500, True)
     assert (header.name, header.file_type, header.shards) == ("Tiny 1B", 7, 1)
 
@@ -116,7 +118,8 @@ def test_version_2_reads_the_same(tmp_path: Path) -> None:
             data[4:8] = version.to_bytes(4, "little" if order == "<" else "big")
             (tmp_path / "m").write_bytes(data)
             facts = read(tmp_path / "m")
-            assert (facts.version, facts.parameters, facts.byte_order[0]) == (version, 2048, "l" if order == "<" else "b")
+            assert (facts.version, facts.parameters, facts.byte_order[0]) == (
+                version, 2048, "l" if order == "<" else "b")
 
 
 def test_cut_anywhere_is_incomplete(tmp_path: Path) -> None:
@@ -138,7 +141,8 @@ def test_large_vocabulary_takes_milliseconds(tmp_path: Path) -> None:
     tokens = b"".join(raw.gguf_string(b"w" * (n % 11)) for n in range(words))
     path = tmp_path / "m.gguf"
     path.write_bytes(raw.model_gguf(
-        raw.gguf_array("tokenizer.ggml.merges", 8, words, tokens), raw.gguf_array("tokenizer.ggml.scores", 6, words, bytes(4 * words))))
+        raw.gguf_array("tokenizer.ggml.merges", 8, words, tokens),
+        raw.gguf_array("tokenizer.ggml.scores", 6, words, bytes(4 * words))))
     tracemalloc.start()
     read(path)
     peak = tracemalloc.get_traced_memory()[1]
@@ -186,21 +190,23 @@ def try_to_read(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     tracemalloc.start()
     started = time.perf_counter()
+    said = ""
     try:
         with Opened(path) as file:
             facts = read_gguf(file)
         assert facts.end <= len(data)
         inspect(path)
     except HelixError as error:
-        assert error.message.isprintable()
+        said = error.message
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
+    assert said.isprintable()
     assert peak < 4 << 20
     assert time.perf_counter() - started < 2
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=400))
 def test_arbitrary_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.getbasetemp()
@@ -208,7 +214,7 @@ def test_arbitrary_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) 
     try_to_read(folder / "arbitrary.gguf", data)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 700), st.one_of(
         st.integers(0, 255).map(lambda n: bytes([n])),
@@ -229,7 +235,7 @@ def test_mutated_headers(
     try_to_read(path, bytes(data[:cut]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1 << 30))
 def test_what_the_reference_writes_is_read_alike(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     chance = random.Random(seed)
@@ -261,7 +267,9 @@ def test_what_the_reference_writes_is_read_alike(tmp_path_factory: pytest.TempPa
     (15, {}, "Q4_K_M", False),
     (None, {}, "", False),
 ])
-def test_quantisation_is_checked_against_the_tensors(number: int | None, weights: dict[str, int], name: str, noted: bool) -> None:
+def test_quantisation_is_checked_against_the_tensors(
+    number: int | None, weights: dict[str, int], name: str, noted: bool
+) -> None:
     got, note = gguf_quantization(number, weights)
     assert (got, bool(note)) == (name, noted)
 
@@ -274,23 +282,24 @@ def test_contradiction_is_said(tmp_path: Path) -> None:
     assert found.header.file_type == 15
 
 
+LLAMA, QWEN = raw.text("general.architecture", "llama"), raw.text("general.architecture", "qwen3")
 ONE = raw.tensor("blk.0.attn_q.weight", (32, 32), 1, 0)
 
 
 @pytest.mark.parametrize(("values", "tensors", "file", "purpose"), [
-    ([raw.text("general.architecture", "llama")], [ONE], "m.gguf", Purpose.MODEL),
+    ([LLAMA], [ONE], "m.gguf", Purpose.MODEL),
     ([raw.text("general.architecture", "clip")], [raw.tensor("v.a", (32, 32), 1, 0)], "x.gguf", Purpose.PROJECTOR),
-    ([raw.text("general.architecture", "llama"), raw.text("general.type", "mmproj")], [ONE], "m.gguf", Purpose.PROJECTOR),
+    ([LLAMA, raw.text("general.type", "mmproj")], [ONE], "m.gguf", Purpose.PROJECTOR),
     ([raw.text("general.architecture", "mllama"), raw.number("mllama.vision.block_count", 3)],
      [raw.tensor("v.a", (32, 32), 1, 0)], "m.gguf", Purpose.PROJECTOR),
-    ([raw.text("general.architecture", "llama"), raw.text("general.type", "adapter")], [ONE], "m.gguf", Purpose.ADAPTER),
-    ([raw.text("general.architecture", "llama"), raw.text("adapter.type", "lora")], [ONE], "m.gguf", Purpose.ADAPTER),
+    ([LLAMA, raw.text("general.type", "adapter")], [ONE], "m.gguf", Purpose.ADAPTER),
+    ([LLAMA, raw.text("adapter.type", "lora")], [ONE], "m.gguf", Purpose.ADAPTER),
     ([raw.text("general.architecture", "nomic-bert")], [ONE], "m.gguf", Purpose.EMBEDDING),
-    ([raw.text("general.architecture", "qwen3"), raw.number("qwen3.pooling_type", 3)], [ONE], "m.gguf", Purpose.EMBEDDING),
-    ([raw.text("general.architecture", "qwen3"), raw.number("qwen3.pooling_type", 0)], [ONE], "m.gguf", Purpose.MODEL),
+    ([QWEN, raw.number("qwen3.pooling_type", 3)], [ONE], "m.gguf", Purpose.EMBEDDING),
+    ([QWEN, raw.number("qwen3.pooling_type", 0)], [ONE], "m.gguf", Purpose.MODEL),
     ([raw.text("general.architecture", "eagle3")], [ONE], "m.gguf", Purpose.DRAFT),
-    ([raw.text("general.architecture", "qwen3")], [ONE], "mtp-m-Q8_0.gguf", Purpose.DRAFT),
-    ([raw.text("general.architecture", "llama")], [], "m.gguf", Purpose.VOCABULARY),
+    ([QWEN], [ONE], "mtp-m-Q8_0.gguf", Purpose.DRAFT),
+    ([LLAMA], [], "m.gguf", Purpose.VOCABULARY),
 ])
 def test_purpose(tmp_path: Path, values: list[bytes], tensors: list[bytes], file: str, purpose: Purpose) -> None:
     (tmp_path / file).write_bytes(raw.gguf(values, tensors, 2048 if tensors else 0))
@@ -298,7 +307,8 @@ def test_purpose(tmp_path: Path, values: list[bytes], tensors: list[bytes], file
 
 
 def test_projector_inside_the_model_is_seen(tmp_path: Path) -> None:
-    tensors = [ONE, raw.tensor("v.blk.0.attn_q.weight", (32, 32), 1, 2048), raw.tensor("mm.0.weight", (32, 32), 1, 4096)]
+    tensors = [ONE, raw.tensor("v.blk.0.attn_q.weight", (32, 32), 1, 2048),
+               raw.tensor("mm.0.weight", (32, 32), 1, 4096)]
     (tmp_path / "m.gguf").write_bytes(raw.gguf([raw.text("general.architecture", "gemma3")], tensors, 6144))
     found = inspect(tmp_path / "m.gguf")
     assert found.header.embedded_projector

@@ -83,7 +83,8 @@ def test_everything_that_counts_is_recorded(tmp_path: Path) -> None:
     reader.models(tmp_path, -1)
     assert set(reader.folders) == {os.fspath(tmp_path / name) for name in ("", "hf", "links", "broken")}
     recorded = {os.path.relpath(path, tmp_path) for path in reader.files}
-    assert recorded >= {"cut.gguf", "links/m.gguf", "target", "hf/model.safetensors", "hf/config.json", "broken/config.json"}
+    assert recorded >= {"cut.gguf", "links/m.gguf", "target", "hf/model.safetensors", "hf/config.json",
+                        "broken/config.json"}
     assert "notes.txt" not in recorded
     for path, seen in reader.files.items():
         assert seen == fingerprint(path)

@@ -31,8 +31,9 @@ def read(path: Path) -> Safetensors:
 
 @settings(max_examples=60, deadline=None)
 @given(shapes=st.dictionaries(
-    st.text(min_size=1, max_size=20), st.tuples(st.sampled_from(["f4", "f2", "i8", "u1", "?"]), st.lists(st.integers(0, 5), max_size=3)),
-    max_size=8), metadata=st.none() | st.dictionaries(st.text(max_size=5), st.text(max_size=30), max_size=4))
+    st.text(min_size=1, max_size=20),
+    st.tuples(st.sampled_from(["f4", "f2", "i8", "u1", "?"]), st.lists(st.integers(0, 5), max_size=3)), max_size=8),
+    metadata=st.none() | st.dictionaries(st.text(max_size=5), st.text(max_size=30), max_size=4))
 def test_facts_agree_with_the_reference(
     tmp_path_factory: pytest.TempPathFactory, shapes: dict[str, tuple[str, list[int]]], metadata: dict[str, str] | None
 ) -> None:
@@ -68,14 +69,15 @@ def try_to_read(path: Path, data: bytes) -> Safetensors | None:
     path.write_bytes(data)
     tracemalloc.start()
     started = time.perf_counter()
-    facts = None
+    facts, said = None, ""
     try:
         facts = read(path)
     except HelixError as error:
-        assert error.message.isprintable()
+        said = error.message
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
+    assert said.isprintable()
     assert peak < 4 << 20
     assert time.perf_counter() - started < 2
     return facts
@@ -84,7 +86,7 @@ def try_to_read(path: Path, data: bytes) -> Safetensors | None:
 WHOLE = raw.safetensors({"a.weight": ("F32", [2, 2], 0, 16), "b": ("BF16", [3], 16, 22)}, 22, metadata={"format": "pt"})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(header=st.binary(max_size=200), length=st.none() | st.integers(0, (1 << 64) - 1))
 def test_arbitrary_headers(tmp_path_factory: pytest.TempPathFactory, header: bytes, length: int | None) -> None:
     path = tmp_path_factory.getbasetemp() / "arbitrary.safetensors"
@@ -96,12 +98,14 @@ JUNK = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 1 << 65) | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3), max_leaves=8)
 ENTRY = st.fixed_dictionaries({}, optional={
-    "dtype": st.sampled_from(["F32", "U8", "BF16", "F4", "X9"]) | JUNK, "shape": st.lists(st.integers(0, 4), max_size=3) | JUNK,
+    "dtype": st.sampled_from(["F32", "U8", "BF16", "F4", "X9"]) | JUNK,
+    "shape": st.lists(st.integers(0, 4), max_size=3) | JUNK,
     "data_offsets": st.lists(st.integers(0, 64), min_size=2, max_size=2) | JUNK, "more": JUNK})
 
 
-@settings(max_examples=400, deadline=None)
-@given(entries=st.dictionaries(st.text(max_size=4), ENTRY | JUNK, max_size=4), data=st.integers(0, 64), indent=st.none() | st.just(1))
+@settings(max_examples=250, deadline=None)
+@given(entries=st.dictionaries(st.text(max_size=4), ENTRY | JUNK, max_size=4), data=st.integers(0, 64),
+       indent=st.none() | st.just(1))
 def test_headers_that_are_json(
     tmp_path_factory: pytest.TempPathFactory, entries: dict[str, Any], data: int, indent: int | None
 ) -> None:
@@ -115,7 +119,7 @@ def test_headers_that_are_json(
             assert len(list(theirs.keys())) == facts.tensors
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(offset=st.integers(0, len(WHOLE) - 1), byte=st.integers(0, 255), cut=st.integers(0, len(WHOLE)))
 def test_mutated_files(tmp_path_factory: pytest.TempPathFactory, offset: int, byte: int, cut: int) -> None:
     data = bytearray(WHOLE)
@@ -150,11 +154,12 @@ def write(path: Path, data: bytes) -> Path:
     return path
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(document=st.dictionaries(st.text(max_size=6), JUNK, max_size=5), wanted=st.sets(st.text(max_size=6), max_size=3),
        indent=st.none() | st.just(2), ascii_=st.booleans())
 def test_members_are_those_of_json(
-    tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any], wanted: set[str], indent: int | None, ascii_: bool
+    tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any], wanted: set[str], indent: int | None,
+    ascii_: bool,
 ) -> None:
     wanted |= set(list(document)[:1])
     data = json.dumps(document, indent=indent, ensure_ascii=ascii_).encode("utf-8", "surrogatepass")
@@ -162,7 +167,7 @@ def test_members_are_those_of_json(
         assert read_members(file, wanted.__contains__) == {k: v for k, v in document.items() if k in wanted}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=60).map(lambda data: b"{" + data) | st.text(
     alphabet='{}[]",:\\ ntrue01', max_size=40).map(lambda text: ("{" + text).encode()))
 def test_arbitrary_json(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
@@ -190,7 +195,8 @@ def test_strings_across_the_edges_of_the_window(tmp_path: Path, length: int) -> 
 def test_index(tmp_path: Path) -> None:
     names = {f"t{n}": f"model-{n % 3:05}.safetensors" for n in range(1000)}
     with Opened(write(tmp_path / "i.json", json.dumps({"metadata": {"a": [1]}, "weight_map": names}).encode())) as file:
-        assert weight_map(file) == (("model-00000.safetensors", "model-00001.safetensors", "model-00002.safetensors"), 1000)
+        assert weight_map(file) == (
+            ("model-00000.safetensors", "model-00001.safetensors", "model-00002.safetensors"), 1000)
     many = json.dumps({"weight_map": {f"t{n}": f"f{n}" for n in range(10_001)}})
     for wrong in ("{}", '{"weight_map": {}}', '{"weight_map": []}', '{"weight_map": {"a": 1}}', many):
         with Opened(write(tmp_path / "i.json", wrong.encode())) as file, pytest.raises(Unreadable):
@@ -198,7 +204,8 @@ def test_index(tmp_path: Path) -> None:
 
 
 def test_documents_without_end_take_no_time(tmp_path: Path) -> None:
-    for data in (b'{"a":[' + b"[],[]," * 1_000_000, b'{"weight_map":{' + b'"":"",' * 1_100_000, b'{"a":' + b"9" * 20_000_000):
+    for data in (b'{"a":[' + b"[],[]," * 1_000_000, b'{"weight_map":{' + b'"":"",' * 1_100_000,
+                 b'{"a":' + b"9" * 20_000_000):
         path = write(tmp_path / "m.json", data)
         started = time.perf_counter()
         with Opened(path) as file, pytest.raises(Unreadable):

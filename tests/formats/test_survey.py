@@ -73,7 +73,8 @@ def test_shards_of_names() -> None:
 @pytest.mark.parametrize(("name", "role"), [
     ("config.json", Role.CONFIG), ("generation_config.json", Role.CONFIG), ("tokenizer.model", Role.TOKENIZER),
     ("vocab.json", Role.TOKENIZER), ("chat_template.json", Role.TEMPLATE), ("x/modeling.py", Role.CODE),
-    ("model.safetensors.index.json", Role.INDEX), ("LICENSE", Role.OTHER), ("a.bin", Role.PICKLE), ("m.safetensors", Role.WEIGHTS),
+    ("model.safetensors.index.json", Role.INDEX), ("LICENSE", Role.OTHER), ("a.bin", Role.PICKLE),
+    ("m.safetensors", Role.WEIGHTS),
 ])
 def test_roles(name: str, role: Role) -> None:
     assert role_of(name) is role

@@ -70,6 +70,14 @@ def _file(name: str, data: bytes) -> Write:
     return lambda folder: _put(folder / name, data)
 
 
+def _files(*names: str, data: bytes) -> Write:
+    def make(folder: Path) -> None:
+        for name in names:
+            _put(folder / name, data)
+
+    return make
+
+
 def _put(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -119,7 +127,8 @@ def _gguf() -> dict[str, dict[str, Write]]:
     cut = {
         "gguf-empty": b"", "gguf-magic-only": whole[:4], "gguf-cut-in-head": whole[:19], "gguf-cut-in-keys": whole[:60],
         "gguf-cut-in-tensors": whole[: whole.index(b"blk.1") + 9], "gguf-cut-in-data": whole[:-1000],
-        "gguf-cut-by-a-byte": whole[:-1], "gguf-offset-outside": raw.gguf([ARCH], [raw.tensor("a", (32,), 0, 1 << 40)], 64),
+        "gguf-cut-by-a-byte": whole[:-1],
+        "gguf-offset-outside": raw.gguf([ARCH], [raw.tensor("a", (32,), 0, 1 << 40)], 64),
         "gguf-string-past-end": raw.gguf([raw.gguf_string("k") + struct.pack("<IQ", 8, 5000)]),
     }
 
@@ -172,11 +181,14 @@ def _safetensors() -> dict[str, dict[str, Write]]:
         "tensors-size": raw.safetensors({"a": ("F32", [3], 0, 8)}, 8),
         "tensors-negative": raw.safetensors({"a": ("F32", [-2], 0, 8)}, 8),
         "tensors-twice": raw.safetensors({}, 16, header=(
-            b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}')),
+            b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},'
+            b'"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}')),
         "tensors-deep": raw.safetensors({}, 0, header=b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"),
-        "tensors-deep-metadata": raw.safetensors({}, 0, header=b'{"__metadata__":' + b'{"a":' * 5000 + b"1" + b"}" * 5001),
+        "tensors-deep-metadata": raw.safetensors(
+            {}, 0, header=b'{"__metadata__":' + b'{"a":' * 5000 + b"1" + b"}" * 5001),
         "tensors-no-json": raw.safetensors({}, 8, header=b"{this is no JSON}"),
-        "tensors-not-utf-8": raw.safetensors({}, 8, header=b'{"\xff\xfe":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'),
+        "tensors-not-utf-8": raw.safetensors(
+            {}, 8, header=b'{"\xff\xfe":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'),
         "tensors-list": raw.safetensors({}, 8, header=b'["a"]   '),
         "tensors-second-document": raw.safetensors({}, 0, header=b"{} {}"),
         "tensors-web-page": b"<!DOCTYPE html><html><title>Not found</title></html>",
@@ -202,16 +214,17 @@ def _other() -> dict[str, dict[str, Write]]:
     zipped = b"PK\x03\x04" + bytes(26) + b"archive/data.pkl" + bomb
     return {
         PICKLE: {
-            "pickle": _file("m.pt", bomb), "pickle-in-zip": _file("m.pth", zipped), "pickle-named-bin": _file("m.bin", bomb),
+            "pickle": _file("m.pt", bomb), "pickle-in-zip": _file("m.pth", zipped),
+            "pickle-named-bin": _file("m.bin", bomb),
             "pickle-named-safetensors": _file("m.safetensors", bomb), "pickle-named-gguf": _file("m.gguf", zipped),
             "pickle-of-protocol-0": _file("m.pkl", b"cos\nsystem\n(S'false'\ntR."),
         },
         "unreadable": {"ggml-before-gguf": _file("m.bin", b"tjgg" + bytes(200))},
         NOTHING: {
             "bin-of-no-kind": _file("firmware.bin", b"\x7fELF" + bytes(100)),
-            "unfinished": lambda folder: [_put(folder / name, raw.model_gguf()[:500]) for name in (
+            "unfinished": _files(
                 "a.gguf.part", "b.gguf.incomplete", "c.gguf.downloadInProgress", "incomplete-d.gguf", "e.gguf.aria2",
-                "e.gguf", ".nfs0001", "~f.gguf", "sha256-" + "0" * 64 + "-partial")][0],
+                "e.gguf", ".nfs0001", "~f.gguf", "sha256-" + "0" * 64 + "-partial", data=raw.model_gguf()[:500]),
             "importance-matrix": _file("m.gguf", raw.gguf([raw.text("general.type", "imatrix")], [ONE], 2048)),
             "blob-of-a-program": _file("sha256-" + "ab" * 32, raw.model_gguf()),
             "in-git": _file(".git/lfs/m.gguf", b"GGUF"),
@@ -226,7 +239,7 @@ CONFIG = json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"
 def _model(*, config: bytes = CONFIG, **files: bytes) -> Write:
     def make(folder: Path) -> None:
         _put(folder / "config.json", config)
-        for name, data in ({"model.safetensors": TENSORS} if not files else files).items():
+        for name, data in (files or {"model.safetensors": TENSORS}).items():
             _put(folder / name.replace("__", "-").replace("_dot_", "."), data)
 
     return make
@@ -253,6 +266,10 @@ def _folders() -> dict[str, dict[str, Write]]:
         _index(first)(folder)
         _put(folder / "model.safetensors.index.json", b'{"weight_map": {"a": ')
 
+    def shards_missing(folder: Path) -> None:
+        _put(folder / "config.json", CONFIG)
+        _put(folder / "model-00002-of-00003.safetensors", TENSORS)
+
     def case_only(folder: Path) -> None:
         _model()(folder)
         _put(folder / "Config.json", CONFIG)
@@ -260,6 +277,13 @@ def _folders() -> dict[str, dict[str, Write]]:
     def config_is_folder(folder: Path) -> None:
         _put(folder / "model.safetensors", TENSORS)
         (folder / "config.json").mkdir()
+
+    def dangling(name: str) -> Write:
+        def make(folder: Path) -> None:
+            _model()(folder)
+            (folder / name).unlink(missing_ok=True)
+            os.symlink("/nonexistent/blob", folder / name)
+        return make
 
     def modules(folder: Path) -> None:
         _model()(folder)
@@ -272,6 +296,11 @@ def _folders() -> dict[str, dict[str, Write]]:
             "config-no-json": _model(config=b"model_type: llama"),
             "config-not-utf-8": _model(config=b'{"model_type": "\xff\xfe"}'),
             "config-huge": sparse,
+            "config-is-a-folder": config_is_folder,
+            "config-link-to-nothing": dangling("config.json"),
+            "weights-link-to-nothing": dangling("model.safetensors"),
+            "tokenizer-link-to-nothing": dangling("tokenizer.json"),
+            "weights-of-two-models": _model(a_dot_safetensors=TENSORS, b_dot_safetensors=TENSORS),
             "config-a-list": _model(config=b"[1, 2, 3]"),
             "folder-weights-lie": _model(model_dot_safetensors=raw.safetensors({"a": ("F32", [3], 0, 8)}, 8)),
         },
@@ -279,8 +308,7 @@ def _folders() -> dict[str, dict[str, Write]]:
             "config-empty": _model(config=b""),
             "index-missing-files": _index(first, "model-00002-of-00002.safetensors"),
             "index-no-json": index_no_json,
-            "folder-shards-missing": lambda folder: [
-                _put(folder / "config.json", CONFIG), _put(folder / "model-00002-of-00003.safetensors", TENSORS)][0],
+            "folder-shards-missing": shards_missing,
             "folder-weights-cut": _model(model_dot_safetensors=TENSORS[:-3]),
         },
         "unsafe-name": {
@@ -292,7 +320,7 @@ def _folders() -> dict[str, dict[str, Write]]:
             "names-differ-in-case-only": case_only,
         },
         MODEL: {
-            "config-lies": _model(config=lying), "config-is-a-folder": config_is_folder, "modules-climb": modules,
+            "config-lies": _model(config=lying), "modules-climb": modules,
             "config-of-other-types": _model(config=b'{"model_type": 7, "architectures": {"a": 1}, "vocab_size": -5, '
                                             b'"hidden_size": 1e400, "quantization_config": [1], "text_config": "x"}'),
         },

@@ -61,8 +61,8 @@ def gguf(
 
 
 def model_gguf(
-    *extra: bytes, architecture: str = "llama", file_type: int | None = 1, seed: int = 0, shard: tuple[int, int] | None = None,
-    layers: int = 2, vocabulary: bool = True, order: str = "<",
+    *extra: bytes, architecture: str = "llama", file_type: int | None = 1, seed: int = 0,
+    shard: tuple[int, int] | None = None, layers: int = 2, vocabulary: bool = True, order: str = "<",
 ) -> bytes:
     """A whole small model: F16 matrices of 32 x 32, each with its own bytes.
 
@@ -76,7 +76,8 @@ def model_gguf(
         vocabulary: three tokens.
         order: "<" or ">".
     """
-    values = [text("general.architecture", architecture, order), number(f"{architecture}.context_length", 2048, order=order),
+    values = [text("general.architecture", architecture, order),
+              number(f"{architecture}.context_length", 2048, order=order),
               number(f"{architecture}.block_count", layers, order=order)]
     if file_type is not None:
         values.append(number("general.file_type", file_type, order=order))
