@@ -50,6 +50,7 @@ def test_legal_is_one_safe_component_and_stays_as_it_is(text: str, ascii_only: b
     name = legal(text, ascii_only=ascii_only)
     assert check_relative(name) == name
     assert "/" not in name
+    assert name[0] not in ".-"                  # neither hidden nor taken for an option
     assert len(name.encode()) <= 156
     assert legal(name, ascii_only=ascii_only) == name
     assert name.isascii() or not ascii_only
