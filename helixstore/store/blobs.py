@@ -15,7 +15,7 @@ from helixstore.fs import kernel
 from helixstore.fs.kernel import Fingerprint
 from helixstore.store import adding, records
 from helixstore.store.adding import Added, Trusted
-from helixstore.store.hashing import Hashes, hash_file
+from helixstore.store.hashing import Hashes, hash_open, open_steady
 from helixstore.store.host import Host
 from helixstore.store.manifests import digests_below
 from helixstore.store.quarantine import Quarantine
@@ -167,7 +167,12 @@ class Blobs:
         path = self.path(digest)
         if not os.path.lexists(path):
             raise NotFound(f"the blob {digest[:12]} is missing from the store", "run: helixstore verify", path)
-        hashes, fingerprint = hash_file(path, sha256=sha256, blocks=blocks, progress=progress, lease=False)
+        with open_steady(path, lease=False) as file:
+            before = kernel.fingerprint(file.descriptor)
+            hashes = hash_open(file, before.bytes, sha256=sha256, blocks=blocks, progress=progress)
+            fingerprint = kernel.fingerprint(file.descriptor)
+        if not fingerprint.same_content(before, ours=True):     # links come and go, and move ctime
+            raise Unreadable(f"the blob {digest[:12]} was written to while it was read", "run: helixstore verify", path)
         if hashes.blake3 != digest:
             damaged = _damaged_blocks(self.meta(digest).blocks, hashes.blocks)
             with contextlib.suppress(StoreError):       # read only: then it is only told

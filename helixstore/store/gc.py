@@ -165,23 +165,25 @@ def collect(store: Store, *, now: bool = False, grace: float = GRACE, undo_windo
             _nobody_else(store)
         cleaned = store.staging.clean()
         plan = plan_collect(store, now=now, grace=grace, undo_window=undo_window)
+        failed: dict[str, str] = {}
         for digest in plan.restore:
-            store.blobs.revive(digest)
+            _revive(store, digest, failed)
         if plan.issues:
-            return _report(plan, cleaned=cleaned)
+            return _report(plan, failed=failed, cleaned=cleaned)
         epoch = f"{store.clock_ns() // 10**9}-{secrets.token_hex(4)}"
-        failed = move_in(store, plan.move, epoch) if plan.move else {}
+        if plan.move:
+            failed |= move_in(store, plan.move, epoch)
         unlink = plan.unlink + tuple(item for item in trashed(store) if now and item.epoch == epoch)
         alive, issues = referenced(store)               # the last look before anything is final
         back = [digest for digest in {*plan.move, *(item.digest for item in unlink)} & alive
-                if store.blobs.revive(digest)]
+                if _revive(store, digest, failed)]
         if now and store.staging.others():              # somebody has begun meanwhile: leave it in the trash
             unlink = ()
         gone = [] if issues else [item for item in unlink if item.digest not in alive or item.corrupt]
         gone = [item for item in gone if _unlink(store, item, failed)]
         _condemn(store, plan.condemn, epoch)
         for path in plan.expired:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, PermissionError):      # another's list: its owner's next run removes it
                 kernel.unlink(path)
         _sweep(store)
         return _report(plan, failed=failed, back=back, gone=gone, issues=issues, cleaned=cleaned)
@@ -219,6 +221,15 @@ def _condemn(store: Store, digests: tuple[str, ...], epoch: str) -> None:
         record = records.canonical({"schema": records.SCHEMA, "digests": digests})
         with store.working() as staging:
             records.publish_all(staging, [(f"{store.path}/condemned/{epoch}.json", record)])
+
+
+def _revive(store: Store, digest: str, failed: dict[str, str]) -> bool:
+    """Bring back what is referenced; where we may not, its readers look in the trash until its owner's next run."""
+    try:
+        return store.blobs.revive(digest)
+    except OSError as error:
+        failed[digest] = f"cannot be brought back from the trash: {error.strerror or error}"
+        return False
 
 
 def _unlink(store: Store, item: Trashed, failed: dict[str, str]) -> bool:
@@ -279,9 +290,10 @@ def _report(plan: CollectPlan, *, failed: dict[str, str] | None = None, back: li
             dry_run: bool = False) -> CollectReport:
     unlinked = list(plan.unlink) if gone is None else gone
     left_out = {*(failed or {}), *(back or ()), *(item.digest for item in unlinked)}
+    restored = {*plan.restore, *(back or ())} - set(failed or {})
     moved = tuple(digest for digest in plan.move if digest not in left_out)
     return CollectReport(
-        condemned=plan.condemn, trashed=moved, restored=tuple(sorted({*plan.restore, *(back or ())})),
+        condemned=plan.condemn, trashed=moved, restored=tuple(sorted(restored)),
         unlinked=tuple(item.digest for item in unlinked), waiting=plan.waiting,
         kept=plan.kept + tuple(sorted((failed or {}).items())),
         freed_bytes=sum(item.bytes for item in unlinked if item.nlink == 1),

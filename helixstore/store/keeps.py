@@ -100,7 +100,8 @@ class Roots:
         own = self._file(self._uid, path)
         with self._working() as staging:
             os.makedirs(os.path.dirname(own), exist_ok=True)
-            record = records.canonical({"schema": records.SCHEMA, "path": path})
+            shown = os.fsencode(path).decode(errors="backslashreplace")
+            record = records.canonical({"schema": records.SCHEMA, "path": shown})
             [fresh] = records.publish_all(staging, [(own, record)])
         other = self._other(path)
         if other is None:

@@ -144,9 +144,10 @@ def publish_all(staging: str, items: Iterable[tuple[str, bytes]], mode: int = 0o
         fresh = [kernel.publish(temporary, target) for temporary, target in staged]
         for folder in {os.path.dirname(target) for (_, target), new in zip(staged, fresh, strict=True) if new}:
             kernel.sync_folder(folder)
-        return fresh
     except OSError as error:
         raise failed(staged[-1][1] if staged else staging, error) from error
+    else:
+        return fresh
     finally:
         for descriptor in descriptors:
             os.close(descriptor)

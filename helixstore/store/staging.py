@@ -94,7 +94,7 @@ class Staging:
         """Names of the folders in which somebody else may be at work: another thread, process or host."""
         with self._guard:
             threads = [os.path.basename(self._folder)] if self._users > getattr(self._mine, "depth", 0) else []
-        return threads + [name for name in self._names() if self._claim(name) is None]
+        return threads + [name for name in self._names() if not self._gone(name)]
 
     def clean(self) -> int:
         """Remove what processes of this host left that are gone now; returns the bytes that were freed by that."""
@@ -112,6 +112,12 @@ class Staging:
         with os.scandir(self._root) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         return [name for name in names if name != os.path.basename(self._folder) or self._pid != os.getpid()]
+
+    def _gone(self, name: str) -> bool:
+        release = self._claim(name)
+        if release is not None:
+            release()
+        return release is not None
 
     def _claim(self, name: str) -> Callable[[], None] | None:
         """What gives the folder free again if its process is surely gone, else None.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import stat
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -90,7 +89,7 @@ class Store:
             if "store.json" not in names:
                 if foreign := sorted(names - _HARMLESS):
                     raise StoreError(f"{path} is not empty: it holds {foreign[0]!r}", "choose an empty folder", path)
-                _make(str(path))
+                _make(str(path), host)
         except OSError as error:
             raise StoreError(f"no store can be made in {path}: {error.strerror or error}", "choose another folder",
                              path) from error
@@ -180,20 +179,17 @@ def _unknown(features: Any, kind: str) -> str:
     return ", ".join(f"{name} (helixstore {since[name]} or later)" if since.get(name) else name for name in names)
 
 
-def _make(root: str) -> None:
+def _make(root: str, host: Host) -> None:
     """Every folder, the README, and last the description, without which it is no store yet."""
     for kind in _FANNED:
         for number in range(256):
             os.makedirs(f"{root}/{kind}/{number:02x}", exist_ok=True)
     for kind in _PLAIN:
         os.makedirs(f"{root}/{kind}", exist_ok=True)
-    kernel.replace_file(f"{root}/README", _README.encode(), temporary_folder=f"{root}/staging")
     for kind in _FANNED:
         kernel.sync_folder(f"{root}/{kind}")
     description = {"schema": records.SCHEMA, "store_id": secrets.token_hex(16), "format": FORMAT,
                    "features": {"compat": {}, "ro_compat": {}, "incompat": {}}}
-    staged = f"{root}/staging/{secrets.token_hex(8)}"
-    kernel.write_new(staged, records.canonical(description) + b"\n", stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
-    if not kernel.publish(staged, f"{root}/store.json"):
-        kernel.unlink(staged)                           # somebody else was first: theirs is the store
-    kernel.sync_folder(root)
+    with Staging(root, host, lambda: None).working() as staging:
+        records.publish_all(staging, [(f"{root}/README", _README.encode())], 0o644)
+        records.publish_all(staging, [(f"{root}/store.json", records.canonical(description) + b"\n")])

@@ -13,9 +13,11 @@ from helixstore.fs.names import check_relative, folded, printable, unfinished
 
 
 @pytest.mark.parametrize("name", [
-    "", "/", "/etc/passwd", "..", "../x", "a/../b", "a/..", "..\\x", "a\\..\\b", "\\x", "\\\\host\\share", "//host/share",
-    "c:x", "C:\\x", "c:/x", "a:stream", "a//b", "./a", "a/.", "a/", "nul", "NUL.txt", "a/con", "com1.gguf", "lpt9", "aux .x",
-    "CONIN$", "com¹", "x.", "x ", "a./b", "a /b", "a\0b", "a\nb", "a\x7fb", "a\x85b", "a\u202eb", "a\u200fb", "a\u2028b",
+    "", "/", "/etc/passwd", "..", "../x", "a/../b", "a/..", "..\\x", "a\\..\\b", "\\x", "\\\\host\\share",
+    "//host/share",
+    "c:x", "C:\\x", "c:/x", "a:stream", "a//b", "./a", "a/.", "a/", "nul", "NUL.txt", "a/con", "com1.gguf", "lpt9",
+    "aux .x", "CONIN$", "com¹", "x.", "x ", "a./b", "a /b", "a\0b", "a\nb", "a\x7fb", "a\x85b", "a\u202eb", "a\u200fb",
+    "a\u2028b",
     "a" * 256, "é" * 128, "/".join(["a" * 200] * 6), "a\udcffb", "a?b", "a*b", "a|b", 'a"b', "<a>",
 ])
 def test_hostile_names_are_refused(name: str) -> None:

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import here, manifest
+
+from helixstore.errors import UnsafeName
+from helixstore.store.refs import Claim, Ref, current, heads
+from helixstore.store.store import Store
+from helixstore.values import Source
+
+NAMES = ("model", "Model", "other")
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Ref]:
+    """Refs of two people on two hosts, each superseding any of those before it, with clocks that may tie."""
+    refs: list[Ref] = []
+    for number in range(draw(st.integers(0, 10))):
+        older = draw(st.lists(st.sampled_from([ref.uuid for ref in refs]), max_size=3)) if refs else []
+        refs.append(Ref(f"{draw(st.integers(0, 999)):03}-{number}", draw(st.sampled_from("ab")),
+                        draw(st.sampled_from([1, 2])), draw(st.sampled_from(NAMES)), "gguf:Q4",
+                        draw(st.sampled_from([None, "1" * 64, "2" * 64])), (), False, tuple(older),
+                        draw(st.integers(0, 3))))
+    return refs
+
+
+@given(histories(), st.randoms())
+def test_the_order_of_reading_does_not_matter(refs: list[Ref], random: object) -> None:
+    winners, issues = heads(refs)
+    shuffled = list(refs)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    again, others = heads(shuffled)
+    assert again == winners
+    assert sorted(map(str, others)) == sorted(map(str, issues))
+    assert current(shuffled) == current(refs)
+
+
+@given(histories())
+def test_the_latest_of_the_heads_wins_and_the_rest_is_reported(refs: list[Ref]) -> None:
+    living = current(refs)
+    winners, issues = heads(refs)
+    for ref in living:
+        rivals = [other for other in living if other.name.casefold() == ref.name.casefold()]
+        last = max(rivals, key=lambda other: (other.mtime_ns, other.uuid))
+        assert winners.get((last.name, last.variant)) == (last if last.manifest else None)
+        differing = len({other.manifest for other in rivals}) > 1
+        assert any(issue.path == last.name for issue in issues) == differing
+    assert all(winner in living for winner in winners.values())
+    assert len({name.casefold() for name, _ in winners}) == len(winners)
+
+
+@given(histories())
+def test_nobody_drops_anothers_claim(refs: list[Ref]) -> None:
+    mine = [ref for ref in refs if ref.uid == 1]
+    assert [ref for ref in current(refs) if ref.uid == 1] == current(mine)
+
+
+def test_a_name_moves_is_withdrawn_and_comes_back(store: Store) -> None:
+    one, two = (store.manifests.write(manifest(digit * 64)) for digit in "12")
+    sources = [Source("hub", "org/model", "a" * 40), Source("program", program="ollama", name="model:8b")]
+    first = store.refs.publish("Mödel", "gguf:Q4", one, sources)
+    second = store.refs.publish("Mödel", "gguf:Q4", two, sources, pinned=True, supersedes=[first.uuid])
+    refs, issues = store.refs.scan()
+    assert issues == []
+    assert sorted(refs, key=lambda ref: ref.mtime_ns) == sorted([first, second], key=lambda ref: ref.mtime_ns)
+    assert heads(refs) == ({("Mödel", "gguf:Q4"): second}, [])
+    gone = store.refs.publish("Mödel", "gguf:Q4", None, supersedes=[second.uuid])
+    assert heads(store.refs.scan()[0]) == ({}, [])
+    back = store.refs.publish("Mödel", "gguf:Q4", two, sources, supersedes=[gone.uuid])
+    assert heads(store.refs.scan()[0]) == ({("Mödel", "gguf:Q4"): back}, [])
+    assert len(store.refs.scan()[0]) == 4, "history stays"
+    assert store.refs.scan(known={first.uuid, second.uuid, gone.uuid})[0] == [back]
+
+
+def test_unchanged_folders_are_not_even_listed(store: Store) -> None:
+    digest = store.manifests.write(manifest("1" * 64))
+    store.refs.publish_many([Claim(str(number), "gguf:Q4", digest) for number in range(5)])
+    folders = store.refs.folders()
+    other = Store.open(store.path, here(name="host2"))
+    new = other.refs.publish("new", "gguf:Q4", digest)
+    assert set(other.refs.folders()) - set(folders) == {f"host2/{os.geteuid()}"}
+    assert store.refs.scan(unchanged=set(folders)) == ([new], [])
+    assert store.refs.folders() == other.refs.folders()
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "schema", "folder", "fifo", "link", "manifest", "names"])
+def test_a_damaged_ref_is_an_issue_and_the_others_are_read(store: Store, damage: str) -> None:
+    digest = store.manifests.write(manifest("1" * 64))
+    good = store.refs.publish("good", "gguf:Q4", digest)
+    bad = store.path / store.refs.publish("bad", "gguf:Q4", digest).path
+    data = bad.read_bytes()
+    bad.unlink()
+    if damage == "folder":
+        bad.mkdir()
+    elif damage == "fifo":
+        os.mkfifo(bad)
+    elif damage == "link":
+        bad.symlink_to(store.path / good.path)
+    else:
+        bad.write_bytes({"empty": b"", "cut": data[:20], "schema": data.replace(b'"schema":1', b'"schema":9'),
+                         "manifest": data.replace(digest.encode(), b"../../x"),
+                         "names": data.replace(b'"bad"', b"7")}[damage])
+    refs, issues = store.refs.scan()
+    assert refs == [good]
+    assert [issue.path for issue in issues] == [str(bad)]
+
+
+def test_what_is_not_utf8_or_no_digest_is_refused_before_anything_is_written(store: Store) -> None:
+    for claim in (("bad\udcff", "1" * 64), ("x", "../x")):
+        with pytest.raises(UnsafeName):
+            store.refs.publish(claim[0], "gguf:Q4", claim[1])
+    assert store.refs.scan() == ([], [])
+    assert list(Path(store.path / "staging").iterdir()) == []
