@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from helixstore.cli.output import count, size, table
+from helixstore.cli.output import count, homely, size, table
 
 if TYPE_CHECKING:
     from helixstore.results import Adopted, SyncReport
@@ -16,11 +16,13 @@ __all__ = ["changes", "programs", "question"]
 _SHOWN = 20
 #: A link becomes a file that takes space.
 _OWN = ("own",)
+#: Empty folders around the links; --json has them.
+_FOLDERS = ("folder", "unfolder")
 _OPS = {
-    "make": "make", "replace": "renew", "remove": "remove", "folder": "make folder", "unfolder": "remove folder",
-    "intake": "take in", "swap": "replace by link", "hide": "hide", "unhide": "unhide", "decline": "leave alone",
-    "restore": "give back", "own": "make a file of its own",
+    "remove": "remove", "intake": "take in", "swap": "replace by a link", "hide": "hide", "unhide": "unhide",
+    "decline": "leave alone from now on", "restore": "give back", "own": "make a file of its own",
 }
+_MADE = {"weight": "link", "inner": "link", "copy": "copy to", "text": "write"}
 
 
 def changes(report: SyncReport) -> Iterator[str]:
@@ -65,7 +67,7 @@ def programs(report: SyncReport) -> Iterator[str]:
             if provider == Library.name:
                 continue                # where `path` leads to, and no program
             sums.setdefault(provider, _Sum()).take(action, freed.get(action["path"], 0))
-    rows = [(name, *sums[name].cells()) for name in sorted(sums)]
+    rows = [(name or "(your own folders)", *sums[name].cells()) for name in sorted(sums)]
     headers = ("program", "models", "linked", "small files", "removed", "own files", "frees")
     used = [i for i in range(len(headers)) if any(row[i] for row in rows)]
     yield from table([headers[i] for i in used], [[row[i] for i in used] for row in rows], right=range(1, len(used)))
@@ -101,8 +103,10 @@ class _Sum:
 
 def _steps(actions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for action in actions:
-        note = f"  ({action['note']})" if action["note"] else ""
-        yield f"{_OPS.get(action['op'], action['op'])} {action['path']}{note}"
+        if action["op"] not in _FOLDERS:
+            note = f"  ({action['note']})" if action["note"] else ""
+            verb = _OPS.get(action["op"]) or _MADE.get(action["what"], action["op"])
+            yield f"{verb} {homely(action['path'])}{note}"
 
 
 def _adopted(adopted: Sequence[Adopted], title: str) -> Iterator[str]:
@@ -111,7 +115,7 @@ def _adopted(adopted: Sequence[Adopted], title: str) -> Iterator[str]:
     yield title
     listed = sorted(adopted, key=lambda one: (-one.freed, -one.bytes, one.path))
     for line in table(("model", "variant", "size", "frees", "path"), [
-        (one.model, one.variant, size(one.bytes), size(one.freed) if one.freed else "", one.path)
+        (one.model, one.variant, size(one.bytes), size(one.freed) if one.freed else "", homely(one.path))
         for one in listed[:_SHOWN]
     ], right=(2, 3)):
         yield f"  {line}"
