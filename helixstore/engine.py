@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from helixstore.errors import NotFound, Usage
 from helixstore.session import Session
-from helixstore.values import Format
+from helixstore.values import LIBRARY, Format
 
 if TYPE_CHECKING:
     from helixstore.farm.sync import Ask, Change, Progress
@@ -136,12 +136,11 @@ class HelixStore:
 
     # ---- ask -------------------------------------------------------------------------------------------------------
 
-    @_one_at_a_time
     def rows(self) -> Iterator[Mapping[str, Any]]:
         """One small mapping per variant, as the index holds it: the fastest list."""
-        from helixstore.queries import rows
-
-        return rows(self._session)
+        for row in self._session.index.rows():
+            row["providers"].pop(LIBRARY, None)
+            yield row
 
     @_one_at_a_time
     def shared_models(self) -> list[Model]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,7 @@ from helixstore.results import (
 from helixstore.session import Session
 from helixstore.values import File, Format, Key, State, Variant
 
-__all__ = ["compat", "models", "path", "providers", "rows", "show", "status"]
-
-
-def rows(session: Session) -> Iterator[Mapping[str, Any]]:
-    """What a line of `list` prints, for each variant, by name; the library is no provider."""
-    for row in session.index.rows():
-        row["providers"].pop(Library.name, None)
-        yield row
+__all__ = ["compat", "models", "path", "providers", "show", "status"]
 
 
 def models(session: Session) -> list[Model]:

@@ -7,8 +7,12 @@ from enum import StrEnum
 from typing import NamedTuple
 
 __all__ = [
-    "Family", "File", "Format", "Header", "Issue", "Key", "LinkKind", "Purpose", "Role", "Source", "State", "Variant",
+    "LIBRARY", "Family", "File", "Format", "Header", "Issue", "Key", "LinkKind", "Purpose", "Role", "Source", "State",
+    "Variant",
 ]
+
+#: The name under which helixstore's own folder of all models stands among the providers; no program's.
+LIBRARY = "library"
 
 
 class Format(StrEnum):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from helixstore.providers.layout import Copy, Entry, Env, Facts, Layout, Refusal, Root, Weight
-from helixstore.values import Key, LinkKind, Role, Variant
+from helixstore.values import LIBRARY, Key, LinkKind, Role, Variant
 
 __all__ = ["Library", "folder_of", "place_of"]
 
@@ -21,7 +21,7 @@ _KINDS = (LinkKind.HARD, LinkKind.REFLINK, LinkKind.SYMBOLIC)
 class Library(Layout):
     """Every variant, each in a folder of its own: `<model>/<variant id>/<files>`."""
 
-    name = "library"
+    name = LIBRARY
     title = "helixstore's own library"
     checked = ()
     formats = ()

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from helixstore.errors import NotFound
 from helixstore.farm.intake import Candidate, candidate_of
+from helixstore.farm.ledger import FOLDER, Record
 from helixstore.farm.library import Library
+from helixstore.farm.scan import look_at
 from helixstore.formats import Inspection, inspect
 from helixstore.providers.layout import Found
 from helixstore.providers.reader import DiskReader
@@ -94,19 +96,22 @@ def _gather(
 ) -> Iterator[Candidate]:
     """Every model in the roots, each root once, and in the loose folders; each place once."""
     seen: set[str] = set()
+    ours = _Ours(session)
     looked: set[tuple[str, str]] = set()
     for place in placed:
         folder = (str(place.root.path), place.root.label)
         if place.on and not place.root.owned and folder not in looked:
             looked.add(folder)
             for found in place.layout.discover(place.root, reader):
-                yield from _fresh(session, candidate_of(found, folder[0]), seen, restore)
+                yield from _fresh(session, candidate_of(found, folder[0]), seen, ours, restore)
     for loose in session.settings.scan if everywhere else ():
         for inspection in reader.models(loose, -1):
-            yield from _fresh(session, candidate_of(_loose(inspection, None), None), seen, restore)
+            yield from _fresh(session, candidate_of(_loose(inspection, None), None), seen, ours, restore)
 
 
-def _fresh(session: Session, candidate: Candidate, seen: set[str], restore: bool) -> Iterator[Candidate]:
+def _fresh(
+    session: Session, candidate: Candidate, seen: set[str], ours: _Ours, restore: bool
+) -> Iterator[Candidate]:
     """The candidate, unless another look gave it already, it is ours, excluded, or declined."""
     locations = [piece.location for piece in candidate.pieces]
     first = locations[0] if locations else str(candidate.found.inspection.location)
@@ -118,11 +123,38 @@ def _fresh(session: Session, candidate: Candidate, seen: set[str], restore: bool
         return
     if any(fnmatch.fnmatch(first, pattern) for pattern in session.settings.exclude):
         return
-    if locations and session.farm.owns(locations):
+    if locations and all(map(ours.has, locations)):
         return
     if not restore and any(session.farm.intent.is_declined(location) for location in locations):
         return
     yield candidate
+
+
+class _Ours:
+    """Every path in a ledger, and whether it still is what it was when it was entered."""
+
+    def __init__(self, session: Session) -> None:
+        self._records: dict[str, list[Record]] = {}
+        for root in session.farm.ledgers.roots():
+            prefix = root + "/" if root else ""
+            for path, record in session.farm.ledgers.of(root).records.items():
+                if record.kind != FOLDER:
+                    self._records.setdefault(prefix + path, []).append(record)
+
+    def has(self, path: str) -> bool:
+        """Whether an absolute path is ours, or adopted, and unchanged by what a stat tells."""
+        records = self._records.get(path)
+        if not records:
+            return False
+        try:
+            now = look_at(path)
+        except OSError:
+            return False
+        return now is not None and any(
+            now.target == r.target if r.kind in ("symlink", "inner") else
+            now.inode == r.inode and (r.kind == "hard" or (now.bytes, now.mtime_ns) == (r.bytes, r.mtime_ns))
+            for r in records
+        )
 
 
 def _loose(inspection: Inspection, name: str | None) -> Found:
