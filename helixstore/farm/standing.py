@@ -18,7 +18,7 @@ from helixstore.index.codec import Standing
 from helixstore.session import PlacedRoot, Session
 from helixstore.values import Issue, Key, State, Variant
 
-__all__ = ["Figures", "figures", "freed", "keep", "root_states"]
+__all__ = ["Figures", "figures", "freed", "keep", "quarantined", "root_states"]
 
 _ISSUES, _AVOIDED = "issues of the last sync", "copies avoided"
 
@@ -46,12 +46,16 @@ def keep(
     linked = session.farm.states()
     on = [name for name in session.layouts if session.is_on(name) and (providers is None or name in providers)]
     pending = Standing(State.PENDING, None, (), "nothing is projected for it yet")
+    damaged = Standing(State.QUARANTINED, None, (), "one of its files is not what its digest says")
+    corrupt = quarantined(session, variants)
     standings: dict[Key, dict[str, Standing]] = {}
     for variant in variants:
         by_provider = standings[variant.key] = {}
         for name in (*on, Library.name):
             refusal = projection.refusals.get((name, variant.key))
-            if refusal is not None:
+            if variant.key in corrupt:
+                by_provider[name] = damaged
+            elif refusal is not None:
                 by_provider[name] = Standing(refused_state(variant, refusal), None, (), refusal.reason)
             else:
                 by_provider[name] = linked.get((name, variant.key), pending)
@@ -59,6 +63,12 @@ def keep(
     rows = [[issue.kind, issue.path, issue.message, issue.remedy] for issue in dict.fromkeys(issues)]
     session.index.put_state(_ISSUES, json.dumps(rows).encode())
     session.index.put_state(_AVOIDED, json.dumps(_avoided(session)).encode())
+
+
+def quarantined(session: Session, variants: Iterable[Variant]) -> list[Key]:
+    """The variants that have a damaged file; they are handed to nobody."""
+    digests = session.store.quarantine.all()
+    return [v.key for v in variants if any(f.blake3 in digests for f in v.files)] if digests else []
 
 
 def figures(session: Session) -> Figures:

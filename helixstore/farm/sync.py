@@ -32,7 +32,7 @@ from helixstore.farm.look import Looked, look, roots_of
 from helixstore.farm.naming import Known
 from helixstore.farm.plan import Adoption, Plan
 from helixstore.farm.projection import aliases_needed, project
-from helixstore.farm.standing import freed, keep
+from helixstore.farm.standing import freed, keep, quarantined
 from helixstore.farm.unchanged import remember, unchanged
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
@@ -104,6 +104,9 @@ def change(
     if wanted == Change() and (known := unchanged(session, roots_of(session))):
         return SyncReport(unchanged=known[0], issues=(*issues, *known[1]), dry_run=dry_run)
     issues += [*session.issues, *session.settings.issues]
+    issues += [Issue("quarantined", key.model, f"{key} has a damaged file and is withdrawn from every program",
+                     f"add it again, then: helixstore verify {key.model}")
+               for key in quarantined(session, session.index.variants())]
     looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers, restore=wanted.restore)
     intake = _intake(session, wanted, looked, progress)
     variants = with_aliases(session, _current(session, intake, wanted), progress)
@@ -305,9 +308,11 @@ def _withheld(
     for provider, key in wanted.unhide:
         hidden -= {pair for pair in hidden if pair[1] == key and provider in ("", pair[0])}
 
+    corrupt = quarantined(session, variants)
+
     def withheld(provider: str, key: Key) -> bool:
-        if provider == Library.name:
-            return False
+        if key in corrupt or provider == Library.name:
+            return key in corrupt
         only = chosen[key.model] if key.model in chosen else session.choices.only(key.model)
         return (provider, key) in hidden or ("", key) in hidden or (only is not None and provider not in only)
 
