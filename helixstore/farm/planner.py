@@ -126,6 +126,8 @@ class _RootPlanner:
             if record.kind != FOLDER and record.path not in self.wanted.entries:
                 self.no_longer(record)
         needed = folders_of(self.wanted.entries)
+        if self.wanted.providers:
+            needed.add("")                      # a program that was told this folder at its start fails without it
         for record in self.records.values():
             if record.kind == FOLDER and record.path not in needed:
                 self.folder_no_longer(record)
