@@ -201,7 +201,7 @@ class Database:
         with self._gate.alone():
             if environment is self._environment:
                 environment.set_mapsize(size)
-                self._handles = {name: environment.open_db(name.encode(), create=False) for name in self._tables}
+                self._handles = _adopting(environment, self._open_tables)
 
     def moved(self) -> bool:
         """Whether the file at the path is not the open one: somebody deleted or replaced it."""
@@ -288,6 +288,12 @@ class Database:
         if environment.info()["map_size"] < self._map_bytes:
             environment.set_mapsize(self._map_bytes)
         environment.reader_check()
+        _adopting(environment, self._check_stamp)
+        self._handles = _adopting(environment, self._open_tables)
+        self._inode = os.stat(data).st_ino
+
+    def _check_stamp(self, environment: Any) -> None:
+        """See that the file is ours; put the stamp and the tables into a new one."""
         with environment.begin() as transaction:
             found = transaction.get(b"stamp")
         if found is None and environment.stat()["entries"] == 0:
@@ -297,8 +303,9 @@ class Database:
                 transaction.put(b"stamp", self._stamp)
         elif found != self._stamp:
             raise Damaged("it was written by another version of helixstore or for another store")
-        self._handles = {name: environment.open_db(name.encode(), create=False) for name in self._tables}
-        self._inode = os.stat(data).st_ino
+
+    def _open_tables(self, environment: Any) -> dict[str, Any]:
+        return {name: environment.open_db(name.encode(), create=False) for name in self._tables}
 
     def _delete(self, reason: str) -> None:
         """Remove both files, under the lock of opening, and count it."""
@@ -314,6 +321,15 @@ class Database:
     def _unusable(self, error: lmdb.Error) -> IndexUnusable:
         remedy = "set HELIXSTORE_INDEX to a folder of yours on a local disk with free space"
         return IndexUnusable(f"the index in {self.path} cannot be used: {error}", remedy, self.path)
+
+
+def _adopting(environment: Any, work: Callable[[Any], T]) -> T:
+    """Run `work` on an environment that has no transaction open, as often as other processes resize its map."""
+    while True:
+        try:
+            return work(environment)
+        except lmdb.MapResizedError:
+            environment.set_mapsize(0)
 
 
 def _fill_up(path: str) -> None:

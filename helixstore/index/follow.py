@@ -108,18 +108,17 @@ def look(
         progress: (manifests done, manifests in all).
         all_anew: as if nothing were known.
     """
-    def known(tables: Tables) -> tuple[dict[str, int], set[str]]:
+    def noted(tables: Tables) -> dict[str, int]:
         note = tables.get("notes", _FOLDERS)
-        uuids = {key.decode() for key, _ in tables.items("refs")}
-        return loads(note) if note else {}, uuids
+        return dict(loads(note)) if note else {}
 
-    if all_anew:
-        folders, before = {}, set()
-    else:
-        note = read(lambda tables: tables.get("notes", _FOLDERS))
-        if note is not None and unchanged(loads(note)):
+    folders: dict[str, int] = {}
+    before: set[str] = set()
+    if not all_anew:
+        folders = read(noted)
+        if unchanged(folders):
             return None
-        folders, before = read(known)
+        before = read(lambda tables: {key.decode(errors="replace") for key, _ in tables.items("refs")})
     times, uuids, issues = folders_of(store)
     news = News(times, gone=before - uuids if not issues else set(), issues=issues)
     if not issues and times == folders and uuids == before:

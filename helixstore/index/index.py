@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from helixstore.errors import IndexUnusable
 from helixstore.fs.kernel import Fingerprint
 from helixstore.index import follow
-from helixstore.index.codec import BlobRow, FarmRow, Standing, loads_all, unpack_variant
+from helixstore.index.codec import BlobRow, FarmRow, Standing, unpack_rows, unpack_sizes, unpack_variant
 from helixstore.index.database import MAP_BYTES, Damaged, Database, Tables, release, share
 from helixstore.index.farm_table import FarmTable
 from helixstore.index.names import fold, resolve
@@ -26,7 +26,10 @@ from helixstore.index.tables import STAMP, TABLES, raw, row_key, text_key
 from helixstore.values import Header, Issue, Key, Variant
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from helixstore.store.hashing import Hashes
+    from helixstore.store.host import Host
     from helixstore.store.refs import Ref
     from helixstore.store.store import Store
 
@@ -98,8 +101,8 @@ class Index:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[type[Index], tuple[str, Store, int]]:
-        return type(self), (self.path, self._store, self._map_bytes)
+    def __reduce__(self) -> tuple[Callable[..., Index], tuple[str, Path, Host, int]]:
+        return _handed, (self.path, self._store.path, self._store.host, self._map_bytes)
 
     # ---- following the store
 
@@ -182,13 +185,11 @@ class Index:
         Each has model, id, format, quantization, architecture, parameters, bytes, pinned, and providers: name -> the
         word of its state, as the last sync left it.
         """
-        def parse(tables: Tables) -> list[dict[str, Any]]:
+        def join(tables: Tables) -> list[dict[str, Any]]:
             states = dict(tables.items("states"))
-            return loads_all([data[:-1] + b',"providers":' + states.get(key, b"{}") + b"}"
-                              for key, data in tables.items("rows")])
-        found = self._read(parse)
-        found.sort(key=lambda row: f"{row['model'].casefold()}\0{row['id']}")
-        return iter(found)
+            return unpack_rows([data[:-1] + b',"providers":' + states.get(key, b"{}") + b"}"
+                                for key, data in tables.items("rows")])
+        return iter(self._read(join))
 
     def find(self, query: str) -> list[Variant]:
         """The variants that a person means (format.md, "Names"): of one model, at least one.
@@ -220,8 +221,8 @@ class Index:
     def figures(self) -> Figures:
         """How much there is, without a look at the store."""
         def count(tables: Tables) -> Figures:
-            models = {fold(row["model"]) for row in loads_all(data for _, data in tables.items("rows"))}
-            sizes = [row[0] for row in loads_all(data for _, data in tables.items("blobs"))]
+            models = {fold(row["model"]) for row in unpack_rows(data for _, data in tables.items("rows"))}
+            sizes = unpack_sizes(data for _, data in tables.items("blobs"))
             return Figures(len(models), tables.count("variants"), len(sizes), sum(sizes))
         return self._read(count)
 
@@ -342,3 +343,10 @@ class Index:
         news = follow.look(self._store, database.read, self._given)
         if news is not None:
             database.write(lambda tables: follow.take_in(tables, news))
+
+
+def _handed(path: str, store: Path, host: Host, map_bytes: int) -> Index:
+    """The index in another process, which opens the store and the files for itself."""
+    from helixstore.store.store import Store
+
+    return Index(path, Store.open(store, host), map_bytes)

@@ -64,11 +64,12 @@ class PathCache:
         for _, known in list(self._waiting.values()):
             if known.blake3 == digest:
                 return known
-        data = self._read(lambda tables: tables.get("hashed", raw(digest)))
-        if data is None:
-            return None
-        size, sha256, gitsha1 = loads(data)
-        return Hashes(digest, size, sha256, gitsha1)
+
+        def find(tables: Tables) -> Hashes | None:
+            data = tables.get("hashed", raw(digest))
+            return Hashes(digest, *loads(data)) if data is not None else None
+        found: Hashes | None = self._read(find)
+        return found
 
     def remember(self, items: Iterable[tuple[str, Fingerprint, Hashes]], began_ns: int | None = None) -> None:
         """Note what was hashed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from helixstore.index.codec import loads_all, unpack_variant
+from helixstore.index.codec import unpack_rows, unpack_variant
 from helixstore.index.database import Tables
 from helixstore.index.follow import ref_of
 from helixstore.index.names import Candidate, fold, names_of
@@ -50,7 +50,7 @@ class IndexShelf:
 
     def models(self) -> list[str]:
         """See `names.Shelf`."""
-        return list({row["model"]: None for row in loads_all(data for _, data in self._tables.items("rows"))})
+        return list({row["model"]: None for row in unpack_rows(data for _, data in self._tables.items("rows"))})
 
     def _candidates(self, rows: set[bytes]) -> list[Candidate]:
         found = (self._tables.get("variants", row) for row in rows)

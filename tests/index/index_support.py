@@ -57,8 +57,8 @@ def publish(store: Store, name: str, variant: str = "gguf:F32", content: str | N
         return store.refs.publish(name, variant, None, (), False, supersedes)
     data = gguf(content or name)
     digest = store.manifests.write(manifest(store, data, f"{name.replace('/', '-')}.gguf", variant.partition(":")[2]))
-    return store.refs.publish(name, variant, digest, sources or (Source("program", program="ollama", name=f"{name}:x"),),
-                              pinned, supersedes)
+    sources = sources or (Source("program", program="ollama", name=f"{name}:x"),)
+    return store.refs.publish(name, variant, digest, sources, pinned, supersedes)
 
 
 def many(store: Store, count: int) -> None:
