@@ -53,7 +53,7 @@ def path(session: Session, ref: str, format: Format | None) -> Path:
     from helixstore.index.from_refs import path_from_refs
 
     index = session.places.index_for(session.store.id)
-    found = session.index.find(ref) if index.exists() else path_from_refs(session.store, ref)
+    found = session.index.find(ref) if (index / "data.mdb").exists() else path_from_refs(session.store, ref)
     fitting = [variant for variant in found if format is None or variant.format is format]
     if not fitting:
         there = ", ".join(sorted({variant.key.variant for variant in found}))

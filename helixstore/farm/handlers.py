@@ -134,9 +134,9 @@ class _Small:
             batch.append(data)
             held += len(data)
             if held > _BATCH:
-                self._store.blobs.add_many(batch)
+                self._store.blobs.add_many(batch, sha256=True)
                 batch, held = [], 0
-        self._store.blobs.add_many(batch)
+        self._store.blobs.add_many(batch, sha256=True)
         return None
 
     def revert(self, record: Mapping[str, Any]) -> list[Issue]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,15 +208,18 @@ def _inodes(session: Session) -> dict[tuple[int, int], str]:
 
 
 def _current(session: Session, intake: Intake, wanted: Change) -> list[Variant]:
-    """The variants as they will be: the current ones with the new, without those whose names are withdrawn."""
+    """The variants as they will be, by name: the current ones with the new, without those whose names are withdrawn.
+
+    The order is the same whether they are new or known, so that the ledgers need no second look.
+    """
     variants = {variant.key: variant for variant in session.index.variants()}
     for item in intake.items:
-        if item.placed.fresh or item.placed.key not in variants:
-            variants[item.placed.key] = item.variant
+        known = None if item.placed.fresh else variants.get(item.placed.key)
+        variants[item.placed.key] = replace(known, sources=item.placed.sources) if known else item.variant
     for move in wanted.moves:
         if move.manifest is None:
             variants.pop(move.key, None)
-    return list(variants.values())
+    return sorted(variants.values(), key=lambda variant: variant.key)
 
 
 def _chosen(session: Session, intake: Intake, wanted: Change) -> dict[str, list[str] | None]:
@@ -238,8 +241,6 @@ def _chosen(session: Session, intake: Intake, wanted: Change) -> dict[str, list[
 
 def with_aliases(session: Session, variants: Sequence[Variant], progress: Progress | None = None) -> list[Variant]:
     """The variants with the SHA-256 that layouts need; what is not known yet is computed from the blob, and kept."""
-    from dataclasses import replace
-
     needed = aliases_needed(p for name, p in session.layouts.items() if session.is_on(name))
     if "sha256" not in needed:
         return list(variants)

@@ -1,0 +1,277 @@
+"""The main job, end to end, on real files: one copy, everybody sees it, nothing is lost, and there is a way back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import GGUF, Person, without
+
+from helixstore import Format, HelixStore
+from helixstore.errors import Ambiguous, NotFound, PlanOutdated
+from support.raw import model_gguf
+
+
+def test_every_projected_path_reads_the_right_bytes(synced: Person) -> None:
+    contents = {"Small-GGUF": GGUF, "other": model_gguf(seed=2)}
+    with synced.open() as store:
+        models = {model.name: model for model in store.shared_models()}
+        for name, data in contents.items():
+            seen = set()
+            for provider, placement in models[name].variants[0].providers.items():
+                if placement.state != "linked":
+                    assert placement.reason, provider
+                    continue
+                assert placement.paths, provider
+                assert all(os.path.lexists(path) for path in placement.paths), provider
+                assert any(Path(path).read_bytes() == data for path in placement.paths), provider
+                seen.add(provider)
+            assert {"llamacpp", "ollama", "lmstudio", "jan", "gpt4all", "localai", "textgen", "koboldai"} <= seen
+        hf = models["tiny-llama"].variants[0]
+        assert {p for p, one in hf.providers.items() if one.state == "linked"} >= {"vllm", "mlx", "mistralrs", "fastchat"}
+
+
+def test_one_copy_remains_on_disk_and_the_figures_say_so(laptop: Person) -> None:
+    with laptop.open() as store:
+        report = store.sync()
+        status = store.status()
+    first = laptop.home / ".lmstudio/models/acme/Small-GGUF/Small-F16.gguf"
+    second = laptop.home / "models/copy-of-small.gguf"
+    assert first.stat().st_ino == second.stat().st_ino
+    assert report.saved_bytes == len(GGUF) == status.store.saved_bytes
+    assert status.store.copies_avoided_bytes > 10 * len(GGUF)
+
+
+def test_a_second_sync_does_nothing(synced: Person) -> None:
+    before = synced.tree()
+    for _ in range(3):
+        with synced.open() as store:
+            report = store.sync()
+        assert report.nothing
+        assert report.unchanged > 50
+        after = synced.tree()
+        assert [path for path in after.keys() | before.keys() if after.get(path) != before.get(path)
+                and not path.endswith(".mdb")] == []
+
+
+def test_a_dry_run_changes_nothing_and_says_what_the_sync_then_does(laptop: Person) -> None:
+    before = laptop.tree(own=False)
+    with laptop.open() as store:
+        shown = store.sync(dry_run=True)
+        assert laptop.tree(own=False) == before
+        assert store.shared_models() == []
+        done = store.sync()
+    assert [a["path"] for a in shown.actions] == [a["path"] for a in done.actions]
+    assert shown.saved_bytes == done.saved_bytes
+
+
+def test_undo_gives_back_every_byte_and_mode(laptop: Person) -> None:
+    before = laptop.tree(own=False)
+    with laptop.open() as store:
+        store.sync()
+        assert laptop.tree(own=False) != before
+        store.undo()
+        assert laptop.tree(own=False) == before
+        first = laptop.home / ".lmstudio/models/acme/Small-GGUF/Small-F16.gguf"
+        assert first.stat().st_nlink == 1
+        assert store.shared_models() == []
+        assert store.sync().nothing, "what was taken back is left alone"
+        assert store.sync(restore=True).saved_bytes >= len(GGUF)
+
+
+def test_leave_makes_ordinary_files_of_all_and_the_programs_keep_theirs(synced: Person) -> None:
+    with synced.open() as store:
+        paths = [path for model in store.shared_models() for one in model.variants[0].providers.values()
+                 for path in one.paths if path.endswith((".gguf", ".safetensors"))]
+        contents = {path: Path(path).read_bytes() for path in paths}
+        store.leave()
+    for path, data in contents.items():
+        assert Path(path).read_bytes() == data
+        assert Path(path).stat().st_nlink == 1, path
+        assert os.access(path, os.W_OK)
+
+
+def test_what_the_person_deletes_in_a_program_stays_deleted_there(synced: Person) -> None:
+    with synced.open() as store:
+        [path] = store.show("other").variants[0].providers["gpt4all"].paths
+        without(synced, path)
+        store.sync()
+        assert not os.path.lexists(path)
+        assert store.show("other").variants[0].providers["gpt4all"].state == "hidden"
+        assert store.show("other").variants[0].providers["llamacpp"].state == "linked"
+        assert store.sync().nothing
+        store.unhide("other", "gpt4all")
+        assert Path(path).read_bytes() == model_gguf(seed=2)
+
+
+def test_a_removed_model_goes_from_the_programs_but_not_from_the_person(synced: Person) -> None:
+    with synced.open() as store:
+        linked = [path for one in store.show("other").variants[0].providers.values() for path in one.paths]
+        store.remove("other")
+        left = [path for path in linked if os.path.lexists(path)]
+        assert all(Path(path).read_bytes() != model_gguf(seed=2) for path in left)
+        assert all("/blobs/" in path for path in left), "Ollama's configuration blob, which Small-GGUF has too"
+        assert (synced.home / "models/other-F16.gguf").read_bytes() == model_gguf(seed=2)
+        assert store.sync().nothing, "it is not brought back"
+        with pytest.raises(NotFound):
+            store.show("other")
+        store.share(str(synced.home / "models/other-F16.gguf"))
+        assert store.show("other").variants[0].providers["llamacpp"].state == "linked"
+
+
+def test_removing_is_undone(synced: Person) -> None:
+    before = synced.tree(own=False)
+    with synced.open() as store:
+        store.remove("Small-GGUF")
+        store.undo()
+        assert store.show("Small-GGUF").variants[0].providers["ollama"].state == "linked"
+    assert synced.tree(own=False) == before
+
+
+def test_hide_one_provider_only(synced: Person) -> None:
+    with synced.open() as store:
+        paths = store.show("other").variants[0].providers["jan"].paths
+        store.hide("other", "jan")
+        assert not any(os.path.lexists(path) for path in paths)
+        assert store.show("other").variants[0].providers["jan"].state == "hidden"
+        assert store.sync().nothing
+        store.undo()
+        assert all(os.path.lexists(path) for path in paths)
+
+
+def test_share_with_one_provider_is_kept(person: Person) -> None:
+    file = person.put("x/new-F16.gguf", model_gguf(seed=5))
+    HelixStore.init(providers=["llamacpp", "jan"], environ=person.environ)
+    with person.open() as store:
+        store.share(file, provider="jan")
+        states = {name: one.state for name, one in store.show("new").variants[0].providers.items()}
+        assert states["jan"] == "linked"
+        assert states["llamacpp"] != "linked"
+        store.sync()
+        assert store.show("new").variants[0].providers["llamacpp"].state != "linked"
+        store.share("new")
+        assert store.show("new").variants[0].providers["llamacpp"].state == "linked"
+
+
+def test_a_plan_file_runs_as_it_was_shown_and_not_in_another_world(laptop: Person, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    with laptop.open() as store:
+        shown = store.sync(save_plan=plan)
+        before = laptop.tree(own=False)
+        (laptop.home / "models/other-F16.gguf").write_bytes(model_gguf(seed=9))
+        changed = laptop.tree(own=False)
+        with pytest.raises(PlanOutdated):
+            store.apply_file(plan)
+        assert laptop.tree(own=False) == changed
+        laptop.put("models/other-F16.gguf", model_gguf(seed=2))
+        assert laptop.tree(own=False) == before
+        shown = store.sync(save_plan=plan)
+        done = store.apply_file(plan)
+        assert len(done.actions) == len(shown.actions)
+        assert store.sync().nothing
+
+
+def test_path_answers_without_the_index(synced: Person) -> None:
+    with synced.open() as store:
+        found = store.path("other")
+        index = Path(store._session.index.path)
+    assert found.name == "other-F16.gguf"
+    for file in index.iterdir():
+        file.unlink()
+    with synced.open() as store:
+        again = store.path("other", Format.GGUF)
+        assert again == found
+        assert not list(index.glob("data.mdb")), "answered from the refs"
+    assert found.read_bytes() == model_gguf(seed=2)
+
+
+def test_reindex_loses_nothing(synced: Person) -> None:
+    with synced.open() as store:
+        before = store.shared_models()
+        index = Path(store._session.index.path)
+    for file in index.iterdir():
+        file.unlink()
+    with synced.open() as store:
+        store.reindex()
+        assert store.shared_models() == before
+        assert store.sync().nothing
+
+
+def test_new_content_in_an_adopted_file_is_its_new_version(synced: Person) -> None:
+    file = synced.home / "models/other-F16.gguf"
+    file.unlink()
+    synced.put("models/other-F16.gguf", model_gguf(seed=7))
+    with synced.open() as store:
+        store.sync()
+        [variant] = store.show("other").variants
+        [path] = variant.providers["llamacpp"].paths
+        assert Path(path).read_bytes() == model_gguf(seed=7)
+        assert store.sync().nothing
+
+
+def test_the_same_name_with_other_content_is_another_model(synced: Person) -> None:
+    synced.put("models/elsewhere/other-F16.gguf", model_gguf(seed=8))
+    with synced.open() as store:
+        store.sync()
+        assert {model.name for model in store.shared_models()} >= {"other", "other~2"}
+
+
+def test_a_corrupt_blob_is_withdrawn_and_reported(synced: Person) -> None:
+    with synced.open() as store:
+        [path] = store.show("other").variants[0].providers["llamacpp"].paths
+        os.chmod(path, 0o644)
+        with open(path, "r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"\xff")
+        report = store.verify()
+        assert [bad.digest for bad in report.bad] == [store.show("other").variants[0].files[0].blake3]
+        assert not os.path.lexists(path)
+        assert store.show("other").variants[0].providers["llamacpp"].state == "quarantined"
+        assert any(issue.kind == "quarantined" for issue in store.sync().issues)
+
+
+def test_gc_frees_what_nobody_claims_and_nothing_else(synced: Person) -> None:
+    with synced.open() as store:
+        store.add(synced.put("elsewhere/lone-F16.gguf", model_gguf(seed=11)))
+        digest = store.show("lone").variants[0].files[0].blake3
+        store.remove("lone")
+        without(synced, "elsewhere")
+        report = store.gc()
+        assert digest not in report.unlinked
+        assert (store.folder / "blobs" / digest[:2] / digest).exists(), "the grace and the undo of `remove` keep it"
+        assert store.show("other").variants[0].providers["llamacpp"].state == "linked"
+
+
+def test_an_ambiguous_name_lists_what_it_could_mean(synced: Person) -> None:
+    synced.put("models/oth-F16.gguf", model_gguf(seed=12))
+    with synced.open() as store:
+        store.sync()
+        assert store.show("oth").name == "oth"
+        synced.put("models/othello-F16.gguf", model_gguf(seed=13))
+        store.sync()
+        with pytest.raises(Ambiguous, match="other"):
+            store.show("othe")
+
+
+def test_link_puts_real_names_into_a_folder(synced: Person, tmp_path: Path) -> None:
+    with synced.open() as store:
+        store.link("tiny-llama", tmp_path / "there")
+        assert (tmp_path / "there" / "model.safetensors").samefile(store.path("tiny-llama") / "model.safetensors")
+        assert (tmp_path / "there" / "config.json").stat().st_nlink == 1
+        assert store.sync().nothing
+        store.undo()
+        assert not (tmp_path / "there" / "model.safetensors").exists()
+
+
+def test_a_provider_that_vanishes_hides_nothing(synced: Person) -> None:
+    root = synced.home / ".lmstudio"
+    with synced.open() as store:
+        store.sync()
+        root.rename(synced.home / "unplugged")
+        report = store.sync()
+        assert any(issue.kind == "away" for issue in report.issues)
+        assert store.show("other").variants[0].providers["lmstudio"].state == "away"
+        (synced.home / "unplugged").rename(root)
+        store.sync()
+        assert store.show("other").variants[0].providers["lmstudio"].state == "linked"
