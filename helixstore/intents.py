@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from helixstore.errors import NotFound
+from helixstore.errors import Failed, NotFound
 from helixstore.farm.handlers import Move
 from helixstore.farm.intake import LINKED_ROLES, Intake
 from helixstore.farm.library import Library
@@ -30,9 +30,12 @@ def share(
     """Share a path, or a model by name, with all providers or with one.
 
     A path that exists wins over a model of the same name, unless it has no folder part and the model exists.
+
+    Raises:
+        Failed: that one provider cannot load it; nothing was changed.
     """
     if provider is not None:
-        session.layout(provider)
+        _loadable(session, target, provider)
     path = Path(os.path.abspath(target))
     if os.path.lexists(path) and (os.sep in target or name is not None or not _is_model(session, target)):
         wanted = Change("share", scan=False, paths=((path, name),), only=provider or "", accept=_below(session, path))
@@ -41,6 +44,17 @@ def share(
     wanted = Change("share", scan=False, only=provider or "", models={v.key.model for v in variants},
                     unhide=[(provider or "", v.key) for v in variants])
     return change(session, wanted, dry_run=dry_run, progress=progress)
+
+
+def _loadable(session: Session, target: str, provider: str) -> None:
+    """Nothing, if the provider can load one of the variants that `target` means."""
+    from helixstore.queries import compat
+
+    verdicts = compat(session, target, provider)
+    if verdicts and all(verdict.answer != "yes" for verdict in verdicts):
+        first = verdicts[0]
+        raise Failed(f"format {first.variant.partition(':')[0]} is not compatible with provider {provider}",
+                     f"{first.reason}; `helixstore compat {target}` names the providers that can load it")
 
 
 def hide(session: Session, ref: str, provider: str, *, dry_run: bool = False) -> SyncReport:

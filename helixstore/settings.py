@@ -33,7 +33,7 @@ __all__ = ["ProviderSettings", "Setting", "Settings", "listing", "load", "new_na
 
 _PREFIX = "HELIXSTORE_"
 #: Variables that say where things lie or what kind of host this is; they are no settings.
-_NOT_SETTINGS = frozenset({"HELIXSTORE_INDEX", "HELIXSTORE_EPHEMERAL", "HELIXSTORE_DEBUG"})
+_NOT_SETTINGS = frozenset({"HELIXSTORE_INDEX", "HELIXSTORE_EPHEMERAL", "HELIXSTORE_DEBUG", "HELIXSTORE_PLUGINS"})
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _WORDS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 

@@ -164,9 +164,9 @@ def _as_typed(params: Iterable[Any]) -> None:
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
+        from helixstore import __version__
 
-        typer.echo(f"helixstore {version('helixstore')}")
+        typer.echo(f"helixstore {__version__}")
         raise typer.Exit
 
 

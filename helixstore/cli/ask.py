@@ -9,6 +9,7 @@ import typer
 from helixstore.cli import describe
 from helixstore.cli.options import ModelName, OneProvider, plain
 from helixstore.cli.session import session
+from helixstore.values import Format
 
 __all__ = ["compat", "du", "explain", "list_models", "log", "models", "path", "show", "status"]
 
@@ -84,6 +85,8 @@ def path(
       llama-server -m "$(helixstore path llama-3-8b --format gguf)"
       helixstore path llama-3-8b:Q4_K_M
     """
+    if format is not None and format not in list(Format):
+        raise typer.BadParameter(f"{format!r} is none of {', '.join(Format)}", param_hint="--format")
     current = session(context)
     with current.open() as store:
         current.out.path(store.path(model, format))

@@ -62,15 +62,14 @@ def survey(found: Survey) -> Iterator[str]:
 def status(found: Status) -> Iterator[str]:
     """How things stand."""
     store = found.store
-    yield f"Store  {store.path}"
+    yield f"Store  {homely(store.path)}"
     yield f"       {count(store.blobs, 'file')}, {size(store.bytes)}"
     yield f"       {size(store.saved_bytes)} of duplicates freed, {size(store.copies_avoided_bytes)} of copies avoided"
     yield ""
-    yield from table(
-        ("program", "on", "state", "models", "folder"),
-        [(p.name, "on" if p.on else "off", p.state, str(p.linked), homely(p.root)) for p in found.providers],
-        right=(3,),
-    )
+    yield from table(("program", "state", "models", "folder"),
+                     [(p.name, p.state, str(p.linked), homely(p.root)) for p in found.providers if p.on], right=(2,))
+    if off := [p.name for p in found.providers if not p.on]:
+        yield f"Off: {' '.join(off)}"
 
 
 def rows(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -232,17 +231,17 @@ def was_switched(found: Mapping[str, Any]) -> Iterator[str]:
 
 def proposed(found: Proposal) -> Iterator[str]:
     """Where the store would be, and which programs would be turned on."""
-    yield f"Store     {found.store}  ({found.why})"
+    yield f"Store     {homely(str(found.store))}  ({found.why})"
     yield f"Programs  {' '.join(found.found) or 'none found; --all or --provider P turns them on'}"
 
 
 def made(found: InitReport) -> Iterator[str]:
     """`init`: what there is now, and what to type next."""
-    yield f"Store     {found.store}  ({'made' if found.created else 'was there'}: {found.why})"
+    yield f"Store     {homely(str(found.store))}  ({'made' if found.created else 'was there'}: {found.why})"
     yield f"Programs  {' '.join(found.on) or 'none'}"
     if found.scan:
-        yield f"Also      {' '.join(map(str, found.scan))}"
-    yield f"Settings  {found.config}"
+        yield f"Also      {' '.join(homely(str(folder)) for folder in found.scan)}"
+    yield f"Settings  {homely(str(found.config))}"
     yield ""
     yield "No model has been touched. Next: helixstore sync --dry-run"
 

@@ -19,8 +19,8 @@ _OWN = ("own",)
 #: Empty folders around the links; --json has them.
 _FOLDERS = ("folder", "unfolder")
 _OPS = {
-    "remove": "remove", "intake": "take in", "swap": "replace by a link", "hide": "hide", "unhide": "unhide",
-    "decline": "leave alone from now on", "restore": "give back", "own": "make a file of its own",
+    "remove": "remove", "intake": "take in", "swap": "replace by a link", "decline": "leave alone from now on",
+    "restore": "give back", "own": "make a file of its own",
 }
 _MADE = {"weight": "link", "inner": "link", "copy": "copy to", "text": "write"}
 
@@ -38,17 +38,21 @@ def changes(report: SyncReport) -> Iterator[str]:
     yield from programs(report)
     yield ""
     if report.dry_run:
-        yield f"This would free {size(report.saved_bytes)}. Nothing was changed."
+        yield from _space(report)
+        yield "Nothing was changed."
     else:
         freed = f"Freed {size(report.saved_bytes)}. " if report.saved_bytes else ""
-        back = "`helixstore undo` takes it back." if report.operation is not None else ""
-        yield f"{freed}{back}".strip() or "Done."
+        yield f"{freed}Done; `helixstore log` has it." if report.operation is not None else f"{freed}Done."
 
 
 def question(report: SyncReport) -> Iterator[str]:
     """What a person should know before they say yes."""
     yield from _adopted(report.adopted, "These files are taken into the store and become read-only:")
     yield from programs(report)
+    yield from _space(report)
+
+
+def _space(report: SyncReport) -> Iterator[str]:
     if report.saved_bytes:
         yield f"This frees {size(report.saved_bytes)}."
     needed = sum(action["bytes"] for action in report.actions if action["op"] in _OWN)
@@ -67,7 +71,7 @@ def programs(report: SyncReport) -> Iterator[str]:
             if provider == Library.name:
                 continue                # where `path` leads to, and no program
             sums.setdefault(provider, _Sum()).take(action, freed.get(action["path"], 0))
-    rows = [(name or "(your own folders)", *sums[name].cells()) for name in sorted(sums)]
+    rows = [(name or "(your own folders)", *sums[name].cells()) for name in sorted(sums, key=lambda n: (not n, n))]
     headers = ("program", "models", "linked", "small files", "removed", "own files", "frees")
     used = [i for i in range(len(headers)) if any(row[i] for row in rows)]
     yield from table([headers[i] for i in used], [[row[i] for i in used] for row in rows], right=range(1, len(used)))
@@ -103,7 +107,9 @@ class _Sum:
 
 def _steps(actions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for action in actions:
-        if action["op"] not in _FOLDERS:
+        if action["op"] in ("hide", "unhide"):
+            yield f"{action['op']} {', '.join(action['models'])} in {homely(action['path'])}"
+        elif action["op"] not in _FOLDERS:
             note = f"  ({action['note']})" if action["note"] else ""
             verb = _OPS.get(action["op"]) or _MADE.get(action["what"], action["op"])
             yield f"{verb} {homely(action['path'])}{note}"

@@ -42,12 +42,16 @@ def sync(
       helixstore sync --provider ollama --yes
       helixstore sync --plan plan.json && helixstore apply plan.json
     """
+    if plan == "":
+        raise typer.BadParameter("the file's name is empty", param_hint="--plan")
     current = session(context)
     with current.open() as store:
-        current.report(store.sync(
-            providers=provider or None, restore=restore, save_plan=Path(plan) if plan else None,
-            dry_run=dry_run or plan is not None, ask=current.asker(yes),
-        ))
+        saved = Path(plan) if plan and not dry_run else None
+        found = store.sync(providers=provider or None, restore=restore, save_plan=saved, dry_run=dry_run,
+                           ask=current.asker(yes))
+    if saved is not None:
+        current.out.note(f"The plan is in {saved}; `helixstore apply {saved}` runs it.")
+    current.report(found)
 
 
 def apply(

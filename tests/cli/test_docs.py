@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from ana import move_in
 
 from helixstore.cli.app import COMMANDS, application
+from helixstore.fs.mounts import mount_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text()
 EVERYWHERE = {"--json", "--store", "--quiet", "-q", "--issues-ok", "--dry-run", "-n", "-p", "-y"}
 
 
@@ -58,3 +63,20 @@ def test_the_example_of_a_layout_works_as_it_stands(home: Path, call: Callable[.
     shown = call("providers", "show", "inhouse", "--json").json
     assert (shown["title"], shown["on"], shown["formats"]) == ("In-house server", True, ["gguf"])
     assert shown["roots"][0]["path"] == str(home / "inhouse/models")
+
+
+def test_the_readme_shows_what_the_program_prints_and_its_python_runs(home: Path, call: Callable[..., Any]) -> None:
+    move_in(home)
+    disk = mount_of(home).point
+    shown = re.findall(r"```\n\$ helixstore ?([^\n]*)\n(.*?)```", README, re.S)
+    assert len(shown) == 4
+    for line, expected in shown:
+        ran = call(*map(os.path.expanduser, shlex.split(line)))
+        assert ran.code == 0, ran.err
+        printed = re.sub(rf"(\d B|[kMG]B) +{re.escape(disk)} +~", r"\1 / ~", ran.out)
+        assert printed.split() == expected.split(), line
+    example = re.search(r"```python\n(.*?)```", README, re.S)
+    assert example
+    names: dict[str, Any] = {}
+    exec(example[1], names)
+    assert names["path"].read_bytes()[:4] == b"GGUF"
