@@ -23,14 +23,13 @@ from helixstore.farm.place import CannotPlace, Placed, Placer, Stage
 from helixstore.farm.plan import ADOPTED, Action, Look, Plan
 from helixstore.farm.scan import digest_of, identity_of, look_at
 from helixstore.fs import kernel
-from helixstore.values import Issue, Key, LinkKind
+from helixstore.values import Issue, Key
 
 __all__ = ["Executor", "holds"]
 
 _EARLY = frozenset({"hide", "unhide", "decline", "accept", "intake", "swap"})
 #: errors that everything else on that file system will suffer from too: said once for a root
 _WHOLE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-_KINDS = frozenset(str(kind) for kind in LinkKind)
 _TRIES = 3              # times that what a program prunes at its start is made again
 _FLUSH = 1024           # records between two writes of the ledgers
 _REPORT = 256           # steps between two reports of progress
@@ -487,8 +486,7 @@ class Executor:
                           action.order, original))
         if action.op in ("make", "replace"):
             self.outcome.made += 1
-            if kind in _KINDS:
-                self.outcome.kinds[LinkKind(kind)] = self.outcome.kinds.get(LinkKind(kind), 0) + 1
+            self.outcome.kinds[kind] = self.outcome.kinds.get(kind, 0) + 1
             folder = action.path.rpartition("/")[0]
             self.touched.add(f"{action.root}/{folder}" if folder else action.root)
         self._unflushed += 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from helixstore.farm.plan import Plan, Standing
 from helixstore.fs import kernel
 from helixstore.fs.kernel import Fingerprint
-from helixstore.values import Issue, Key, LinkKind
+from helixstore.values import Issue, Key
 
 if TYPE_CHECKING:
     from helixstore.farm.intent import Intent
@@ -68,7 +68,7 @@ class Outcome:
         made: entries made or replaced.
         removed: entries removed.
         skipped: steps whose precondition no longer held, as messages.
-        kinds: kind of link -> how many were made.
+        kinds: kind of link or sidecar -> how many were made.
         freed: bytes that were given back.
         freed_later: bytes of replaced copies that wait for 24 hours.
         adopted: paths that are in the store now.
@@ -83,7 +83,7 @@ class Outcome:
     made: int = 0
     removed: int = 0
     skipped: list[str] = field(default_factory=list)
-    kinds: dict[LinkKind, int] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
     freed: int = 0
     freed_later: int = 0
     adopted: list[str] = field(default_factory=list)
