@@ -14,7 +14,7 @@ from helixstore.formats.folder import inspect_folder, is_model_folder
 from helixstore.formats.gguf import read_gguf
 from helixstore.formats.inspection import Inspection, Part
 from helixstore.formats.listing import Listing, list_folder, safe_name
-from helixstore.formats.loose import LooseFile, choose_projector, describe_ggufs, group, read_loose
+from helixstore.formats.loose import LooseFile, choose_projectors, describe_ggufs, group, read_loose
 from helixstore.formats.meaning import gguf_header, is_model
 from helixstore.formats.names import base_name, extension, is_digest, shard_name
 from helixstore.formats.opened import Opened, show
@@ -115,7 +115,7 @@ def _with_siblings(file: LooseFile, listing: Listing) -> list[LooseFile]:
     read = {Path(one.path): one for name in beside if (one := read_loose(listing.items[name].path)) and one.facts}
     kinds = {where: describe_ggufs([(one.name, one.facts)], True, one.path).quantization
              for where, one in read.items() if one.facts}
-    chosen = choose_projector(base_name(file.name), bases, kinds)
+    chosen = choose_projectors(bases, kinds).get(base_name(file.name).casefold())
     return [*files, read[chosen]] if chosen else files
 
 

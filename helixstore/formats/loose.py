@@ -17,7 +17,7 @@ from helixstore.formats.opened import Opened, show
 from helixstore.formats.sniff import UNSAFE, Content, sniff
 from helixstore.values import Format, Header, Purpose, Role
 
-__all__ = ["LooseFile", "attach_projectors", "choose_projector", "describe_ggufs", "group", "read_loose"]
+__all__ = ["LooseFile", "attach_projectors", "choose_projectors", "describe_ggufs", "group", "read_loose"]
 
 #: The projector to take when several fit, the best first: 16 bits are what the programs' own guides name.
 _PROJECTOR_ORDER = ("F16", "BF16", "Q8_0", "F32")
@@ -189,47 +189,54 @@ def describe_ggufs(shards: Sequence[tuple[str, Gguf]], whole: bool, path: str = 
 def attach_projectors(found: list[Inspection]) -> list[Inspection]:
     """Give each model of a folder the projector that belongs to it; projectors without a model stay by themselves."""
     projectors = [one for one in found if one.format is Format.GGUF and one.purpose is Purpose.PROJECTOR and one.whole]
-    models = [one for one in found if one.format is Format.GGUF and one.purpose is Purpose.MODEL]
-    if not projectors or not models:
+    bases = {one.name.casefold() for one in found if _takes_projector(one)}
+    if not projectors or not bases:
         return found
-    bases = {one.name.casefold() for one in models}
-    by_location = {one.location: one for one in projectors}
-    used: set[Path] = set()
-    result: list[Inspection] = []
-    for one in found:
-        if one.format is Format.GGUF and one.purpose is Purpose.MODEL:
-            location = choose_projector(one.name, bases, {p.location: p.quantization for p in projectors})
-            if location is not None:
-                used.add(location)
-                one = replace(one, parts=(*one.parts, *by_location[location].parts))
-        result.append(one)
+    owners = choose_projectors(bases, {one.location: one.quantization for one in projectors})
+    parts = {one.location: one.parts for one in projectors}
+    result = [
+        replace(one, parts=(*one.parts, *parts[owners[base]]))
+        if _takes_projector(one) and (base := one.name.casefold()) in owners else one
+        for one in found
+    ]
+    used = set(owners.values())
     return [one for one in result if one.location not in used]
 
 
-def choose_projector(base: str, bases: set[str], projectors: dict[Path, str]) -> Path | None:
-    """The projector of a model among those of its folder.
+def _takes_projector(one: Inspection) -> bool:
+    return one.format is Format.GGUF and one.purpose is Purpose.MODEL
+
+
+def choose_projectors(bases: set[str], projectors: dict[Path, str]) -> dict[str, Path]:
+    """Which model of a folder gets which projector.
 
     Args:
-        base: the model's name without quantisation.
-        bases: the names of all models in the folder, case-folded. With only one, every projector is its own.
+        bases: names of the models without quantisation, case-folded. If there is only one, every projector is its own.
         projectors: where each lies -> its quantisation.
+
+    Returns:
+        Name of the model -> the best of the projectors that speak of it.
     """
-    fitting = [path for path in projectors if len(bases) == 1 or _speaks_of(path.name, bases) == base.casefold()]
+    plain = {base: "-".join(word for word in re.split(r"[-_.]", base) if word) for base in bases}
 
     def rank(path: Path) -> tuple[int, str]:
         kind = projectors[path]
         return (_PROJECTOR_ORDER.index(kind) if kind in _PROJECTOR_ORDER else len(_PROJECTOR_ORDER), path.name)
 
-    return min(fitting, key=rank, default=None)
+    owners: dict[str, Path] = {}
+    for path in sorted(projectors, key=rank):
+        base = next(iter(bases)) if len(bases) == 1 else _speaks_of(path.name, plain)
+        if base is not None:
+            owners.setdefault(base, path)
+    return owners
 
 
-def _speaks_of(projector: str, bases: set[str]) -> str | None:
-    """The one model that a projector's name speaks of."""
+def _speaks_of(projector: str, plain: dict[str, str]) -> str | None:
+    """The one model that a projector's name speaks of; `plain`: name -> its words joined by "-"."""
     stem = projector_stem(projector)
     if not stem:
         return None
-    plain = {base: "-".join(word for word in re.split(r"[-_.]", base) if word) for base in bases}
-    exact = [base for base in bases if plain[base] == stem]
-    near = [base for base in bases if plain[base].startswith(stem + "-") or stem.startswith(plain[base] + "-")]
+    exact = [base for base, words in plain.items() if words == stem]
+    near = [base for base, words in plain.items() if words.startswith(stem + "-") or stem.startswith(words + "-")]
     fitting = exact or near
     return fitting[0] if len(fitting) == 1 else None

@@ -210,3 +210,17 @@ def test_order_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
         gguf(tmp_path / f"{name}.gguf")
     found = survey(tmp_path, issue=lambda issue: None)
     assert [os.path.relpath(one.location, tmp_path) for one in found] == ["a.gguf", "b.gguf", "c/a.gguf", "c/z.gguf"]
+
+
+def test_projectors_in_a_large_folder_cost_no_more(tmp_path: Path) -> None:
+    count = 1500
+    data = raw.model_gguf()
+    for number in range(count):
+        (tmp_path / f"m{number}x-Q8_0.gguf").write_bytes(data)
+    for number in range(20):
+        projector(tmp_path / f"mmproj-m{number}x-F16.gguf")
+    started = time.perf_counter()
+    found = look(tmp_path)
+    assert time.perf_counter() - started < 5
+    assert len(found) == count
+    assert sum(len(parts) == 2 for parts in found.values()) == 20
