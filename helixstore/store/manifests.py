@@ -14,7 +14,7 @@ from blake3 import blake3
 from helixstore.errors import Corrupt, NotFound, StoreTooNew, UnsafeName
 from helixstore.fs.names import check_relative, folded
 from helixstore.store import records
-from helixstore.values import Format, Issue, Purpose, Role
+from helixstore.values import Format, Purpose, Role
 
 __all__ = ["Manifest", "ManifestFile", "Manifests"]
 
@@ -154,15 +154,6 @@ class Manifests:
     def all(self) -> Iterator[str]:
         """The digests of all manifests, in no order."""
         yield from digests_below(self._root)
-
-    def problems(self, digest: str) -> Issue | None:
-        """Why it cannot be used, if it cannot."""
-        try:
-            self.read(digest)
-        except (NotFound, Corrupt, StoreTooNew, UnsafeName, OSError) as error:
-            return Issue("missing" if isinstance(error, NotFound) else "unreadable", self.path(digest), str(error),
-                         getattr(error, "remedy", ""))
-        return None
 
     def _bytes(self, digest: str) -> bytes:
         path = self.path(digest)

@@ -16,13 +16,14 @@ from helixstore.store import hashing
 from helixstore.store.hashing import BLOCK, GIT_LIMIT, hash_bytes, hash_file
 
 MIB = 1 << 20
+BUFFER = hashing._BUFFER
 
 
 def git_sha1(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-@pytest.mark.parametrize("size", [0, 1, 1023, 4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 13 * MIB, 16 * MIB, 33 * MIB + 5])
+@pytest.mark.parametrize("size", [0, 1, 1023, BUFFER - 1, BUFFER, BUFFER + 1, 13 * MIB, 16 * MIB, 33 * MIB + 5])
 def test_one_pass_gives_what_each_hash_gives_alone(tmp_path: Path, size: int) -> None:
     data = os.urandom(size)
     (tmp_path / "file").write_bytes(data)
