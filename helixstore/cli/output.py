@@ -59,7 +59,10 @@ class Output:
 
     def lines(self, lines: Iterable[str]) -> None:
         """Lines of text on stdout; control characters in them, from names on disk, are shown as escapes."""
-        self.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+        listed = list(lines)
+        if not "".join(listed).isprintable():
+            listed = [printable(line) for line in listed]
+        self.stdout.write("".join([f"{line}\n" for line in listed]))
 
     def path(self, path: Path) -> None:
         """The answer that is one path: alone on its line, in its own bytes where a program reads it."""
@@ -186,14 +189,17 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable
     if not cells:
         return []
     cells.insert(0, tuple(header.upper() for header in headers))
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
-    if all(cell.isascii() for row in cells for cell in row):
+    columns = list(zip(*cells, strict=True))
+    plain = ["".join(column) for column in columns]
+    if all(text.isascii() and text.isprintable() for text in plain):
+        widths = [max(map(len, column)) for column in columns]
         flush = frozenset(right)
         last = len(widths) - 1
         form = "  ".join(
             f"%{width}s" if i in flush else ("%s" if i == last else f"%-{width}s") for i, width in enumerate(widths)
         )
         return [(form % row).rstrip() for row in cells]
+    widths = [max(map(_width, column)) for column in columns]
     return [_row(row, widths, frozenset(right)) for row in cells]
 
 

@@ -183,8 +183,7 @@ def test_a_dry_run_changes_nothing(synced: Path, models: Path, call: Callable[..
     tiny_gguf(synced / "new.gguf", seed=5, name="new")
     shutil.copy(models / "other-F16.gguf", synced / ".lmstudio/models/org/tiny-GGUF/other-F16.gguf")
     before = tree(synced)
-    for words in CHANGING:
-        for form in ([], ["--json"]):
-            ran = call(*words, "--dry-run", *form)
-            assert ran.code in (0, 3) or "--unused" in words, (words, ran.err)
-            assert tree(synced) == before, words
+    for number, words in enumerate(CHANGING):
+        ran = call(*words, "--dry-run", *(["--json"] if number % 2 else []))
+        assert ran.code in (0, 3) or "--unused" in words, (words, ran.err)
+        assert tree(synced) == before, words
