@@ -157,13 +157,19 @@ class _Refs:
         for move in record["refs"]:
             if move["content"] is not None:
                 manifest = Manifest.decode(move["content"].encode())
-                if any(f.blake3 in failed or not self._store.blobs.exists(f.blake3) for f in manifest.files):
+                if not self._held(manifest, failed):
                     continue
                 contents.append(manifest)
             done.append(move)
         self._store.manifests.write_many(contents)
         self._publish([(Key(m["model"], m["variant"]), m["manifest"], m["sources"], m["pinned"]) for m in done])
+        for manifest in contents:           # a collection that began before the refs may have moved one meanwhile
+            self._held(manifest, failed)
         return {"refs": [{key: m[key] for key in ("model", "variant", "manifest", "before")} for m in done]}
+
+    def _held(self, manifest: Manifest, failed: frozenset[str]) -> bool:
+        """Whether every blob is in the store, brought back from the trash if need be."""
+        return all(f.blake3 not in failed and self._store.blobs.ensure(f.blake3) for f in manifest.files)
 
     def revert(self, record: Mapping[str, Any]) -> list[Issue]:
         """Each name as it was before, unless it has moved on since."""

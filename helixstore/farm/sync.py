@@ -129,7 +129,8 @@ def change(
     if not plan.empty and ask is not None and plan.adoptions and not ask(preview):
         return preview
     session.index.remember_headers({item.placed.manifest: item.variant.header for item in intake.new})
-    outcome = session.farm.apply(plan, command=wanted.command, progress=_linking(progress))
+    with session.store.working():               # until the refs are durable, no collection lets go of a blob
+        outcome = session.farm.apply(plan, command=wanted.command, progress=_linking(progress))
     issues += outcome.issues
     freed(session, outcome.number, outcome.freed)
     keep(session, session.index.variants(), projection, issues, wanted.providers)

@@ -29,7 +29,8 @@ def test_every_projected_path_reads_the_right_bytes(synced: Person) -> None:
                 seen.add(provider)
             assert {"llamacpp", "ollama", "lmstudio", "jan", "gpt4all", "localai", "textgen", "koboldai"} <= seen
         hf = models["tiny-llama"].variants[0]
-        assert {p for p, one in hf.providers.items() if one.state == "linked"} >= {"vllm", "mlx", "mistralrs", "fastchat"}
+        linked = {name for name, one in hf.providers.items() if one.state == "linked"}
+        assert linked >= {"vllm", "mlx", "mistralrs", "fastchat"}
 
 
 def test_one_copy_remains_on_disk_and_the_figures_say_so(laptop: Person) -> None:

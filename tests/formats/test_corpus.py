@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import corpus, raw
 
 from helixstore.errors import HelixError, Incomplete, NotFound, Unreadable
 from helixstore.formats import Inspection, inspect, read_header, survey
@@ -17,6 +16,7 @@ from helixstore.formats.gguf import read_gguf
 from helixstore.formats.opened import Opened
 from helixstore.formats.safetensors import read_safetensors
 from helixstore.values import Format, Issue
+from support import corpus, raw
 
 
 @pytest.fixture(scope="module")

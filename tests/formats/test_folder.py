@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import raw
-from support.models import tiny_gguf, tiny_hf
 
 from helixstore.errors import Incomplete, Unreadable
 from helixstore.formats import Part, describe, inspect, read_header, survey
 from helixstore.values import Format, Issue, Purpose, Role
+from support import raw
+from support.models import tiny_gguf, tiny_hf
 
 Tensors = Mapping[str, tuple[str, Sequence[int]]]
 BITS = {"F32": 32, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "U8": 8, "I8": 8, "F8_E4M3": 8, "I16": 16,

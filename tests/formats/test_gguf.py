@@ -16,7 +16,6 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFEndian, GGUFReader,
 from gguf.quants import quantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import raw
 
 from helixstore.errors import HelixError, Incomplete, Unreadable
 from helixstore.formats import inspect, read_header
@@ -25,6 +24,7 @@ from helixstore.formats.gguf import Gguf, read_gguf
 from helixstore.formats.meaning import gguf_quantization
 from helixstore.formats.opened import Opened
 from helixstore.values import Purpose
+from support import raw
 
 Q = GGMLQuantizationType
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from support import corpus, raw
-from support.models import tiny_hf
-
 from helixstore.fs.kernel import fingerprint
 from helixstore.providers.layout import Reader
 from helixstore.providers.reader import DiskReader
+from support import corpus, raw
+from support.models import tiny_hf
 
 
 def test_it_is_a_reader(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from support import raw
 
 from helixstore.errors import HelixError, Incomplete, Unreadable
 from helixstore.formats.jsonstream import read_members, weight_map
 from helixstore.formats.opened import Opened, Window
 from helixstore.formats.safetensors import Safetensors, read_safetensors
+from support import raw
 
 
 def read(path: Path) -> Safetensors:

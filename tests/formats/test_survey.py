@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-from support import raw
-from support.models import tiny_gguf
 
 from helixstore.formats import Inspection, base_name, inspect, quantization_in_name, survey
 from helixstore.formats.names import role_of, shard_of_name
 from helixstore.values import Issue, Purpose, Role
+from support import raw
+from support.models import tiny_gguf
 
 CLIP = (raw.text("general.type", "mmproj"),)
 

@@ -14,6 +14,8 @@ from helixstore.store.refs import Claim, Ref
 from helixstore.store.store import Store
 from helixstore.values import Format, Purpose, Role, Source
 
+#: A folder on tmpfs, or None for the usual one.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 HOST = Host("00112233aabbccdd", os.getuid(), "b00t", ephemeral=False)
 
 

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from typing import Any
 
 import lmdb
 import pytest
-from index_support import new_store, publish, settle
+from index_support import MEMORY, new_store, publish, settle
 
 from helixstore.errors import IndexUnusable
 from helixstore.fs.kernel import Fingerprint, fingerprint
@@ -31,13 +32,14 @@ SMALL = 1 << 20             # bytes of a map that must grow
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def models() -> Iterator[Store]:
     """A store with three models, which no test changes."""
-    store = new_store(tmp_path_factory.mktemp("models") / "store")
-    for name in ("a", "b", "c"):
-        publish(store, name)
-    settle(store)
-    return store
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        store = new_store(Path(folder) / "store")
+        for name in ("a", "b", "c"):
+            publish(store, name)
+        settle(store)
+        yield store
 
 
 @pytest.fixture

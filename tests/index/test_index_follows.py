@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from index_support import HOST, new_store, publish, settle
+from index_support import HOST, MEMORY, new_store, publish, settle
 
 from helixstore.index import Index, path_from_refs
 from helixstore.index.tables import FROM_STORE
@@ -34,7 +34,7 @@ class Follows(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(dir=MEMORY)
         path = Path(self.folder.name)
         self.store = new_store(path / "store")
         other = replace(HOST, id="ffffffff00000000")

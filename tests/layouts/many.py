@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from hypothesis import strategies as st
-from support.layouts import FACTS
 
 from helixstore.providers.layout import Copy, Entry, Layout, Root, Weight
 from helixstore.values import File, Format, Header, Key, Purpose, Role, Source, Variant
+from support.layouts import FACTS
 
 FORBIDDEN = set('\\<>:"|?*')
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helixstore.layouts.fastchat import FastChat
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 from helixstore.formats import inspect
+from helixstore.layouts.fastchat import FastChat
 from helixstore.providers.layout import Copy, Root, Weight
 from helixstore.values import File, Format, Header, Key, Purpose, Role, Variant
+from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 ROOT = Root(Path("/farm"), "test", owned=True)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from many import gguf
-from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 from helixstore.providers.layout import LINKS, Root, Weight
 from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, Header, LinkKind, Purpose, Source, Variant
 from layouts.gpt4all import ARCHITECTURES, GPT4All
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 GPT = GPT4All()
 

@@ -10,22 +10,22 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
+from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download, try_to_load_from_cache
+from huggingface_hub.utils import validate_repo_id
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helixstore.errors import LayoutError
+from helixstore.farm.desired import join
 from helixstore.layouts.hf_folders import folder_names, is_repository, repository_name
 from helixstore.layouts.hub_cache import hub_root, project
 from helixstore.layouts.mistralrs import MistralRs
 from helixstore.layouts.mlx import MLX
 from helixstore.layouts.vllm import VLLM
-from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download, try_to_load_from_cache
-from huggingface_hub.utils import validate_repo_id
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from support.layouts import COMMIT, FACTS, PlainReader, Shelf, check_entries, hub, json_bytes, materialise, sandbox
-
-from helixstore.errors import LayoutError
-from helixstore.farm.desired import join
 from helixstore.providers.layout import Copy, Entry, Facts, Inner, Root, Text, Weight
 from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, Header, Key, LinkKind, Purpose, Source, Variant
+from support.layouts import COMMIT, FACTS, PlainReader, Shelf, check_entries, hub, json_bytes, materialise, sandbox
 
 OTHER = "b" * 40
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from many import gguf
-from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 from helixstore.providers.layout import Entry, Root, Text
 from helixstore.values import Format, Header, Purpose, Variant
 from layouts.jan import Jan
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 JAN = Jan()
 MAC = replace(FACTS, platform="darwin", machine="arm64")

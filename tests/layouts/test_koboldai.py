@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from many import gguf
-from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 from helixstore.providers.layout import Entry, Root, Text
 from helixstore.values import Format, Purpose, Variant
 from layouts.koboldai import KoboldAI
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 KOBOLD = KoboldAI()
 

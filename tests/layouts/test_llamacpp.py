@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from many import gguf
-from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 from helixstore.providers.layout import Root
 from helixstore.values import Format, Header, Purpose, Role, Variant
 from layouts.llamacpp import LlamaCpp
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 LLAMA = LlamaCpp()
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from many import check_names, gguf, once
-from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 from helixstore.providers.layout import Entry, Root, Weight
 from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, Header, LinkKind, Purpose, Source, Variant
 from layouts.lmstudio import LMStudio
+from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 LMS = LMStudio()
 MAC = replace(FACTS, platform="darwin", machine="arm64")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 from many import gguf
-from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 from helixstore.providers.layout import Entry, Root, Text
 from helixstore.values import Format, Header, Purpose, Variant
 from layouts.localai import LocalAI
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 LOCAL = LocalAI()
 MAC = replace(FACTS, platform="darwin", machine="arm64")

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helixstore.layouts.mistralrs import MistralRs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.layouts import COMMIT, FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 from helixstore.formats import inspect
+from helixstore.layouts.mistralrs import MistralRs
 from helixstore.providers.layout import Facts, Root, Weight
 from helixstore.values import File, Format, Header, Key, LinkKind, Purpose, Role, Variant
+from support.layouts import COMMIT, FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 OWN, HUB = Root(Path("/farm"), "test", owned=True, label="gguf"), Root(Path("/hub"), "test", label="hub")
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helixstore.layouts.mlx import MLX
 from huggingface_hub import scan_cache_dir
-from support.layouts import FACTS, Shelf, hub, materialise
 
+from helixstore.layouts.mlx import MLX
 from helixstore.providers.layout import Facts, Root
 from helixstore.values import Format, Purpose
+from support.layouts import FACTS, Shelf, hub, materialise
 
 MAC = Facts("darwin", "arm64", "local-x7")
 

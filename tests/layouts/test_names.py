@@ -9,7 +9,6 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from many import check_names, check_steady, gguf, once, variants
-from support.layouts import FACTS, hub
 
 from helixstore.farm.desired import join
 from helixstore.fs.names import check_relative
@@ -26,6 +25,7 @@ from layouts.localai import LocalAI
 from layouts.names import label, legal
 from layouts.ollama import Ollama
 from layouts.textgen import TextGen
+from support.layouts import FACTS, hub
 
 LAYOUTS = [Ollama(), LMStudio(), Jan(), GPT4All(), LocalAI(), LlamaCpp(), KoboldAI(), TextGen()]
 ROOT = Root(Path("/srv/models"), "test")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from many import gguf, once
-from support.layouts import FACTS, PlainReader, Shelf, check_entries, hub, materialise, sandbox
 
 from helixstore.errors import LayoutError
 from helixstore.providers.layout import Root, Text, Weight
 from helixstore.values import Format, Header, Purpose, Role, Source, Variant
 from layouts.ollama import DEFAULT_HOST, FILE_TYPES, Ollama, human_number
+from support.layouts import FACTS, PlainReader, Shelf, check_entries, hub, materialise, sandbox
 
 OLLAMA = Ollama()
 LIBRARY = f"manifests/{DEFAULT_HOST}/library"

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
-from helixstore.layouts.tabbyapi import TabbyAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 from helixstore.formats import inspect
+from helixstore.layouts.tabbyapi import TabbyAPI
 from helixstore.providers.layout import Facts, Root
 from helixstore.values import File, Format, Header, Key, Purpose, Role, Variant
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 ROOT = Root(Path("/farm"), "test", owned=True)
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from many import check_names, gguf
-from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 from helixstore.providers.layout import Root, Text
 from helixstore.values import Format, Header, Purpose, Variant
 from layouts.textgen import TextGen
+from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 
 TEXTGEN = TextGen()
 

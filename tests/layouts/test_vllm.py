@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helixstore.layouts.vllm import VLLM
-from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
 
+from helixstore.layouts.vllm import VLLM
 from helixstore.providers.layout import Facts, Root
 from helixstore.values import Format, Purpose
+from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 MAC, INTEL, WINDOWS = (Facts(*pair, "local-x7") for pair in (
     ("darwin", "arm64"), ("darwin", "x86_64"), ("win32", "AMD64")))
