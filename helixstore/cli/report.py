@@ -14,6 +14,9 @@ __all__ = ["changes", "programs", "question"]
 
 #: Lines of one kind before the rest is only counted; --json has all.
 _SHOWN = 20
+#: Whose the links of `link MODEL DIR` are, in place of a program.
+_LINKED_BY_HAND = "link"
+_OWN_FOLDERS = "(your own folders)"
 #: A link becomes a file that takes space.
 _OWN = ("own",)
 #: Empty folders around the links; --json has them.
@@ -29,14 +32,15 @@ def changes(report: SyncReport) -> Iterator[str]:
     """A finished report; of a dry run every step as well."""
     yield from report.notes
     if report.nothing:
-        yield f"Nothing to do: {count(report.unchanged, 'file is', 'files are')} as they should be."
+        right = f": {count(report.unchanged, 'file is', 'files are')} as they should be" if report.unchanged else ""
+        yield f"Nothing to do{right}."
         return
     if report.dry_run:
         yield from _steps(report.actions)
         yield ""
     yield from _adopted(report.adopted, "Would take in:" if report.dry_run else "Taken into the store:")
-    yield from programs(report)
-    yield ""
+    if figures := list(programs(report)):
+        yield from [*figures, ""]
     if report.dry_run:
         yield from _space(report)
         yield "Nothing was changed."
@@ -70,8 +74,10 @@ def programs(report: SyncReport) -> Iterator[str]:
         for provider in action["providers"]:
             if provider == Library.name:
                 continue                # where `path` leads to, and no program
-            sums.setdefault(provider, _Sum()).take(action, freed.get(action["path"], 0))
-    rows = [(name or "(your own folders)", *sums[name].cells()) for name in sorted(sums, key=lambda n: (not n, n))]
+            name = "" if provider == _LINKED_BY_HAND else provider
+            sums.setdefault(name, _Sum()).take(action, freed.get(action["path"], 0))
+    listed = [(name or _OWN_FOLDERS, *sums[name].cells()) for name in sorted(sums, key=lambda n: (not n, n))]
+    rows = [row for row in listed if any(row[1:])]
     headers = ("program", "models", "linked", "small files", "removed", "own files", "frees")
     used = [i for i in range(len(headers)) if any(row[i] for row in rows)]
     yield from table([headers[i] for i in used], [[row[i] for i in used] for row in rows], right=range(1, len(used)))

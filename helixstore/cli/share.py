@@ -105,7 +105,7 @@ def add(
 ) -> None:
     """Take a file or folder into the store.
 
-    Shows it to no program yet: the next sync does, if all models are shared, or `share`.
+    From another disk too, by copying. The path stays where it is; programs that can run the model see it.
 
     \b
     Example:

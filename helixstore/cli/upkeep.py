@@ -31,7 +31,7 @@ def remove(
     """Give up a model: its links go now, its bytes later.
 
     Takes down the links that helixstore made and drops your claim. Files that you gave a path to stay where they are.
-    The bytes are freed by gc after a day, and can be had back from the trash for a week after that.
+    The bytes are freed later, by gc, when neither another model nor undo needs them.
 
     \b
     Examples:
