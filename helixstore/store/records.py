@@ -127,39 +127,30 @@ def publish_all(staging: str, items: Iterable[tuple[str, bytes]], mode: int = 0o
         Failed: no space, no permission; some of the items may be there.
     """
     staged: list[tuple[str, str]] = []
-    descriptors: list[int] = []
     batch = secrets.token_hex(6)
     try:
         for number, (target, data) in enumerate(items):
             temporary = os.path.join(staging, f"{batch}-{number}")
-            descriptors.append(kernel.create(temporary))
             staged.append((temporary, target))
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptors[-1], view):]
-            kernel.try_mode(descriptors[-1] if os.chmod in os.supports_fd else temporary, mode)
-            if len(descriptors) == 200:                  # well below any limit on open files
-                _flush(descriptors)
-        _flush(descriptors)
+            descriptor = kernel.create(temporary)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view):]
+            finally:
+                os.close(descriptor)
+            kernel.try_mode(temporary, mode)
+        kernel.sync_all(temporary for temporary, _ in staged)
         fresh = [kernel.publish(temporary, target) for temporary, target in staged]
-        for folder in {os.path.dirname(target) for (_, target), new in zip(staged, fresh, strict=True) if new}:
-            kernel.sync_folder(folder)
+        kernel.sync_all({os.path.dirname(target) for (_, target), new in zip(staged, fresh, strict=True) if new})
     except OSError as error:
         raise failed(staged[-1][1] if staged else staging, error) from error
     else:
         return fresh
     finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
         for temporary, _ in staged:
             if os.path.lexists(temporary):
                 kernel.unlink(temporary)
-
-
-def _flush(descriptors: list[int]) -> None:
-    while descriptors:
-        kernel.sync_file(descriptors[-1])
-        os.close(descriptors.pop())
 
 
 def failed(path: str, error: OSError) -> HelixError:
