@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-
 _FOREIGN = ("XDG_", "HELIXSTORE_", "HF_", "HUGGINGFACE_", "OLLAMA_", "LLAMA_", "LOCALAI_", "JAN_", "TABBY_")
 
 
