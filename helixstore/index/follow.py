@@ -194,7 +194,7 @@ def take_in(tables: Tables, news: News) -> bool:
     """Put what a look found; whether any variant changed."""
     for digest, (row, content) in news.manifests.items():
         tables.put("manifests", raw(digest), dumps([*row, content]))
-        tables.put("contents", raw(content), raw(digest))
+        tables.put("contents", raw(content) + raw(digest), b"")
     for digest, header in news.headers.items():
         tables.put("headers", raw(digest), dumps(pack_header(header)))
     for blob in news.blobs:
@@ -265,8 +265,7 @@ def _drop_unnamed(tables: Tables, manifests: set[str]) -> None:
             continue
         tables.delete("manifests", key)
         tables.delete("headers", key)
-        if tables.get("contents", raw(content)) == key:
-            tables.delete("contents", raw(content))
+        tables.delete("contents", raw(content) + key)
     for key, _ in list(tables.items("blobs")):
         if key not in blobs:
             tables.delete("blobs", key)

@@ -214,9 +214,10 @@ class Index:
         return self._read(look_up)
 
     def content(self, content_key: str) -> str | None:
-        """The digest of a manifest with this content (`Manifest.content_key`), if a ref names one."""
-        found = self._read(lambda tables: tables.get("contents", raw(content_key)))
-        return found.hex() if found is not None else None
+        """The digest of a manifest with this content (`Manifest.content_key`), if a ref names one; the lowest."""
+        def find(tables: Tables) -> str | None:
+            return next((key[32:].hex() for key, _ in tables.items("contents", raw(content_key))), None)
+        return self._read(find)
 
     def figures(self) -> Figures:
         """How much there is, without a look at the store."""

@@ -10,14 +10,14 @@ from helixstore.values import Key
 __all__ = ["FROM_STORE", "STAMP", "TABLES", "farm_key", "path_key", "raw", "root_key", "row_key", "text_key"]
 
 #: Goes up when a table changes its meaning; an index with another stamp is thrown away.
-STAMP = "helixstore index 1"
+STAMP = "helixstore index 2"
 
 #: What follows from the store's refs and manifests alone. A row key stands for (model, variant).
 FROM_STORE = (
     "refs",         # uuid -> ref, of all hosts and people, superseded ones too
     "manifests",    # digest -> manifest, of every ref
     "headers",      # manifest digest -> what the header of its weights says
-    "contents",     # content key -> manifest digest
+    "contents",     # content key + manifest digest -> nothing
     "heads",        # row key -> uuid of the current ref
     "variants",     # row key -> the variant
     "rows",         # row key -> what a line of `list` prints

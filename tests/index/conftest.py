@@ -1,4 +1,4 @@
-"""Stores and indexes of these tests lie in memory where that is possible: a store has 800 folders to make and delete."""
+"""Stores and indexes of these tests lie in memory where possible: a store has 800 folders to make and delete."""
 
 from __future__ import annotations
 
