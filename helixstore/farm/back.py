@@ -153,8 +153,11 @@ def leave(ledgers: Ledgers, provider: str | None, clones: Clones) -> Plan:
     adopted = ledgers.of("").records
     done: set[str] = set()
     for root in [root for root in ledgers.roots() if root]:
-        for record in ledgers.of(root).records.values():
-            _leave_one(root, record, provider, adopted, actions, issues, done)
+        records = ledgers.of(root).records.values()
+        alone = all({claim.provider for claim in r.claims} <= {provider} for r in records)
+        for record in records:
+            if record.kind != FOLDER or alone or provider is None:
+                _leave_one(root, record, provider if record.claims else None, adopted, actions, issues, done)
     for path, record in adopted.items():
         if path not in done:
             _leave_one("", record, provider, adopted, actions, issues, done)

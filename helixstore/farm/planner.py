@@ -12,7 +12,7 @@ from typing import Any
 from helixstore.farm.desired import Claim, Joined, WantedRoot
 from helixstore.farm.ledger import FOLDER, Record
 from helixstore.farm.plan import ADOPTED, Action, Look, Standing
-from helixstore.farm.scan import Actual, digest_of, folders_of
+from helixstore.farm.scan import Actual, digest_of, folders_of, suits
 from helixstore.providers.layout import Copy, Inner, Text, Weight
 from helixstore.values import Issue, Key, State
 
@@ -326,9 +326,7 @@ class _RootPlanner:
         body = joined.body
         if isinstance(body, Inner):
             return record.kind == "inner" and look.target == body.target
-        if isinstance(body, Copy):
-            return record.kind in ("copy", "reflink") and record.digest == body.blob
-        if not isinstance(body, Weight) or record.digest != body.blob or record.kind not in body.kinds:
+        if not isinstance(body, Weight | Copy) or not suits(record, body):
             return False
         if record.kind == "symlink":
             blob = self.actual.blobs.get(body.blob)

@@ -23,7 +23,7 @@ from helixstore.values import Key
 
 __all__ = [
     "Actual", "BlobLook", "BlobPaths", "digest_of", "folders_of", "identity_of", "look_at", "root_state", "scan",
-    "vanished",
+    "suits", "vanished",
 ]
 
 _TYPE, _FILE, _LINK, _FOLDER = 0o170000, 0o100000, 0o120000, 0o040000
@@ -99,6 +99,12 @@ def identity_of(path: str) -> tuple[str, int] | None:
             return mount_of(path).id, inode
     except OSError:
         return None
+
+
+def suits(record: Record, body: Weight | Copy) -> bool:
+    """Whether what the ledger has is of the content and a kind that are wanted."""
+    kinds = body.kinds if isinstance(body, Weight) else ("copy", "reflink")
+    return record.digest == body.blob and record.kind in kinds
 
 
 def look_at(path: str) -> Look | None:
@@ -238,18 +244,18 @@ class _Eyes:
 
     def ours(self, name: str, look: Look, record: Record, joined: Joined | None) -> None:
         """Read what is not as we left it; make sure that a symbolic link of ours still leads to its blob."""
-        kind = record.kind
+        kind, body = record.kind, joined.body if joined is not None else None
+        blob = None
+        if isinstance(body, Weight | Copy) and (kind == "symlink" or look.inode != record.inode
+                                                or not suits(record, body)):
+            blob = self.blob(body.blob)
         if kind == "symlink":
             self.blob(record.digest)
-            if joined is not None and type(joined.body) is Weight:
-                self.blob(joined.body.blob)
             return
         if kind == "hard":
-            changed = joined is not None and (type(joined.body) is not Weight or joined.body.blob != record.digest)
-            if joined is not None and type(joined.body) is Weight and (changed or look.inode != record.inode):
-                blob = self.blob(joined.body.blob)
-                if blob is not None and look.kind == "file" and look.inode == blob.inode and look.bytes == blob.bytes:
-                    self.actual.same.add(name)
+            if (isinstance(body, Weight) and blob is not None and look.kind == "file" and look.inode == blob.inode
+                    and look.bytes == blob.bytes):
+                self.actual.same.add(name)
             return
         if kind in (FOLDER, "inner") or look.kind != "file":
             return
@@ -263,8 +269,6 @@ class _Eyes:
                     self.actual.bases[record.original] = data
         elif touched:
             self.digest(name)
-        if joined is not None and isinstance(joined.body, Weight | Copy) and joined.body.blob != record.digest:
-            self.blob(joined.body.blob)
 
     def foreign(self, name: str, look: Look, joined: Joined) -> None:
         """Whether what lies there, and is not ours, is what we want."""

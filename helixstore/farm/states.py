@@ -94,7 +94,7 @@ def states(ledgers: Ledgers, exceptions: Mapping[str, Iterable[Standing]]) -> di
     return result
 
 
-_LINKS = frozenset({"hard", "symlink", "reflink"})
+_LINKS = frozenset({"hard", "symlink", "reflink", "copy"})
 
 
 def farm_rows(records: Iterable[Record], manifests: Mapping[Key, str]) -> list[FarmRow]:

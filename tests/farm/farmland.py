@@ -26,11 +26,12 @@ class Land:
 
     folder: Path
     now: float = 1_800_000_000.0
+    store: Store = None     # type: ignore[assignment]
     issues: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.store = Store.create(self.folder / "store", Host("h0", os.getuid(), "b0", False))
+        self.store = self.store or Store.create(self.folder / "store", Host("h0", os.getuid(), "b0", False))
         self.farm = self.another()
         self.root = str(self.folder / "root")
 

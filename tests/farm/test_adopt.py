@@ -218,7 +218,8 @@ def test_undo_keeps_the_blobs_it_needs(land: Land) -> None:
 
 def test_extra_records_are_carried_out_and_reverted(land: Land) -> None:
     class Published:
-        names: list[str] = []
+        def __init__(self) -> None:
+            self.names: list[str] = []
 
         def apply(self, record, failed):  # type: ignore[no-untyped-def]
             assert not os.path.exists(land.root)                       # before the first link

@@ -343,4 +343,4 @@ def test_weights_only_as_the_layout_allows(land: Land) -> None:
     land.sync(land.weight("s.gguf", b"AAAA", A, kinds=(LinkKind.COPY,)))
     assert os.stat(f"{land.root}/s.gguf").st_nlink == 1
     assert os.stat(f"{land.root}/s.gguf").st_mode & 0o200
-    assert land.farm.states()["p", A].link is LinkKind.COPY or land.farm.states()["p", A].link is None
+    assert land.farm.states()["p", A].link is LinkKind.COPY
