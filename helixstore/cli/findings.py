@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from helixstore.store.gc import CollectReport
     from helixstore.store.verify import VerifyReport
 
-__all__ = ["checks", "collected", "damage", "problems", "reindexed", "restored", "trash", "verified"]
+__all__ = ["checks", "collected", "collected_now", "damage", "problems", "reindexed", "restored", "trash", "verified"]
 
 
 def checks(found: Mapping[str, Any]) -> Iterator[str]:
@@ -63,6 +63,15 @@ def collected(found: CollectReport) -> Iterator[str]:
     yield from lines or ["Nothing to collect."]
     for digest, why in found.kept:
         yield f"kept {digest}: {why}"
+
+
+def collected_now(found: CollectReport) -> Iterator[str]:
+    """`gc --now --dry-run`, and before the question: what moves to the trash is deleted in the same run."""
+    gone = len(found.trashed) + len(found.unlinked)
+    if gone:
+        yield f"{count(gone, 'file')} would be deleted: {size(found.trashed_bytes + found.freed_bytes)} freed"
+    else:
+        yield from collected(found)
 
 
 def reindexed(found: ReindexReport) -> Iterator[str]:

@@ -150,14 +150,17 @@ def gc(
         if now and not (yes or dry_run) and not _sure(current, store):
             return
         found = store.gc(now=now, dry_run=dry_run)
-    current.answer(found, findings.collected, found.issues)
+    current.answer(found, findings.collected_now if now and dry_run else findings.collected, found.issues)
 
 
 def _sure(current: Session, store: HelixStore) -> bool:
     """Show on a terminal what would be deleted, and ask; True where nobody is there to answer."""
     if current.out.as_json or not interactive():
         return True
-    for line in findings.collected(store.gc(now=True, dry_run=True)):
+    preview = store.gc(now=True, dry_run=True)
+    if not (preview.trashed or preview.unlinked):
+        return True
+    for line in findings.collected_now(preview):
         current.out.note(line)
     return confirm(current.out, "Delete this for good?")
 

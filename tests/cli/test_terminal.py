@@ -150,6 +150,31 @@ def test_ctrl_c_at_the_question_is_one_line_and_changes_nothing(ready: Path, ter
     assert len(inodes(ready)) == 2
 
 
+def test_gc_now_asks_before_it_deletes(ready: Path, terminals: list[Terminal]) -> None:
+    import blake3
+
+    data = b"nobody names these bytes"
+    digest = blake3.blake3(data).hexdigest()
+    orphan = ready / ".local/share/helixstore/store/blobs" / digest[:2] / digest
+    orphan.write_bytes(data)
+    first = Terminal(ready, "gc", "--now")
+    terminals.append(first)
+    first.until("Delete this for good? [y/N]")
+    first.type("n\n")
+    assert first.end() == 0
+    assert orphan.exists()
+    second = Terminal(ready, "gc", "--now")
+    terminals.append(second)
+    second.until("[y/N]")
+    second.type("yes\n")
+    assert second.end() == 0, second.seen
+    assert not orphan.exists()
+    third = Terminal(ready, "gc", "--now")
+    terminals.append(third)
+    assert third.end() == 0
+    assert "Nothing to collect" in third.seen
+
+
 def test_init_asks_what_is_to_be_shared(home: Path, terminals: list[Terminal]) -> None:
     terminal = Terminal(home, "init")
     terminals.append(terminal)
