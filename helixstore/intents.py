@@ -18,6 +18,7 @@ from helixstore.farm.sync import Ask, Change, Progress, change, report, restate
 from helixstore.providers.layout import Copy, Entry, Weight
 from helixstore.results import SyncReport
 from helixstore.session import Session
+from helixstore.settings import set_value
 from helixstore.values import Key, LinkKind, State, Variant
 
 __all__ = ["hide", "leave", "link", "pin", "remove", "share", "undo", "unhide"]
@@ -102,6 +103,8 @@ def remove(session: Session, ref: str | None, *, dry_run: bool = False, ask: Ask
     Paths that the person gave stay, and are left alone from now on, so that the next sync does not bring it back.
     """
     variants = session.index.find(ref) if ref is not None else _unused(session)
+    if not variants:
+        return SyncReport(dry_run=dry_run)
     keys = {variant.key for variant in variants}
     wanted = Change("remove", scan=False, moves=[Move(v.key, None, before=v) for v in variants],
                     decline=sorted(path for path, owners in _adopted(session).items() if owners <= keys))
@@ -123,7 +126,10 @@ def undo(session: Session, n: int, *, dry_run: bool = False, ask: Ask | None = N
 
 
 def leave(session: Session, provider: str | None, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
-    """Make the files ordinary ones, of one provider's roots or of all, those in the library apart."""
+    """Make the files ordinary ones, of one provider's roots or of all, and share nothing with it any more.
+
+    Without that, the next sync would find its own folders full of files that it did not make.
+    """
     if provider is not None:
         session.layout(provider)
     plan = session.farm.leave_plan(provider)
@@ -131,6 +137,10 @@ def leave(session: Session, provider: str | None, *, dry_run: bool = False, ask:
     if dry_run or (ask is not None and not ask(shown)):
         return shown
     outcome = session.farm.apply(plan, command="leave")
+    for name in [provider] if provider else list(session.layouts):
+        if session.is_on(name):
+            set_value(session.places, f"providers.{name}.on", False)
+    session.forget_settings()
     freed(session, None, 0, all_gone=provider is None)
     restate(session, outcome.issues)
     return report(plan, Intake(), [*plan.issues, *outcome.issues], dry_run=False, operation=outcome.number)
@@ -153,11 +163,8 @@ def _unused(session: Session) -> list[Variant]:
     variants = session.index.variants()
     standings = session.index.standings(variant.key for variant in variants)
     adopted = {key for path, owners in _adopted(session).items() if os.path.lexists(path) for key in owners}
-    unused = [v for v in variants if v.key not in adopted and not any(
+    return [v for v in variants if v.key not in adopted and not any(
         one.state is State.LINKED for name, one in standings[v.key].items() if name != Library.name)]
-    if not unused:
-        raise NotFound("no model is unused: some program shows each, or a path of yours holds it")
-    return unused
 
 
 def _is_model(session: Session, name: str) -> bool:

@@ -109,7 +109,8 @@ def change(
                for key in quarantined(session, session.index.variants())]
     looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers, restore=wanted.restore)
     intake = _intake(session, wanted, looked, progress)
-    variants = with_aliases(session, _current(session, intake, wanted), progress)
+    looking = dry_run or save_plan is not None
+    variants = with_aliases(session, _current(session, intake, wanted), progress, keep=not looking)
     chosen = _chosen(session, intake, wanted)
     withheld = _withheld(session, variants, looked.placed, wanted, chosen)
     projection = project(variants, looked.placed, session.facts, withheld)
@@ -124,7 +125,7 @@ def change(
         save_plan.write_bytes(plan.encode())
     if wanted == Change() and plan.empty and not intake.wishes:
         remember(session, looked, plan.unchanged, dict.fromkeys(issues), began_ns)
-    if dry_run or save_plan is not None:
+    if looking:
         return preview
     if not plan.empty and ask is not None and plan.adoptions and not ask(preview):
         return preview
@@ -240,8 +241,17 @@ def _chosen(session: Session, intake: Intake, wanted: Change) -> dict[str, list[
     return chosen
 
 
-def with_aliases(session: Session, variants: Sequence[Variant], progress: Progress | None = None) -> list[Variant]:
-    """The variants with the SHA-256 that layouts need; what is not known yet is computed from the blob, and kept."""
+def with_aliases(
+    session: Session, variants: Sequence[Variant], progress: Progress | None = None, keep: bool = True
+) -> list[Variant]:
+    """The variants with the SHA-256 that layouts need; what is not known yet is computed from the blob.
+
+    Args:
+        session: whose store and index learn it.
+        variants: the current ones.
+        progress: told how far the hashing is.
+        keep: write it down in the store too, not in the index alone.
+    """
     needed = aliases_needed(p for name, p in session.layouts.items() if session.is_on(name))
     if "sha256" not in needed:
         return list(variants)
@@ -252,7 +262,8 @@ def with_aliases(session: Session, variants: Sequence[Variant], progress: Progre
             step = (lambda count, p=path, t=file.bytes: progress("hash", p, count, t)) if progress else None
             hashes, _ = hash_file(path, sha256=True, progress=step, lease=False)
             if hashes.sha256 and hashes.blake3 == file.blake3:
-                session.store.blobs.learn(file.blake3, sha256=hashes.sha256)
+                if keep:
+                    session.store.blobs.learn(file.blake3, sha256=hashes.sha256)
                 session.index.learn(file.blake3, sha256=hashes.sha256)
                 learnt[file.blake3] = hashes.sha256
     if not learnt:
