@@ -85,7 +85,7 @@ class _Back:
 
     def _unmake(self, action: Action) -> None:
         record = self._record(action)
-        if record is None:
+        if record is None or (action.op == "make") != (record.origin == "made"):
             self._skip(action, "it is not ours any more")
             return
         if action.op == "record":
