@@ -280,10 +280,7 @@ class Database:
         """Open what is there, or make it."""
         data = os.path.join(self.path, "data.mdb")
         _fill_up(data)
-        options: dict[str, Any] = {"lib_version": 0} if int(lmdb.__version__.split(".")[0]) >= 3 else {}
-        environment = lmdb.open(
-            self.path, map_size=self._map_bytes, max_dbs=len(self._tables), max_readers=_READERS, max_spare_txns=0,
-            metasync=False, mode=0o600, **options)
+        environment = self._opened()
         self._environment = environment
         if environment.info()["map_size"] < self._map_bytes:
             environment.set_mapsize(self._map_bytes)
@@ -291,6 +288,17 @@ class Database:
         _adopting(environment, self._check_stamp)
         self._handles = _adopting(environment, self._open_tables)
         self._inode = os.stat(data).st_ino
+
+    def _opened(self) -> Any:
+        """The environment; opening fails while another process makes the map larger, and is tried again."""
+        options: dict[str, Any] = {"lib_version": 0} if int(lmdb.__version__.split(".")[0]) >= 3 else {}
+        while True:
+            try:
+                return lmdb.open(
+                    self.path, map_size=self._map_bytes, max_dbs=len(self._tables), max_readers=_READERS,
+                    max_spare_txns=0, metasync=False, mode=0o600, **options)
+            except lmdb.MapResizedError:
+                continue
 
     def _check_stamp(self, environment: Any) -> None:
         """See that the file is ours; put the stamp and the tables into a new one."""

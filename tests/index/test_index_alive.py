@@ -63,6 +63,8 @@ def fill(folder: str, first: int, count: int, bytes_each: int) -> int:
     for number in range(first, first + count):
         key = b"%08d" % number
         base.write(lambda tables, key=key: tables.put("t", key, os.urandom(bytes_each)))
+        if number % 3 == 0:
+            base.close()                                # opening while others grow the map must work as well
     base.close()
     return first + count
 
