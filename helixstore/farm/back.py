@@ -94,6 +94,8 @@ class _Back:
         look = _look(action.absolute)
         if look is not None:
             self._add(action, "remove", body=body_of(record), expect=_expected(record, look), was=record)
+        else:
+            self._add(action, "forget", was=record)
         if action.was is None:                  # an entry that was only repaired leaves its variant where it was
             for claim in record.claims:
                 if claim.key is not None and (action.root, claim.key) not in self._hidden:
