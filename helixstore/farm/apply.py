@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from helixstore.errors import HelixError
+from helixstore.errors import Failed, HelixError
 from helixstore.farm.adopt import Adopter
 from helixstore.farm.journal import DONE, FAILED, SKIPPED, WITHDRAWN
 from helixstore.farm.ledger import FOLDER, Ledger, Record
@@ -89,6 +89,7 @@ class Executor:
         for index, action in enumerate(actions):
             if not extras and action.op not in _EARLY:
                 self.extras()
+                self.draft(actions[index:])
                 extras = True
             letters[index] = letter = self.attempt(steps[action.op], action)
             if letter == DONE and action.op in ("make", "replace"):
@@ -104,6 +105,25 @@ class Executor:
         if self.progress is not None and total:
             self.progress(total, total)
         return self.outcome
+
+    def draft(self, actions: Iterable[Action]) -> None:
+        """Write all new small files ahead and flush them together; each step then only gives one its name.
+
+        What cannot be written here is tried again by its own step, which says what is wrong.
+        """
+        waiting = []
+        for action in actions:
+            if action.op != "make" or action.body[0] not in ("text", "copy"):
+                continue
+            placer, path = self.placer(action.root), action.absolute
+            try:
+                if action.body[0] == "text":
+                    waiting.append(placer.draft_text(path, self.plan.texts[action.body[1]]))
+                else:
+                    waiting.append(placer.draft_small(path, action.body[1], action.body[2]))
+            except (OSError, Failed):
+                break
+        kernel.sync_all(waiting)
 
     def attempt(self, step: Callable[[Action], str], action: Action) -> str:
         """One step; its errors become issues and a pending variant."""
@@ -450,14 +470,13 @@ class Executor:
 
     def settle(self) -> None:
         """Names first, then the ledgers: after a power cut no ledger may name what is not there."""
-        for folder in self.touched:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                kernel.sync_folder(folder)
+        kernel.sync_all(folder for folder in self.touched if os.path.isdir(folder))
         for root, ledger in self.ledgers.items():
             if root and ledger.records:
                 ledger.identify(identity_of(root) or ledger.identity)
-            ledger.flush(durable=True)
+            ledger.flush()
             ledger.compact()
+        kernel.sync_all(ledger.file for ledger in self.ledgers.values() if os.path.exists(ledger.file))
 
     # ---- the ledger ------------------------------------------------------------------------------------------------
 

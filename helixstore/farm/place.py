@@ -114,6 +114,7 @@ class Placer:
         self.blobs, self.stage, self.uid = blobs, stage, uid
         self._sources: dict[str, tuple[str, os.stat_result]] = {}
         self._no_reflink = ""
+        self._drafts: dict[str, str] = {}
 
     def source(self, digest: str, size: int) -> tuple[str, os.stat_result]:
         """Path and stat of a blob.
@@ -196,18 +197,9 @@ class Placer:
 
     def small(self, path: str, digest: str, size: int) -> Placed:
         """A file of its own with a blob's bytes, where nothing lies: for what people edit."""
-        source, _ = self.source(digest, size)
-        why = self._no_reflink
-        if not why:
-            try:
-                self._file(path, lambda temporary: kernel.reflink(source, temporary))
-            except OSError as error:
-                if not kernel.cannot_here(error):
-                    raise
-                why = self._no_reflink = explain_refusal(error)
-        if why:
-            self._file(path, lambda temporary: kernel.copy(source, temporary, 0o644, durable=True))
-        return self.placed(path, "copy" if why else "reflink", digest)
+        if not self._published(path):
+            self._file(path, lambda temporary: self._copy(temporary, digest, size, durable=True))
+        return self.placed(path, "copy" if self._no_reflink else "reflink", digest)
 
     def text(self, path: str, data: bytes, digest: str) -> Placed:
         """A sidecar, where nothing lies."""
@@ -215,8 +207,52 @@ class Placer:
             kernel.write_new(temporary, data, durable=False)
             kernel.sync_file(temporary)
 
-        self._file(path, make)
+        if not self._published(path):
+            self._file(path, make)
         return self.placed(path, "text", digest)
+
+    def draft_small(self, path: str, digest: str, size: int) -> str:
+        """Write ahead what `small` will put at `path`; the caller flushes it. Returns where it waits."""
+        temporary = self.stage.temporary(self.stage.staging, path)
+        self._copy(temporary, digest, size, durable=False)
+        self._drafts[path] = temporary
+        return temporary
+
+    def draft_text(self, path: str, data: bytes) -> str:
+        """Write ahead what `text` will put at `path`; the caller flushes it. Returns where it waits."""
+        temporary = self.stage.temporary(self.stage.staging, path)
+        kernel.write_new(temporary, data, durable=False)
+        self._drafts[path] = temporary
+        return temporary
+
+    def _copy(self, temporary: str, digest: str, size: int, durable: bool) -> None:
+        """Clone a blob, or copy it where nothing can be cloned."""
+        source, _ = self.source(digest, size)
+        if not self._no_reflink:
+            try:
+                kernel.reflink(source, temporary)
+            except OSError as error:
+                if not kernel.cannot_here(error):
+                    raise
+                self._no_reflink = explain_refusal(error)
+        if self._no_reflink:
+            kernel.copy(source, temporary, 0o644, durable=durable)
+
+    def _published(self, path: str) -> bool:
+        """Whether a draft waited for this path and has its name now."""
+        draft = self._drafts.pop(path, None)
+        if draft is None:
+            return False
+        try:
+            if kernel.publish(draft, path):
+                return True
+        except OSError as error:
+            if not kernel.cannot_here(error):
+                raise
+            kernel.unlink(draft)                        # another file system: made again there
+            return False
+        kernel.unlink(draft)
+        raise FileExistsError(path)
 
     def _file(self, path: str, make: Callable[[str], None]) -> None:
         if not self.stage.put(path, make, kernel.publish):

@@ -1,54 +1,16 @@
-"""A person's home with programs and models in it, and the engine over it."""
+"""A person's home with programs and models in it."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from helixstore import HelixStore
 from support.models import tiny_hf
+from support.person import GGUF, Person
 from support.raw import model_gguf
-
-
-@dataclass
-class Person:
-    """One home. `environ` is all that helixstore sees of the world."""
-
-    home: Path
-    environ: dict[str, str] = field(default_factory=dict)
-
-    def open(self) -> HelixStore:
-        return HelixStore(environ=self.environ)
-
-    def put(self, path: str, data: bytes, mode: int = 0o644) -> Path:
-        """A file of the person's, old enough for its hash to be kept."""
-        file = self.home / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-        file.chmod(mode)
-        os.utime(file, (1_700_000_000, 1_700_000_000))
-        return file
-
-    def tree(self, *, own: bool = True) -> dict[str, tuple[str, int]]:
-        """Every file below home: path -> (content's digest, mode); `own` False leaves helixstore's folders out."""
-        found = {}
-        for folder, _, names in os.walk(self.home):
-            for name in names:
-                path = Path(folder, name)
-                relative = str(path.relative_to(self.home))
-                if not own and "helixstore" in relative:
-                    continue
-                content = os.readlink(path) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
-                found[relative] = (content, path.lstat().st_mode & 0o7777)
-        return found
-
-
-GGUF = model_gguf(seed=1)
 
 
 @pytest.fixture
@@ -73,12 +35,3 @@ def synced(laptop: Person) -> Person:
         report = store.sync()
     assert report.issues == ()
     return laptop
-
-
-def without(person: Person, path: str) -> None:
-    """The person deletes a file or folder."""
-    target = person.home / path
-    if target.is_dir():
-        shutil.rmtree(target)
-    else:
-        target.unlink()

@@ -7,11 +7,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import GGUF, Person
 
 from helixstore import HelixStore
 from helixstore.errors import HelixError
 from support import corpus
+from support.person import GGUF, Person
 from support.raw import model_gguf
 
 

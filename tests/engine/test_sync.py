@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import GGUF, Person, without
 
 from helixstore import Format, HelixStore
 from helixstore.errors import Ambiguous, NotFound, PlanOutdated
+from support.person import GGUF, Person, without
 from support.raw import model_gguf
 
 
