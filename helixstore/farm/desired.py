@@ -78,6 +78,7 @@ def join(path: str, projections: Sequence[tuple[str, Iterable[Entry]]], owned: b
         The root, and one conflict for each path that cannot be made as asked; the variants concerned have no entry.
     """
     entries: dict[str, Joined] = {}
+    single: dict[Claim, tuple[Claim]] = {}      # one tuple for all entries with the same claim
     refused: dict[tuple[str, Key | None], str] = {}
     issues: list[Issue] = []
 
@@ -87,6 +88,7 @@ def join(path: str, projections: Sequence[tuple[str, Iterable[Entry]]], owned: b
         issues.append(Issue(kind, f"{path}/{name}", why, "give one of them another name: helixstore share --name"))
 
     unlike: dict[str, list[Claim]] = {}
+    several: dict[str, list[Claim]] = {}        # a configuration that thousands of models have in common
     for provider, projected in sorted(projections, key=lambda pair: pair[0]):
         for entry in projected:
             name, body, key, witness, order = entry.path, entry.body, entry.key, entry.witness, entry.order
@@ -96,11 +98,15 @@ def join(path: str, projections: Sequence[tuple[str, Iterable[Entry]]], owned: b
             there = entries.get(name)
             claim = Claim(provider, key, witness)
             if there is None:
-                entries[name] = Joined(body, (claim,), order)
+                entries[name] = Joined(body, single.setdefault(claim, (claim,)), order)
             elif there.body == body:
-                entries[name] = Joined(body, _merged(there.claims, claim), min(order, there.order))
+                several.setdefault(name, list(there.claims)).append(claim)
+                if order < there.order:
+                    entries[name] = there._replace(order=order)
             else:
                 unlike.setdefault(name, []).append(claim)
+    for name, claims in several.items():
+        entries[name] = entries[name]._replace(claims=_merged(claims))
     for name, claims in unlike.items():
         everybody = [*entries[name].claims, *claims]
         refuse(name, everybody, f"{_names(everybody)} want different content on one path")
@@ -120,12 +126,13 @@ def _unsafe(name: str) -> str:
     return ""
 
 
-def _merged(claims: tuple[Claim, ...], claim: Claim) -> tuple[Claim, ...]:
-    """`claims` with one more; a variant that claims an entry twice is its witness when either says so."""
-    for index, known in enumerate(claims):
-        if known[:2] == claim[:2]:
-            return (*claims[:index], known._replace(witness=known.witness or claim.witness), *claims[index + 1:])
-    return (*claims, claim)
+def _merged(claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    """One claim for each provider and variant, which is its witness when any of them says so."""
+    found: dict[tuple[str, Key | None], Claim] = {}
+    for claim in claims:
+        known = found.get(claim[:2])
+        found[claim[:2]] = claim if known is None else known._replace(witness=known.witness or claim.witness)
+    return tuple(found.values())
 
 
 def _names(claims: Iterable[Claim]) -> str:

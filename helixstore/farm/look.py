@@ -14,6 +14,7 @@ from helixstore.farm.ledger import FOLDER, Record
 from helixstore.farm.library import Library
 from helixstore.farm.scan import look_at
 from helixstore.formats import Inspection, inspect
+from helixstore.fs.kernel import fingerprint
 from helixstore.providers.layout import Found
 from helixstore.providers.reader import DiskReader
 from helixstore.session import PlacedRoot, Session
@@ -123,7 +124,7 @@ def _fresh(
         return
     if any(fnmatch.fnmatch(first, pattern) for pattern in session.settings.exclude):
         return
-    if locations and all(map(ours.has, locations)):
+    if locations and all(ours.has(location) or ours.seen(location) for location in locations):
         return
     if not restore and any(session.farm.intent.is_declined(location) for location in locations):
         return
@@ -131,15 +132,19 @@ def _fresh(
 
 
 class _Ours:
-    """Every path in a ledger, and whether it still is what it was when it was entered."""
+    """What needs no second look: paths in a ledger that still are what they were when they were entered, and small
+    files beside adopted weights that are as they were when they were hashed."""
 
     def __init__(self, session: Session) -> None:
+        self._index = session.index
         self._records: dict[str, list[Record]] = {}
+        self._folders: set[str] = set()
         for root in session.farm.ledgers.roots():
             prefix = root + "/" if root else ""
             for path, record in session.farm.ledgers.of(root).records.items():
                 if record.kind != FOLDER:
                     self._records.setdefault(prefix + path, []).append(record)
+                    self._folders.add((prefix + path).rpartition("/")[0])
 
     def has(self, path: str) -> bool:
         """Whether an absolute path is ours, or adopted, and unchanged by what a stat tells."""
@@ -155,6 +160,16 @@ class _Ours:
             now.inode == r.inode and (r.kind == "hard" or (now.bytes, now.mtime_ns) == (r.bytes, r.mtime_ns))
             for r in records
         )
+
+
+    def seen(self, path: str) -> bool:
+        """Whether it lies beside something of ours, and has been hashed as it is now."""
+        if path.rpartition("/")[0] not in self._folders or path in self._records:
+            return False
+        try:
+            return bool(self._index.digest_at(path, fingerprint(path)))
+        except OSError:
+            return False
 
 
 def _loose(inspection: Inspection, name: str | None) -> Found:
