@@ -16,16 +16,17 @@ from typing import Any
 
 from helixstore.errors import Failed, HelixError
 from helixstore.farm.adopt import Adopter
+from helixstore.farm.compare import found, holds, is_already
 from helixstore.farm.journal import DONE, FAILED, SKIPPED, WITHDRAWN
 from helixstore.farm.ledger import FOLDER, Ledger, Record
 from helixstore.farm.outcome import Outcome, Progress, Services
 from helixstore.farm.place import CannotPlace, Placed, Placer, Stage
 from helixstore.farm.plan import ADOPTED, Action, Look, Plan
-from helixstore.farm.scan import digest_of, identity_of, look_at
+from helixstore.farm.scan import identity_of, look_at
 from helixstore.fs import kernel
 from helixstore.values import Issue, Key
 
-__all__ = ["Executor", "holds"]
+__all__ = ["Executor"]
 
 _EARLY = frozenset({"hide", "unhide", "decline", "accept", "intake", "swap"})
 #: errors that everything else on that file system will suffer from too: said once for a root
@@ -33,22 +34,6 @@ _WHOLE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _TRIES = 3              # times that what a program prunes at its start is made again
 _FLUSH = 1024           # records between two writes of the ledgers
 _REPORT = 256           # steps between two reports of progress
-
-
-def holds(action: Action, look: Look | None) -> bool:
-    """Whether what lies there is what the action expects."""
-    expect = action.expect
-    if expect is None or look is None:
-        return expect is look
-    if expect.kind != look.kind:
-        return False
-    if expect.kind == "link":
-        return expect.target == look.target
-    if expect.kind != "file":
-        return True
-    if action.was is not None and action.was.kind == "hard":
-        return expect.inode == look.inode
-    return expect[1:4] == look[1:4]
 
 
 class Executor:
@@ -183,12 +168,12 @@ class Executor:
                 placed = self.place(placer, path, action)
         except FileExistsError:
             look = look_at(path)
-            if look is None or not self.is_already(action, look):
+            if look is None or not is_already(action, look, self.placer(action.root), self.plan.texts):
                 self.fail(action, "something has appeared there meanwhile")
                 return SKIPPED
             if action.path not in self.ledger(action.root).records:
                 origin = "made" if self.recovering else "adopted"
-                self.put(action, self.found(action, look), origin)
+                self.put(action, found(action, look, self.placer(action.root)), origin)
             return DONE if self.recovering else SKIPPED
         self.put(action, placed, "made")
         return DONE
@@ -198,9 +183,10 @@ class Executor:
         path, placer = action.absolute, self.placer(action.root)
         look = look_at(path)
         if look is None or not holds(action, look):
-            if look is not None and self.is_already(action, look):
+            if look is not None and is_already(action, look, self.placer(action.root), self.plan.texts):
                 original = action.body[3] if action.body[0] == "text" and len(action.body) > 3 else ""
-                self.put(action, self.found(action, look), "merged" if original else "made", original)
+                self.put(action, found(action, look, self.placer(action.root)), "merged" if original else "made",
+                         original)
                 return DONE if self.recovering else SKIPPED
             return self.skip(action, "it is not what it was when the plan was made")
         made: list[Placed] = []
@@ -245,50 +231,17 @@ class Executor:
         kernel.symlink(body[1], path)
         return placer.placed(path, "inner", "")
 
-    def is_already(self, action: Action, look: Look) -> bool:
-        """Whether what lies there is what the action would make."""
-        body = action.body
-        kind = body[0] if body else ""
-        if kind == "inner":
-            return look.kind == "link" and look.target == body[1]
-        if kind == "text":
-            return look.kind == "file" and look.bytes == len(self.plan.texts[body[1]]) and (
-                _content(action.absolute) == body[1])
-        source, status = self.placer(action.root).source(body[1], body[2])
-        if look.kind == "link":
-            return kind == "weight" and look.target == source
-        if look.kind != "file" or look.bytes != body[2]:
-            return False
-        if kind == "weight" and os.path.samestat(os.lstat(action.absolute), status):
-            return True
-        allowed = kind == "copy" or bool({"reflink", "copy"} & set(body[3]))
-        return allowed and _content(action.absolute) == body[1]
-
-    def found(self, action: Action, look: Look) -> Placed:
-        """What lies there already, as if it had just been made."""
-        body = action.body
-        if body[0] == "inner" or look.kind == "link":
-            kind = "inner" if body[0] == "inner" else "symlink"
-            return Placed(kind, "" if kind == "inner" else body[1], look.inode, 0 if kind == "inner" else body[2],
-                          look.mtime_ns, look.target, "")
-        kind = body[0]
-        if kind == "weight":
-            _, status = self.placer(action.root).source(body[1], body[2])
-            kind = "hard" if status.st_ino == look.inode else "copy"
-        return Placed(kind, body[1], look.inode, look.bytes, look.mtime_ns, "", "")
-
     def record(self, action: Action) -> str:
         """What lies there already is what we want: the ledger takes it in, nothing is touched."""
         if action.absolute in self.adopter.refused:
             return self.fail(action, self.adopter.refused[action.absolute], silent=True)
         look = look_at(action.absolute)
-        if look is None or not self.is_already(action, look):
+        if look is None or not is_already(action, look, self.placer(action.root), self.plan.texts):
             self.fail(action, "it is not what it was when the plan was made")
             return SKIPPED
         was = self.ledger(action.root).records.get(action.path)
-        keeps = was is not None and action.note != ADOPTED
-        self.put(action, self.found(action, look), was.origin if was is not None and keeps else "adopted",
-                 was.original if was is not None else "")
+        origin = was.origin if was is not None and action.note != ADOPTED else "adopted"
+        self.put(action, found(action, look, self.placer(action.root)), origin, was.original if was is not None else "")
         return DONE
 
     def refresh(self, action: Action) -> str:
@@ -521,13 +474,4 @@ class Executor:
         self._unflushed = 0
         for ledger in ledgers:
             ledger.flush()
-
-
-def _content(path: str) -> str:
-    """Digest of a file; "" when it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return digest_of(file.read())
-    except OSError:
-        return ""
 

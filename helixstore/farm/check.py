@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from helixstore.errors import PlanOutdated
-from helixstore.farm.apply import holds
+from helixstore.farm.compare import holds
 from helixstore.farm.ledger import Ledgers
 from helixstore.farm.plan import Action, Plan
 from helixstore.farm.scan import identity_of, look_at

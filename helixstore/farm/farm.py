@@ -26,7 +26,7 @@ from helixstore.farm.desired import WantedRoot
 from helixstore.farm.gather import HIDDEN, Gathered
 from helixstore.farm.intent import Intent
 from helixstore.farm.journal import DONE, Journal, OperationSummary
-from helixstore.farm.ledger import Ledgers
+from helixstore.farm.ledger import Ledgers, without_collector
 from helixstore.farm.outcome import Bases, Handler, Memory, Outcome, Progress, Services
 from helixstore.farm.plan import Adoption, Plan
 from helixstore.farm.planner import Intentions, plan_root, visible
@@ -150,9 +150,10 @@ class Farm:
         coming = frozenset([a.digest for a in adoptions] + [digest for r in extra for digest in r.get("digests", ())])
         if restore:
             gathered.accept(self.intent.declined())
-        for root in wanted:
-            self._plan_root(gathered, root, adoptions, coming, restore, frozenset(hide),
-                            frozenset([*unhide, *unhidden]))
+        with without_collector():
+            for root in wanted:
+                self._plan_root(gathered, root, adoptions, coming, restore, frozenset(hide),
+                                frozenset([*unhide, *unhidden]))
         kept: list[Adoption] = []
         for adoption in adoptions:
             try:
@@ -233,7 +234,8 @@ class Farm:
             self._check_space(plan.space)
             if plan.empty:
                 return self._book(plan)
-            number = self.journal.begin(plan, command, self.clock())
+            with without_collector():
+                number = self.journal.begin(plan, command, self.clock())
             outcome = self._carry_out(number, plan, progress, recovering=False)
             outcome.issues[:0] = issues
             self._tidy()
@@ -251,7 +253,7 @@ class Farm:
         keep = _digests(plan)
         if keep:
             self.store.keeps.put(_operation(number), keep)
-        with self._services() as services:
+        with self._services() as services, without_collector():
             executor = Executor(services, plan, recovering=recovering, progress=progress)
             outcome = executor.run()
         outcome.number = number

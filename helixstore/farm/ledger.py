@@ -7,6 +7,8 @@ root itself). A last line that was cut by a crash is dropped. Only the holder of
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -17,14 +19,27 @@ from helixstore.farm.desired import Claim
 from helixstore.fs import kernel
 from helixstore.values import Key
 
-__all__ = ["FOLDER", "Ledger", "Ledgers", "Record"]
+__all__ = ["FOLDER", "Ledger", "Ledgers", "Record", "claims_line", "pack", "unpack", "without_collector"]
 
 FOLDER = "folder"
 _SCHEMA = 1
 _quoted = json.encoder.encode_basestring_ascii
-_claims: dict[tuple[Claim, ...], str] = {}
-_CLAIMS = 1 << 16       # claims whose JSON is remembered: a root has far fewer than records
+_claims: dict[int, tuple[tuple[Claim, ...], str]] = {}
+_CLAIMS = 1 << 16       # claims whose JSON is remembered
 _SLACK = 1000           # superseded lines that are not worth a compaction
+
+
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Without the cyclic collector, which would walk again and again over many small values that hold no cycles."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Record(NamedTuple):
@@ -81,12 +96,14 @@ class Record(NamedTuple):
 
 
 def claims_line(claims: tuple[Claim, ...]) -> str:
-    """Claims as JSON."""
-    line = _claims.get(claims)
-    if line is None:
-        if len(_claims) > _CLAIMS:
-            _claims.clear()
-        line = _claims[claims] = json.dumps(pack(claims), separators=(",", ":"))
+    """Claims as JSON. Entries of one variant mostly share one tuple, so the last ones are remembered by identity."""
+    known = _claims.get(id(claims))
+    if known is not None and known[0] is claims:
+        return known[1]
+    if len(_claims) > _CLAIMS:
+        _claims.clear()
+    line = json.dumps(pack(claims), separators=(",", ":"))
+    _claims[id(claims)] = claims, line
     return line
 
 
@@ -138,12 +155,13 @@ class Ledger:
         self._stamp = stamp
         self._size = data.rfind(b"\n") + 1
         lines = data[: self._size].split(b"\n")[:-1]
-        try:
-            rows = json.loads(b"[" + b",".join(lines) + b"]")
-        except ValueError:
-            rows = self._readable(lines)
         self._lines = len(lines)
-        self._replay(rows)
+        with without_collector():
+            try:
+                rows = json.loads(b"[" + b",".join(lines) + b"]")
+            except ValueError:
+                rows = self._readable(lines)
+            self._replay(rows)
 
     def _readable(self, lines: list[bytes]) -> list[Any]:
         """The rows before the first line that a crash spoilt; what comes after it is cut off by the next `flush`."""
@@ -159,7 +177,8 @@ class Ledger:
 
     def _replay(self, rows: Iterable[Any]) -> None:
         records: dict[str, Record] = {}
-        seen: dict[str, tuple[Claim, ...]] = {}
+        before: Any = None                  # neighbours mostly have the same claims: share the tuples
+        claims: tuple[Claim, ...] = ()
         for row in rows:
             if type(row) is dict:
                 identity = row.get("identity")
@@ -167,10 +186,9 @@ class Ledger:
             elif len(row) == 1:
                 records.pop(row[0], None)
             else:
-                spelt = str(row[8])             # a root has far fewer claims than records: share the tuples
-                claims = seen.get(spelt)
-                if claims is None:
-                    claims = seen[spelt] = unpack(row[8])
+                if row[8] != before:
+                    before = row[8]
+                    claims = unpack(before)
                 row[8] = claims
                 records[row[0]] = Record._make(row)
         self.records = records

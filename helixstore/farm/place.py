@@ -112,6 +112,7 @@ class Placer:
 
     def __init__(self, blobs: BlobPaths, stage: Stage, uid: int) -> None:
         self.blobs, self.stage, self.uid = blobs, stage, uid
+        self._blobs = os.path.dirname(os.path.dirname(blobs.path("0" * 64)))
         self._sources: dict[str, tuple[str, os.stat_result]] = {}
         self._no_reflink = ""
         self._drafts: dict[str, str] = {}
@@ -147,7 +148,9 @@ class Placer:
         why: list[str] = []
         for kind in kinds:
             try:
-                placed = self._link(path, digest, size, kind, "; ".join(why))
+                if kind == "hard":
+                    return self._hard(path, digest, size)
+                return self._link(path, digest, size, kind, "; ".join(why))
             except _Refused as refused:
                 why.append(refused.reason)
             except OSError as error:
@@ -157,14 +160,10 @@ class Placer:
                 why.append(f"hard link: {reason}" if kind == "hard" else f"{kind}: {reason}")
                 if kind == "reflink":
                     self._no_reflink = reason
-            else:
-                return placed
         raise CannotPlace("; ".join(why) or "the layout allows no kind of link", "", path)
 
     def _link(self, path: str, digest: str, size: int, kind: str, why: str) -> Placed:
         """One try with one kind."""
-        if kind == "hard":
-            return self._hard(path, digest, size, why)
         source, _ = self.source(digest, size)
         if kind == "symlink":
             kernel.symlink(source, path)
@@ -179,16 +178,16 @@ class Placer:
             raise _Refused(f"{kind}: nothing is to be linked")
         return self.placed(path, kind, digest)._replace(why=why)
 
-    def _hard(self, path: str, digest: str, size: int, why: str) -> Placed:
+    def _hard(self, path: str, digest: str, size: int) -> Placed:
         """One system call to link and one to look at what was linked: this is what most entries are."""
         try:
-            kernel.hard_link(self.blobs.path(digest), path, plain=True)
+            kernel.hard_link(f"{self._blobs}/{digest[:2]}/{digest}", path, plain=True)
         except FileNotFoundError:
             self.source(digest, size)                   # says so when it is the blob that is missing
             raise
         now = os.lstat(path)
         if now.st_size == size and now.st_uid == self.uid and now.st_mode & _TYPE == _REGULAR:
-            return Placed("hard", digest, now.st_ino, size, now.st_mtime_ns, "", why)
+            return Placed("hard", digest, now.st_ino, size, now.st_mtime_ns, "", "")
         kernel.unlink(path)
         self.source(digest, size)
         if self.uid < 0:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from helixstore.errors import PlanOutdated
+from helixstore.errors import PlanOutdated, UnsafeName
 from helixstore.farm.desired import Claim
 from helixstore.farm.ledger import Record, claims_line, unpack
 from helixstore.fs.kernel import Fingerprint
+from helixstore.store.records import check_digest
 from helixstore.values import Issue, Key
 
 __all__ = ["ADOPTED", "SCHEMA", "Action", "Adoption", "Look", "Original", "Plan", "Standing", "Stats"]
@@ -287,7 +288,7 @@ class Plan:
                 {root: (who[0], who[1]) if who else None for root, who in head["roots"].items()},
                 head["unchanged"], tuple(head["extra"]), head["space"], tuple(head["undoes"]),
             )
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, UnsafeName) as error:
             raise PlanOutdated(f"this is not a plan: {error}",
                                "make a new plan: helixstore sync --plan FILE") from error
 
@@ -312,6 +313,8 @@ def _kinds(kinds: tuple[str, ...]) -> str:
 def _action(row: list[Any]) -> Action:
     op, root, path, body, expect, claims, order, was, note = row
     shape = tuple(tuple(part) if isinstance(part, list) else part for part in body)
+    if shape and shape[0] in ("weight", "copy", "own"):
+        check_digest(str(shape[1]))
     return Action(op, root, path, shape, Look(*expect) if expect else None, unpack(claims), order,
                   Record.of(was) if was else None, note)
 

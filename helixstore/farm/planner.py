@@ -195,7 +195,7 @@ class _RootPlanner:
     def is_missing(self, name: str, joined: Joined) -> bool:
         """Whether the blob that the entry needs is not in the store; then the variant is incomplete."""
         blob: str = getattr(joined.body, "blob", "")
-        if not blob or blob in self.actual.blobs or blob in self.coming:
+        if not blob or blob in self.actual.present or blob in self.actual.blobs or blob in self.coming:
             return False
         reason = f"blob {blob[:12]} is missing in the store"
         self.block(joined, State.INCOMPLETE, reason)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -30,6 +30,7 @@ _TYPE, _FILE, _LINK, _FOLDER = 0o170000, 0o100000, 0o120000, 0o040000
 _TEXT_LIMIT = 16 << 20          # bytes; a sidecar beyond that is not one
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 _CHUNK = 1 << 20
+_MANY = 2000                    # new entries from which on listing all blobs is quicker than looking at each
 
 
 class BlobPaths(Protocol):
@@ -37,6 +38,10 @@ class BlobPaths(Protocol):
 
     def path(self, digest: str) -> str:
         """Absolute path of a blob, whether it exists or not."""
+        ...
+
+    def digests(self) -> Iterator[str]:
+        """Every blob that exists."""
         ...
 
 
@@ -65,7 +70,8 @@ class Actual:
         theirs: path -> bytes, of texts that were read.
         texts: path -> digest of the text that is wanted.
         bases: digest -> bytes, of the common ancestors that a merge may need.
-        blobs: digest -> its file, of those that were asked for and exist.
+        blobs: digest -> its file, of those that were looked at and exist.
+        present: digests of blobs that are known to exist without a look.
         folders: folders that exist, relative; "" is the root.
         crowded: folders of ours that nobody wants any more and that hold something that is not ours.
     """
@@ -82,6 +88,7 @@ class Actual:
     texts: dict[str, str] = field(default_factory=dict)
     bases: dict[str, bytes] = field(default_factory=dict)
     blobs: dict[str, BlobLook] = field(default_factory=dict)
+    present: frozenset[str] = frozenset()
     folders: set[str] = field(default_factory=set)
     crowded: set[str] = field(default_factory=set)
 
@@ -193,6 +200,8 @@ def scan(wanted: WantedRoot, ledger: Ledger, blobs: BlobPaths, adopting: Mapping
         return actual
     eyes = _Eyes(wanted.path, actual, blobs, base)
     records = ledger.records
+    if len(wanted.entries) > len(records) + _MANY:
+        actual.present = frozenset(blobs.digests())
     for name, joined in wanted.entries.items():
         eyes.wanted(name, joined, records.get(name), adopting.get(name))
     unneeded = [r for name, r in records.items() if name not in wanted.entries]
@@ -234,7 +243,7 @@ class _Eyes:
         if type(body) is Text:
             self.actual.texts[name] = digest_of(body.data)
         if look is None:
-            if type(body) is Weight or type(body) is Copy:
+            if (type(body) is Weight or type(body) is Copy) and body.blob not in self.actual.present:
                 self.blob(body.blob)
         elif record is None:
             if adopting is None:

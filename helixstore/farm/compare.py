@@ -1,0 +1,83 @@
+"""Whether what lies at a path is what an action expects there, or already what it would make."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from blake3 import blake3
+
+from helixstore.farm.place import Placed, Placer
+from helixstore.farm.plan import Action, Look
+
+__all__ = ["found", "holds", "is_already"]
+
+_CHUNK = 1 << 20         # bytes read at once
+
+
+def holds(action: Action, look: Look | None) -> bool:
+    """Whether what lies there is what the action expects."""
+    expect = action.expect
+    if expect is None or look is None:
+        return expect is look
+    if expect.kind != look.kind:
+        return False
+    if expect.kind == "link":
+        return expect.target == look.target
+    if expect.kind != "file":
+        return True
+    if action.was is not None and action.was.kind == "hard":
+        return expect.inode == look.inode
+    return expect[1:4] == look[1:4]
+
+
+def is_already(action: Action, look: Look, placer: Placer, texts: Mapping[str, bytes]) -> bool:
+    """Whether what lies there is what the action would make.
+
+    Args:
+        action: makes, replaces or records an entry.
+        look: what lies at its path.
+        placer: of its root.
+        texts: of its plan.
+    """
+    body = action.body
+    kind = body[0] if body else ""
+    if kind == "inner":
+        return look.kind == "link" and look.target == body[1]
+    if kind == "text":
+        return look.kind == "file" and look.bytes == len(texts[body[1]]) and _content(action.absolute) == body[1]
+    source, status = placer.source(body[1], body[2])
+    if look.kind == "link":
+        return kind == "weight" and look.target == source
+    if look.kind != "file" or look.bytes != body[2]:
+        return False
+    if kind == "weight" and os.path.samestat(os.lstat(action.absolute), status):
+        return True
+    allowed = kind == "copy" or bool({"reflink", "copy"} & set(body[3]))
+    return allowed and _content(action.absolute) == body[1]
+
+
+def found(action: Action, look: Look, placer: Placer) -> Placed:
+    """What lies there already, as if it had just been made."""
+    body = action.body
+    if body[0] == "inner":
+        return Placed("inner", "", look.inode, 0, look.mtime_ns, look.target, "")
+    if look.kind == "link":
+        return Placed("symlink", body[1], look.inode, body[2], look.mtime_ns, look.target, "")
+    kind = body[0]
+    if kind == "weight":
+        _, status = placer.source(body[1], body[2])
+        kind = "hard" if status.st_ino == look.inode else "copy"
+    return Placed(kind, body[1], look.inode, look.bytes, look.mtime_ns, "", "")
+
+
+def _content(path: str) -> str:
+    """Digest of a file; "" when it cannot be read."""
+    hasher = blake3()
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                hasher.update(chunk)
+    except OSError:
+        return ""
+    return hasher.hexdigest()
