@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from blake3 import blake3
 
 from helixstore.farm.place import Placed, Placer
-from helixstore.farm.plan import Action, Look
+from helixstore.farm.plan import LAY_THERE, Action, Look
 
 __all__ = ["found", "holds", "is_already"]
 
@@ -43,12 +43,13 @@ def is_already(action: Action, look: Look, placer: Placer, texts: Mapping[str, b
     body = action.body
     kind = body[0] if body else ""
     if kind == "inner":
-        return look.kind == "link" and look.target == body[1]
+        return look.kind == "link" and (look.target == body[1] or (action.note == LAY_THERE and holds(action, look)))
     if kind == "text":
         return look.kind == "file" and look.bytes == len(texts[body[1]]) and _content(action.absolute) == body[1]
     source, status = placer.source(body[1], body[2])
     if look.kind == "link":
-        return kind == "weight" and look.target == source
+        return (kind == "weight" and look.target == source) or (action.note == LAY_THERE and (
+            _leads_to(action.absolute, status) or (kind == "copy" and _content(action.absolute) == body[1])))
     if look.kind != "file" or look.bytes != body[2]:
         return False
     if kind == "weight" and os.path.samestat(os.lstat(action.absolute), status):
@@ -63,12 +64,21 @@ def found(action: Action, look: Look, placer: Placer) -> Placed:
     if body[0] == "inner":
         return Placed("inner", "", look.inode, 0, look.mtime_ns, look.target, "")
     if look.kind == "link":
-        return Placed("symlink", body[1], look.inode, body[2], look.mtime_ns, look.target, "")
+        kind = "symlink" if look.target == placer.source(body[1], body[2])[0] else "inner"
+        return Placed(kind, body[1], look.inode, body[2], look.mtime_ns, look.target, "")
     kind = body[0]
     if kind == "weight":
         _, status = placer.source(body[1], body[2])
         kind = "hard" if status.st_ino == look.inode else "copy"
     return Placed(kind, body[1], look.inode, look.bytes, look.mtime_ns, "", "")
+
+
+def _leads_to(path: str, status: os.stat_result) -> bool:
+    """Whether a link ends on that file."""
+    try:
+        return os.path.samestat(os.stat(path), status)
+    except OSError:
+        return False
 
 
 def _content(path: str) -> str:

@@ -21,11 +21,13 @@ from helixstore.fs.kernel import Fingerprint
 from helixstore.store.records import check_digest
 from helixstore.values import Issue, Key
 
-__all__ = ["ADOPTED", "SCHEMA", "Action", "Adoption", "Look", "Original", "Plan", "Standing", "Stats"]
+__all__ = ["ADOPTED", "LAY_THERE", "SCHEMA", "Action", "Adoption", "Look", "Original", "Plan", "Standing", "Stats"]
 
 SCHEMA = 1
 #: the note of a `record` that follows an adoption of the same path in this plan
 ADOPTED = "adopted"
+#: The note of a record of what somebody else put there, and that is right as it is.
+LAY_THERE = "lay there already"
 
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 _quoted = json.encoder.encode_basestring_ascii

@@ -11,7 +11,7 @@ from typing import Any
 
 from helixstore.farm.desired import Claim, Joined, WantedRoot
 from helixstore.farm.ledger import FOLDER, Record
-from helixstore.farm.plan import ADOPTED, Action, Look, Standing
+from helixstore.farm.plan import ADOPTED, LAY_THERE, Action, Look, Standing
 from helixstore.farm.scan import Actual, digest_of, folders_of, suits
 from helixstore.providers.layout import Copy, Inner, Text, Weight
 from helixstore.values import Issue, Key, State
@@ -205,7 +205,7 @@ class _RootPlanner:
     def foreign(self, name: str, joined: Joined, look: Look) -> None:
         """Something lies there that is not ours."""
         if name in self.actual.same:
-            self.do("record", name, joined, look, None, "lay there already")
+            self.do("record", name, joined, look, None, LAY_THERE)
         elif type(joined.body) is Text and look.kind == "file" and joined.body.merge and name in self.actual.theirs:
             self.merge(name, joined, look, None)
         else:
@@ -324,8 +324,11 @@ class _RootPlanner:
     def is_right(self, joined: Joined, record: Record, look: Look) -> bool:
         """Whether what is ours there is what is wanted."""
         body = joined.body
+        lay_there = record.kind == "inner" and record.origin == "adopted"       # a link that a program made itself
         if isinstance(body, Inner):
-            return record.kind == "inner" and look.target == body.target
+            return record.kind == "inner" and (lay_there or look.target == body.target)
+        if isinstance(body, Weight | Copy) and lay_there:
+            return record.digest == body.blob
         if not isinstance(body, Weight | Copy) or not suits(record, body):
             return False
         if record.kind == "symlink":

@@ -18,7 +18,7 @@ from helixstore.farm.desired import Joined, WantedRoot
 from helixstore.farm.ledger import FOLDER, Ledger, Record
 from helixstore.farm.plan import Look
 from helixstore.fs.mounts import mount_of
-from helixstore.providers.layout import Copy, Inner, Text, Weight
+from helixstore.providers.layout import Body, Copy, Inner, Text, Weight
 from helixstore.values import Key
 
 __all__ = [
@@ -198,7 +198,7 @@ def scan(wanted: WantedRoot, ledger: Ledger, blobs: BlobPaths, adopting: Mapping
     actual = Actual(*root_state(wanted.path, ledger, restore))
     if actual.state == "away":
         return actual
-    eyes = _Eyes(wanted.path, actual, blobs, base)
+    eyes = _Eyes(wanted.path, actual, blobs, base, adopting, wanted.entries)
     records = ledger.records
     if len(wanted.entries) > len(records) + _MANY:
         actual.present = frozenset(blobs.digests())
@@ -227,8 +227,10 @@ class _Eyes:
     """One pass over one root."""
 
     def __init__(self, root: str, actual: Actual, blobs: BlobPaths | None,
-                 base: Callable[[str], bytes | None] = lambda digest: None) -> None:
+                 base: Callable[[str], bytes | None] = lambda digest: None,
+                 adopting: Mapping[str, str] | None = None, entries: Mapping[str, Joined] | None = None) -> None:
         self.root, self.actual, self.blobs, self.base = root, actual, blobs, base
+        self.adopting, self.entries = adopting or {}, entries or {}
         self.prefix = root + "/"
         self.missing: set[str] = set()
         self.reasons: dict[str, str] = {}
@@ -287,9 +289,11 @@ class _Eyes:
             if look.kind == "file" and blob is not None:
                 same = look.inode == blob.inode and os.lstat(self.prefix + name).st_dev == blob.device
             elif look.kind == "link":
-                same = blob is not None and look.target == blob.path
+                same = (blob is not None and look.target == blob.path) or self.leads(name, body)
         elif isinstance(body, Inner):
-            same = look.kind == "link" and look.target == body.target
+            same = look.kind == "link" and (look.target == body.target or self.leads(name, self.behind(name, body)))
+        elif look.kind == "link":
+            same = isinstance(body, Copy) and self.leads(name, body)
         elif look.kind == "file":
             if isinstance(body, Text):
                 same = self.read(name, look) == self.actual.texts[name]
@@ -297,6 +301,28 @@ class _Eyes:
                 same = look.bytes == body.bytes and self.digest(name) == body.blob
         if same:
             self.actual.same.add(name)
+
+    def behind(self, name: str, body: Inner) -> Body | None:
+        """What is wanted where an inner link shall lead."""
+        joined = self.entries.get(os.path.normpath(os.path.join(os.path.dirname(name), body.target)))
+        return joined.body if joined is not None else None
+
+    def leads(self, name: str, body: Body | None) -> bool:
+        """Whether a link of somebody's ends on the content that is wanted, whatever it passes on the way."""
+        if not isinstance(body, Weight | Copy):
+            return False
+        real = os.path.realpath(self.prefix + name)
+        home = os.path.realpath(self.root) + "/"
+        if real.startswith(home) and real[len(home):] in self.adopting:
+            return self.adopting[real[len(home):]] == body.blob
+        try:
+            status = os.stat(real)
+        except OSError:
+            return False
+        blob = self.blob(body.blob)
+        if blob is not None and (status.st_ino, status.st_dev) == (blob.inode, blob.device):
+            return True
+        return isinstance(body, Copy) and status.st_size == body.bytes and self.digest(name) == body.blob
 
     def no_longer(self, record: Record) -> None:
         """Look at a path that nobody wants any more."""
