@@ -17,7 +17,7 @@ from helixstore.formats.listing import Listing, list_folder, safe_name
 from helixstore.formats.loose import LooseFile, choose_projectors, describe_ggufs, group, read_loose
 from helixstore.formats.meaning import gguf_header, is_model
 from helixstore.formats.names import base_name, extension, is_digest, shard_name
-from helixstore.formats.opened import Opened, show
+from helixstore.formats.opened import Opened, show, why_unreadable
 from helixstore.formats.safetensors import read_safetensors
 from helixstore.formats.sniff import Content, sniff
 from helixstore.formats.survey import survey
@@ -50,7 +50,7 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
     except FileNotFoundError as error:
         raise NotFound(f"there is nothing at {show(where)}", path=where) from error
     except OSError as error:
-        raise Unreadable(f"{show(where)} cannot be read: {error.strerror}", path=where) from error
+        raise Unreadable(why_unreadable(where, error), path=where) from error
     safe_name(os.path.basename(where) or "root", where)
     return _inspect_directory(where) if stat.S_ISDIR(mode) else _inspect_file(where)
 

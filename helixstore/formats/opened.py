@@ -9,7 +9,7 @@ from types import TracebackType
 from helixstore.errors import Incomplete, Unreadable
 from helixstore.fs.names import printable
 
-__all__ = ["Opened", "Window", "show"]
+__all__ = ["Opened", "Window", "show", "why_unreadable"]
 
 _FLAGS = (
     os.O_RDONLY
@@ -60,7 +60,7 @@ class Opened:
             self.close()
             if isinstance(error, Unreadable):
                 raise
-            raise Unreadable(_reason(self.path, error), path=self.path) from error
+            raise Unreadable(why_unreadable(self.path, error), path=self.path) from error
         self.size = status.st_size
 
     def _refuse(self, mode: int) -> None:
@@ -84,7 +84,7 @@ class Opened:
                 parts.append(part)
                 count -= len(part)
         except OSError as error:
-            raise Unreadable(_reason(self.path, error), path=self.path) from error
+            raise Unreadable(why_unreadable(self.path, error), path=self.path) from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def check_unchanged(self) -> None:
@@ -109,7 +109,8 @@ class Opened:
         self.close()
 
 
-def _reason(path: str, error: OSError) -> str:
+def why_unreadable(path: str, error: OSError) -> str:
+    """Why a file cannot be opened, in one clause that names it."""
     if isinstance(error, FileNotFoundError):
         return f"{show(path)} {'is a link to nothing' if os.path.islink(path) else 'is not there any more'}"
     if isinstance(error, PermissionError):
