@@ -16,7 +16,7 @@ from helixstore.index.codec import (
     unpack_standings,
 )
 from helixstore.index.database import Tables
-from helixstore.index.tables import farm_key, path_key, raw, root_key, row_key
+from helixstore.index.tables import farm_key, path_key, root_key, row_key
 from helixstore.values import Key
 
 __all__ = ["FarmTable"]
@@ -44,34 +44,18 @@ class FarmTable:
             gone: only `rows` are new or changed, and the lines of these paths (relative to the root) are dropped.
         """
         prefix = root_key(root)
-        wanted = {prefix + path_key(row.path): (pack_farm(root, row), row.manifest) for row in rows}
+        wanted = {prefix + path_key(row.path): pack_farm(root, row) for row in rows}
         dropped = None if gone is None else [prefix + path_key(path) for path in gone]
 
         def put(tables: Tables) -> None:
             there = dict(tables.items("farm", prefix)) if dropped is None else {
                 key: data for key in (*wanted, *dropped) if (data := tables.get("farm", key)) is not None}
-            for key in (there.keys() - wanted.keys()) if dropped is None else (set(dropped) & there.keys()):
-                if key not in wanted:
-                    _unlink(tables, key, there[key])
-                    tables.delete("farm", key)
-            for key, (data, manifest) in wanted.items():
-                old = there.get(key)
-                if old == data:
-                    continue
-                if old is not None:
-                    _unlink(tables, key, old)
-                tables.put("farm", key, data)
-                if manifest:
-                    tables.put("farm_uses", raw(manifest) + key, b"")
+            for key in (there.keys() if dropped is None else set(dropped) & there.keys()) - wanted.keys():
+                tables.delete("farm", key)
+            for key, data in wanted.items():
+                if there.get(key) != data:
+                    tables.put("farm", key, data)
         self._write(put)
-
-    def of(self, manifest: str) -> list[FarmRow]:
-        """Every path that came from a manifest, in every root."""
-        def find(tables: Tables) -> list[FarmRow]:
-            found = [tables.get("farm", key[32:]) for key, _ in tables.items("farm_uses", raw(manifest))]
-            return [unpack_farm(data) for data in found if data is not None]
-        rows: list[FarmRow] = self._read(find)
-        return sorted(rows, key=lambda row: (row.root, row.path))
 
     def at(self, path: str) -> FarmRow | None:
         """What helixstore knows of one absolute path, in the innermost root that has it."""
@@ -118,12 +102,6 @@ class FarmTable:
             return {key: unpack_standings(data) if data is not None else {} for key, data in found.items()}
         result: dict[Key, dict[str, Standing]] = self._read(find)
         return result
-
-
-def _unlink(tables: Tables, key: bytes, data: bytes) -> None:
-    manifest = unpack_farm(data).manifest
-    if manifest:
-        tables.delete("farm_uses", raw(manifest) + key)
 
 
 def _ways(path: str) -> Iterator[tuple[str, str]]:

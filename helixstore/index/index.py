@@ -250,14 +250,6 @@ class Index:
                 put_blob(tables, row._replace(sha256=sha256 or row.sha256, gitsha1=gitsha1 or row.gitsha1))
         self._write(put)
 
-    def by_alias(self, kind: str, digest: str) -> str | None:
-        """The blob with that "sha256" or "gitsha1"."""
-        def find(tables: Tables) -> str | None:
-            found = tables.get("aliases", raw(digest))
-            row = blob_of(tables, found.hex()) if found is not None else None
-            return row.digest if row is not None and getattr(row, kind) == digest else None
-        return self._read(find)
-
     def digest_at(self, path: str, mark: Fingerprint) -> str | None:
         """The digest of what lies at an absolute path, if nothing says that it changed since it was hashed."""
         return self._paths.digest_at(path, mark)
@@ -279,10 +271,6 @@ class Index:
     def put_farm(self, root: str, rows: Iterable[FarmRow], gone: Iterable[str] | None = None) -> None:
         """Bring the copy of one root's ledger up to date: see `FarmTable.put`."""
         self._farm.put(root, rows, gone)
-
-    def farm_of(self, manifest: str) -> list[FarmRow]:
-        """Every path that came from a manifest."""
-        return self._farm.of(manifest)
 
     def farm_at(self, path: str) -> FarmRow | None:
         """What helixstore knows of one absolute path."""

@@ -10,7 +10,7 @@ from helixstore.values import Key
 __all__ = ["FROM_STORE", "STAMP", "TABLES", "farm_key", "path_key", "raw", "root_key", "row_key", "text_key"]
 
 #: Goes up when a table changes its meaning; an index with another stamp is thrown away.
-STAMP = "helixstore index 2"
+STAMP = "helixstore index 3"
 
 #: What follows from the store's refs and manifests alone. A row key stands for (model, variant).
 FROM_STORE = (
@@ -33,7 +33,6 @@ TABLES = (
     "paths",        # hash of a path -> stat and digest
     "hashed",       # digest -> the other hashes of what was hashed, in the store or not
     "farm",         # hash of the root + hash of the path in it -> a ledger's line
-    "farm_uses",    # manifest digest + farm key -> nothing
     "notes",        # name -> bytes: snapshots, what was seen of the refs' folders
 )
 
