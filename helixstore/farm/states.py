@@ -79,8 +79,8 @@ def states(ledgers: Ledgers, exceptions: Mapping[str, Iterable[Standing]]) -> di
                     records.append(record)
     result = {}
     for place, (paths, records) in found.items():
-        weights = [record for record in records if record.kind in _LINKS]
-        main = weights[0] if weights else None
+        linked = [record for record in records if record.kind in _LINKS]
+        main = max(linked, key=lambda record: record.bytes, default=None)       # the weights, not a configuration
         result[place] = Stands(State.LINKED, LinkKind(main.kind) if main else None, tuple(paths),
                                main.why if main else "")
     for rows in exceptions.values():

@@ -31,6 +31,7 @@ def test_every_projected_path_reads_the_right_bytes(synced: Person) -> None:
         hf = models["tiny-llama"].variants[0]
         linked = {name for name, one in hf.providers.items() if one.state == "linked"}
         assert linked >= {"vllm", "mlx", "mistralrs", "fastchat"}
+        assert {hf.providers[name].link for name in linked} == {"hard"}, "the kind is that of the weights"
 
 
 def test_one_copy_remains_on_disk_and_the_figures_say_so(laptop: Person) -> None:
