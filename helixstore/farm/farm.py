@@ -30,7 +30,7 @@ from helixstore.farm.ledger import Ledgers, without_collector
 from helixstore.farm.outcome import Bases, Handler, Memory, Outcome, Progress, Services
 from helixstore.farm.plan import Adoption, Plan
 from helixstore.farm.planner import Intentions, plan_root, visible
-from helixstore.farm.scan import look_at, root_state, scan, vanished
+from helixstore.farm.scan import root_state, scan, vanished
 from helixstore.farm.states import Exceptions, farm_rows, states
 from helixstore.fs import kernel
 from helixstore.fs.mounts import mount_of
@@ -223,7 +223,7 @@ class Farm:
             Busy: another process is at work.
         """
         if confirm is not None and not plan.empty and not confirm(plan):
-            return Outcome(plan=plan, applied=False)
+            return Outcome(plan=plan)
         if plan.empty and not plan.actions:
             self._note(plan, Outcome(plan=plan), [])
             return Outcome(plan=plan)
@@ -364,7 +364,7 @@ class Farm:
             preview = Gathered.together([self._inverse(number) for number in numbers])
             self._check_space(preview.space)
             if dry_run or (confirm is not None and not confirm(preview)):
-                return Outcome(plan=preview, applied=False)
+                return Outcome(plan=preview)
             outcomes = []
             for number in numbers:
                 plan = self._inverse(number)
@@ -435,28 +435,6 @@ class Farm:
             if state == "away":
                 found[root] = reason
         return found
-
-    def owns(self, paths: Iterable[str | Path]) -> bool:
-        """Whether all these absolute paths are in a ledger and still what they were when they were entered."""
-        roots = sorted(self.roots(), key=len, reverse=True)
-        adopted = self.ledgers.of("").records
-        any_path = False
-        for given in paths:
-            path = os.fspath(given)
-            any_path = True
-            records = [adopted[path]] if path in adopted else []
-            records += [self.ledgers.of(root).records[path[len(root) + 1:]] for root in roots
-                        if path.startswith(root + "/") and path[len(root) + 1:] in self.ledgers.of(root).records]
-            try:
-                look = look_at(path)
-            except OSError:
-                return False
-            if look is None or not any(
-                look.target == r.target if r.kind in ("symlink", "inner") else
-                look.inode == r.inode and (r.kind == "hard" or look[2:4] == r[4:6]) for r in records
-            ):
-                return False
-        return any_path
 
     def adopted_as(self, path: str | Path) -> Key | None:
         """The variant as which an absolute path was adopted, or None."""

@@ -73,7 +73,6 @@ class Outcome:
         freed_later: bytes of replaced copies that wait for 24 hours.
         adopted: paths that are in the store now.
         failed: (root, provider, variant) -> why it is pending.
-        applied: False when the person said no.
     """
 
     number: int | None = None
@@ -88,7 +87,6 @@ class Outcome:
     freed_later: int = 0
     adopted: list[str] = field(default_factory=list)
     failed: dict[tuple[str, str, Key | None], str] = field(default_factory=dict)
-    applied: bool = True
 
     @property
     def standings(self) -> list[Standing]:

@@ -56,13 +56,12 @@ class Gguf:
         lengths: key -> how many entries an array has, or bytes a string.
         tensors: how many.
         parameters: elements of all tensors.
-        types: tensor type -> how many tensors.
+        types: tensor type -> how many tensors; `type-N` where N is not known here, and its ends were not checked.
         weight_elements: tensor type -> elements in matrices of the layers (all matrices, where there are no layers).
         has_layers: there are tensors below `blk.`.
         has_tower: there are tensors of a vision or audio tower: `v.`, `a.`, `mm.`.
         data_offset: where the tensors start, in bytes.
         end: where the last tensor ends, in bytes.
-        unknown_types: numbers of tensor types whose size is not known here; their ends were not checked.
     """
 
     size: int
@@ -78,7 +77,6 @@ class Gguf:
     has_tower: bool = False
     data_offset: int = 0
     end: int = 0
-    unknown_types: tuple[int, ...] = ()
 
 
 def read_gguf(file: Opened) -> Gguf:
@@ -256,7 +254,6 @@ class _Reader:
         offsets, sizes = array("Q"), array("Q")
         rest = [struct.Struct(f"{self._order}{n}QIQ") for n in range(MAX_DIMENSIONS + 1)]
         window, seen, layers, others = self._window, set[bytes](), dict[str, int](), dict[str, int]()
-        unknown: set[int] = set()
         for _ in range(count):
             name = self._bytes(MAX_NAME, "a tensor's name")
             if name in seen:
@@ -272,8 +269,6 @@ class _Reader:
             offsets.append(offset)
             sizes.append(size)
             label = TENSOR_TYPES[kind].name if kind in TENSOR_TYPES else f"type-{kind}"
-            if kind not in TENSOR_TYPES:
-                unknown.add(kind)
             facts.types[label] = facts.types.get(label, 0) + 1
             facts.parameters += elements
             in_layer = name.startswith(b"blk.")
@@ -284,7 +279,6 @@ class _Reader:
                 target[label] = target.get(label, 0) + elements
         facts.tensors = count
         facts.weight_elements = layers or others
-        facts.unknown_types = tuple(sorted(unknown))
         return offsets, sizes
 
     def _size(self, name: bytes, shape: list[int], kind: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Which file system a path lies on, and whether it is a network's or can be pulled out.
+"""Which file system a path lies on, and whether it is a network's.
 
 `st_dev` is not used for that: it differs between runs on network and removable file systems and between the
 subvolumes of one btrfs. On Linux the answer comes from /proc/self/mountinfo [proc(5)].
@@ -31,7 +31,6 @@ class Mount:
         kind: its type as the system names it ("ext4", "nfs4", "fuse.sshfs"); "" where the system does not say.
         source: device or export.
         network: its bytes lie on another machine.
-        removable: on a disk that can be pulled out.
         id: the same after a reboot or another mount of the same file system; differs between the parts (bind
             mounts, subvolumes) that hard links do not cross.
     """
@@ -40,7 +39,6 @@ class Mount:
     kind: str
     source: str
     network: bool
-    removable: bool
     id: str
 
 
@@ -64,7 +62,7 @@ def mount_of(path: str | os.PathLike[str]) -> Mount:
             return _from_mountinfo(best)
     while not os.path.ismount(place):
         place = os.path.dirname(place)
-    return Mount(place, "", "", place.startswith("\\\\"), _is_media(place), f"fs:{_file_system_id(place):x}")
+    return Mount(place, "", "", place.startswith("\\\\"), f"fs:{_file_system_id(place):x}")
 
 
 def _from_mountinfo(fields: list[str]) -> Mount:
@@ -79,7 +77,7 @@ def _from_mountinfo(fields: list[str]) -> Mount:
         name = f"uuid:{uuid}"
     else:
         name = f"{kind}:{_file_system_id(point):x}"
-    return Mount(point, kind, source, network, _is_media(point) or _is_pluggable(fields[2]), f"{name}:{root}")
+    return Mount(point, kind, source, network, f"{name}:{root}")
 
 
 def _unescape(text: str) -> str:
@@ -107,21 +105,3 @@ def _file_system_id(point: str) -> int:
         return os.statvfs(point).f_fsid if hasattr(os, "statvfs") else os.stat(point).st_dev
     except OSError:
         return 0
-
-
-def _is_media(point: str) -> bool:
-    return point.startswith(("/media/", "/run/media/", "/Volumes/"))
-
-
-def _is_pluggable(number: str) -> bool:
-    """Whether sysfs calls the block device `major:minor`, or the disk it is a part of, removable or finds it on USB."""
-    device = os.path.realpath(f"/sys/dev/block/{number}")
-    if "/usb" in device:
-        return True
-    for folder in (device, os.path.dirname(device)):
-        try:
-            with open(os.path.join(folder, "removable"), encoding="ascii") as file:
-                return file.read().strip() == "1"
-        except OSError:
-            continue
-    return False

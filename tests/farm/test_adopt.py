@@ -42,7 +42,6 @@ def test_taken_in_where_it_lies_and_given_back(land: Land) -> None:
     assert outcome.adopted == [str(path)]
     assert path.stat().st_ino == inode == os.stat(land.store.blobs.path(one.digest)).st_ino
     assert not path.stat().st_mode & 0o222
-    assert land.farm.owns([path])
     assert land.farm.adopted_as(path) == A
     land.farm.undo()
     assert path.read_bytes() == b"weights"
@@ -50,7 +49,7 @@ def test_taken_in_where_it_lies_and_given_back(land: Land) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
     assert path.stat().st_mtime == 1_600_000_000
     assert land.farm.intent.is_declined(path)
-    assert not land.farm.owns([path])
+    assert land.farm.adopted_as(path) is None
 
 
 def test_second_copy_is_swapped_and_counted_once(land: Land) -> None:
@@ -161,7 +160,7 @@ def test_leave_gives_every_file_its_own_inode(land: Land) -> None:
     assert loose.stat().st_mode & 0o777 == 0o640
     assert land.tree() == {"m.gguf": b"other", "m.json": b"{}"}
     assert not land.farm.roots()
-    assert not land.farm.owns([loose])
+    assert land.farm.adopted_as(loose) is None
 
 
 def test_leave_one_provider_keeps_what_others_use(land: Land) -> None:

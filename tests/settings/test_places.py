@@ -117,7 +117,7 @@ def test_a_cache_on_a_network_goes_to_var_tmp(home: Path, monkeypatch: pytest.Mo
     from helixstore.fs import mounts
 
     real = mounts.mount_of                              # stands in: no network file system can be mounted here
-    share = mounts.Mount("/home", "nfs4", "nas:/home", True, False, "nfs:nas:/home")
+    share = mounts.Mount("/home", "nfs4", "nas:/home", True, "nfs:nas:/home")
     monkeypatch.setattr(mounts, "mount_of", lambda path: share if str(path).startswith(str(home)) else real(path))
     places = Places.of()
     assert places.index_for("abc") == Path(f"/var/tmp/helixstore-{os.getuid()}/helixstore/abc")
