@@ -19,7 +19,6 @@ from helixstore.session import Session
 from helixstore.values import LIBRARY, Format
 
 if TYPE_CHECKING:
-    from helixstore.farm.sync import Ask, Change, Progress
     from helixstore.index import ReindexReport
     from helixstore.init import InitReport, Proposal
     from helixstore.results import (
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from helixstore.settings import Setting
     from helixstore.store.gc import CollectReport
     from helixstore.store.verify import VerifyReport
+    from helixstore.sync.wanted import Ask, Change, Progress
 
 __all__ = ["HelixStore"]
 
@@ -255,7 +255,7 @@ class HelixStore:
         Raises:
             PlanOutdated: something is not as it was when the plan was made; nothing was changed.
         """
-        from helixstore.farm.sync import apply_file
+        from helixstore.sync.change import apply_file
 
         return apply_file(self._session, Path(file), dry_run=dry_run, progress=self._progress)
 
@@ -389,13 +389,13 @@ class HelixStore:
 
     def _change(self, wanted: Change, *, dry_run: bool = False, ask: Ask | None = None,
                 save_plan: Path | None = None) -> SyncReport:
-        from helixstore.farm.sync import change
+        from helixstore.sync.change import change
 
         return change(self._session, wanted, dry_run=dry_run, ask=ask, progress=self._progress, save_plan=save_plan)
 
 
 def _change(command: str, **wanted: Any) -> Change:
-    from helixstore.farm.sync import Change
+    from helixstore.sync.wanted import Change
 
     return Change(command, **wanted)
 

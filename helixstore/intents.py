@@ -11,14 +11,15 @@ from pathlib import Path
 
 from helixstore.errors import Failed, NotFound
 from helixstore.farm.handlers import Move
-from helixstore.farm.intake import LINKED_ROLES, Intake
 from helixstore.farm.library import Library
-from helixstore.farm.standing import freed
-from helixstore.farm.sync import Ask, Change, Progress, change, report, restate
 from helixstore.providers.layout import Copy, Entry, Weight
 from helixstore.results import SyncReport
 from helixstore.session import Session
 from helixstore.settings import set_value
+from helixstore.sync.change import change, report, restate
+from helixstore.sync.intake import LINKED_ROLES, Intake
+from helixstore.sync.standing import freed
+from helixstore.sync.wanted import Ask, Change, Progress
 from helixstore.values import Key, LinkKind, State, Variant
 
 __all__ = ["hide", "leave", "link", "pin", "remove", "share", "undo", "unhide"]

@@ -10,10 +10,6 @@ from typing import Any
 from helixstore.errors import Ambiguous, NotFound
 from helixstore.farm.handlers import source_json
 from helixstore.farm.library import Library, place_of
-from helixstore.farm.look import given
-from helixstore.farm.naming import variant_id
-from helixstore.farm.projection import refused_state
-from helixstore.farm.standing import figures, root_states
 from helixstore.providers.layout import Refusal
 from helixstore.providers.reader import DiskReader
 from helixstore.results import (
@@ -28,6 +24,10 @@ from helixstore.results import (
     Verdict,
 )
 from helixstore.session import Session
+from helixstore.sync.look import given
+from helixstore.sync.naming import variant_id
+from helixstore.sync.projection import refused_state
+from helixstore.sync.standing import figures, root_states
 from helixstore.values import File, Format, Key, State, Variant
 
 __all__ = ["compat", "models", "path", "providers", "show", "status"]

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from helixstore.errors import NotFound
-from helixstore.farm.sync import Progress, restate
 from helixstore.index import BlobRow
 from helixstore.session import Session
 from helixstore.store import gc
 from helixstore.store import trash as store_trash
 from helixstore.store import verify as store_verify
+from helixstore.sync.change import restate
+from helixstore.sync.wanted import Progress
 
 if TYPE_CHECKING:
     from helixstore.fs.kernel import Fingerprint
@@ -66,7 +67,8 @@ def verify(session: Session, ref: str | None, progress: Progress | None) -> stor
     report = store_verify.verify(session.store, digests, _counting(progress, total), found)
     session.index.put_blobs(rows)
     if report.bad or report.repaired:
-        from helixstore.farm.sync import Change, change
+        from helixstore.sync.change import change
+        from helixstore.sync.wanted import Change
 
         change(session, Change("verify", scan=False))
     return report

@@ -1,6 +1,6 @@
 """The whole way: look, take in, project, plan, ask, apply, report. `sync` and every command that changes the farm.
 
-    gather (what lies there) -> intake (whose it is) -> projection (what must lie there) -> plan -> apply
+    look (what lies there) -> intake (whose it is) -> projection (what must lie there) -> plan -> apply
 
 A sync with nothing changed ends after the first look: every folder and file that the last one rested on is as it was
 then, so there is nothing to plan.
@@ -8,12 +8,11 @@ then, so there is nothing to plan.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from helixstore.errors import Unreadable
 from helixstore.farm.handlers import (
@@ -26,60 +25,20 @@ from helixstore.farm.handlers import (
     small_record,
     unhide_record,
 )
-from helixstore.farm.intake import Hasher, Intake, Rules, Wish, take_in
-from helixstore.farm.library import Library
-from helixstore.farm.look import Looked, look, roots_of
-from helixstore.farm.naming import Known
 from helixstore.farm.plan import Adoption, Plan
-from helixstore.farm.projection import aliases_needed, project
-from helixstore.farm.standing import freed, keep, quarantined
-from helixstore.farm.unchanged import remember, unchanged
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
-from helixstore.store.hashing import Hashes, hash_file
-from helixstore.store.manifests import Manifest, ManifestFile
+from helixstore.sync.audience import chosen_for, withheld_from
+from helixstore.sync.hashing import hash_and_name, with_aliases
+from helixstore.sync.intake import Intake, Wish
+from helixstore.sync.look import look, roots_of
+from helixstore.sync.projection import project
+from helixstore.sync.standing import freed, keep, quarantined
+from helixstore.sync.unchanged import remember, unchanged
+from helixstore.sync.wanted import Ask, Change, Progress
 from helixstore.values import Issue, Key, Variant
 
-if TYPE_CHECKING:
-    from helixstore.fs.kernel import Fingerprint
-
-__all__ = ["Ask", "Change", "Progress", "apply_file", "change", "report", "restate"]
-
-Ask = Callable[[SyncReport], bool]
-Progress = Callable[[str, str, int, int], None]
-
-
-@dataclass
-class Change:
-    """What a command wants beside the desired state.
-
-    Attributes:
-        command: what the person typed, for the journal.
-        scan: look into the programs' folders and the loose ones for models.
-        paths: files or folders that the person named, with the model name they gave (or None).
-        providers: only these providers' roots; None for all.
-        moves: names that move.
-        hide, unhide: (provider, variant) pairs; provider "" for all.
-        decline, accept: absolute paths that scans leave alone from now on, or look at again.
-        only: share what `paths` and `models` name with this provider only; "" shares them with all again.
-        models: names of models that `only` is about, beside those that `paths` bring.
-        restore: bring back what was hidden or declined.
-        copy: content from another disk may be copied into the store.
-    """
-
-    command: str = "sync"
-    scan: bool = True
-    paths: Sequence[tuple[Path, str | None]] = ()
-    providers: Collection[str] | None = None
-    moves: Sequence[Move] = ()
-    hide: Sequence[tuple[str, Key]] = ()
-    unhide: Sequence[tuple[str, Key]] = ()
-    decline: Sequence[str] = ()
-    accept: Sequence[str] = ()
-    only: str | None = None
-    models: Collection[str] = ()
-    restore: bool = False
-    copy: bool = False
+__all__ = ["apply_file", "change", "report", "restate"]
 
 
 def change(
@@ -108,11 +67,11 @@ def change(
                      f"add it again, then: helixstore verify {key.model}")
                for key in quarantined(session, session.index.variants())]
     looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers, restore=wanted.restore)
-    intake = _intake(session, wanted, looked, progress)
+    intake = hash_and_name(session, wanted, looked, progress)
     looking = dry_run or save_plan is not None
     variants = with_aliases(session, _current(session, intake, wanted), progress, keep=not looking)
-    chosen = _chosen(session, intake, wanted)
-    withheld = _withheld(session, variants, looked.placed, wanted, chosen)
+    chosen = chosen_for(session, intake, wanted)
+    withheld = withheld_from(session, variants, looked.placed, wanted, chosen)
     projection = project(variants, looked.placed, session.facts, withheld)
     plan = session.farm.plan(
         projection.roots, adoptions=[_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"],
@@ -165,48 +124,8 @@ def restate(session: Session, issues: Iterable[Issue] = ()) -> None:
     session.index.refresh()
     looked = look(session, scan=False)
     variants = session.index.variants()
-    withheld = _withheld(session, variants, looked.placed, Change(), {})
+    withheld = withheld_from(session, variants, looked.placed, Change(), {})
     keep(session, variants, project(variants, looked.placed, session.facts, withheld), issues)
-
-
-def _intake(session: Session, wanted: Change, looked: Looked, progress: Progress | None) -> Intake:
-    """Hash and name the candidates."""
-    if not looked.candidates:
-        return Intake()
-    index = session.index
-
-    def recall(path: str, fingerprint: Fingerprint) -> Hashes | None:
-        digest = index.digest_at(path, fingerprint)
-        return index.hashes(digest) if digest else None
-
-    def remember(path: str, fingerprint: Fingerprint, hashes: Hashes) -> None:
-        index.remember([(path, fingerprint, hashes)])
-
-    step = (lambda path, done, total: progress("hash", path, done, total)) if progress else None
-    on = [place.layout for place in looked.placed if place.on]
-    hubs = any(c.found.source.kind == "hub" for c in looked.candidates)
-    hasher = Hasher(recall, remember, step, sha256="sha256" in aliases_needed(on) or hubs)
-    names = [name for _, name in wanted.paths if name]
-    rules = Rules(session.store.path, session.store.host.uid, "sha256" in aliases_needed(on), session.settings.share,
-                  wanted.copy, names[0] if names else None)
-    return take_in(looked.candidates, hasher, rules, [known_of(v) for v in index.variants()], _inodes(session),
-                   session.store.blobs.exists, session.farm.adopted_as)
-
-
-def known_of(variant: Variant) -> Known:
-    """A current variant as the rules of names see it."""
-    files = tuple(ManifestFile(f.path, f.bytes, f.blake3, f.role) for f in variant.files)
-    manifest = Manifest(variant.format, variant.quantization, variant.purpose, files)
-    return Known(variant.key, variant.manifest, manifest.content_key, variant.sources, variant.pinned)
-
-
-def _inodes(session: Session) -> dict[tuple[int, int], str]:
-    """(device, inode) -> digest of every blob."""
-    found = {}
-    for digest in session.store.blobs.digests():
-        status = os.stat(session.store.blobs.path(digest))
-        found[status.st_dev, status.st_ino] = digest
-    return found
 
 
 def _current(session: Session, intake: Intake, wanted: Change) -> list[Variant]:
@@ -222,55 +141,6 @@ def _current(session: Session, intake: Intake, wanted: Change) -> list[Variant]:
         if move.manifest is None:
             variants.pop(move.key, None)
     return sorted(variants.values(), key=lambda variant: variant.key)
-
-
-def _chosen(session: Session, intake: Intake, wanted: Change) -> dict[str, list[str] | None]:
-    """Model -> the providers it is to be shared with from now on; only those for which that changes."""
-    if wanted.only is None:
-        return {}
-    models = {*wanted.models, *(item.placed.key.model for item in intake.items if item.candidate.asked)}
-    chosen: dict[str, list[str] | None] = {}
-    for model in models:
-        before = session.choices.only(model)
-        after = sorted({*(before or ()), wanted.only}) if wanted.only else None
-        known = any(item.placed.key.model == model and not item.placed.fresh for item in intake.items)
-        if wanted.only and before is None and (model in wanted.models or known):
-            continue                # it is shared with all already: naming one takes it from nobody
-        if after != before:
-            chosen[model] = after
-    return chosen
-
-
-def with_aliases(
-    session: Session, variants: Sequence[Variant], progress: Progress | None = None, keep: bool = True
-) -> list[Variant]:
-    """The variants with the SHA-256 that layouts need; what is not known yet is computed from the blob.
-
-    Args:
-        session: whose store and index learn it.
-        variants: the current ones.
-        progress: told how far the hashing is.
-        keep: write it down in the store too, not in the index alone.
-    """
-    needed = aliases_needed(p for name, p in session.layouts.items() if session.is_on(name))
-    if "sha256" not in needed:
-        return list(variants)
-    learnt: dict[str, str] = {}
-    for file in {f.blake3: f for v in variants for f in v.files if f.sha256 is None}.values():
-        path = session.store.blobs.path(file.blake3)
-        if os.path.exists(path):
-            step = (lambda count, p=path, t=file.bytes: progress("hash", p, count, t)) if progress else None
-            hashes, _ = hash_file(path, sha256=True, progress=step, lease=False)
-            if hashes.sha256 and hashes.blake3 == file.blake3:
-                if keep:
-                    session.store.blobs.learn(file.blake3, sha256=hashes.sha256)
-                session.index.learn(file.blake3, sha256=hashes.sha256)
-                learnt[file.blake3] = hashes.sha256
-    if not learnt:
-        return list(variants)
-    return [
-        replace(v, files=tuple(replace(f, sha256=f.sha256 or learnt.get(f.blake3)) for f in v.files)) for v in variants
-    ]
 
 
 def _adoption(wish: Wish, placed: Sequence[PlacedRoot]) -> Adoption:
@@ -305,31 +175,6 @@ def _extras(
     if wanted.accept:
         records.append(accept_record(wanted.accept))
     return records
-
-
-def _withheld(
-    session: Session, variants: Sequence[Variant], placed: Iterable[PlacedRoot], wanted: Change,
-    chosen: Mapping[str, list[str] | None],
-) -> Callable[[str, Key], bool]:
-    """Whether a provider must not see a variant: hidden by the person, or shared with others by name."""
-    roots: dict[str, list[str]] = {}
-    for place in placed:
-        if place.on:
-            roots.setdefault(str(place.root.path), []).append(place.provider)
-    hidden = {(provider, key) for provider, keys in session.farm.withheld(variants, roots, wanted.restore).items()
-              for key in keys} | set(wanted.hide)
-    for provider, key in wanted.unhide:
-        hidden -= {pair for pair in hidden if pair[1] == key and provider in ("", pair[0])}
-
-    corrupt = quarantined(session, variants)
-
-    def withheld(provider: str, key: Key) -> bool:
-        if key in corrupt or provider == Library.name:
-            return key in corrupt
-        only = chosen[key.model] if key.model in chosen else session.choices.only(key.model)
-        return (provider, key) in hidden or ("", key) in hidden or (only is not None and provider not in only)
-
-    return withheld
 
 
 def _linking(progress: Progress | None) -> Callable[[int, int], None] | None:

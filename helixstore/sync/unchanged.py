@@ -21,8 +21,8 @@ from helixstore.fs.kernel import fingerprint
 from helixstore.values import Issue
 
 if TYPE_CHECKING:
-    from helixstore.farm.look import Looked
     from helixstore.session import PlacedRoot, Session
+    from helixstore.sync.look import Looked
 
 __all__ = ["forget", "remember", "unchanged"]
 

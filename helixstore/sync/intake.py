@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from helixstore.errors import Busy, HelixError
-from helixstore.farm.naming import Known, Names, Newcomer, Placed, variant_id
 from helixstore.fs import kernel
 from helixstore.fs.mounts import mount_of
 from helixstore.providers.layout import Found
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.store.manifests import Manifest, ManifestFile
+from helixstore.sync.naming import Known, Names, Newcomer, Placed, variant_id
 from helixstore.values import File, Issue, Key, Role, Source, Variant
 
 if TYPE_CHECKING:

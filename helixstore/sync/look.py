@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helixstore.errors import NotFound
-from helixstore.farm.intake import Candidate, candidate_of
 from helixstore.farm.ledger import FOLDER, Record
 from helixstore.farm.library import Library
 from helixstore.farm.scan import look_at
@@ -18,6 +17,7 @@ from helixstore.fs.kernel import fingerprint
 from helixstore.providers.layout import Found
 from helixstore.providers.reader import DiskReader
 from helixstore.session import PlacedRoot, Session
+from helixstore.sync.intake import Candidate, candidate_of
 from helixstore.values import Source
 
 __all__ = ["Looked", "given", "look", "roots_of"]

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from helixstore.farm.library import Library
-from helixstore.farm.projection import Projection, refused_state
 from helixstore.fs import kernel
 from helixstore.index.codec import Standing
 from helixstore.session import PlacedRoot, Session
+from helixstore.sync.projection import Projection, refused_state
 from helixstore.values import Issue, Key, State, Variant
 
 __all__ = ["Figures", "figures", "freed", "keep", "quarantined", "root_states"]

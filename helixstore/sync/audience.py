@@ -1,0 +1,56 @@
+"""Who sees a model: everyone, unless the person hid it, or shared it with certain providers only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from helixstore.farm.library import Library
+from helixstore.session import PlacedRoot, Session
+from helixstore.sync.intake import Intake
+from helixstore.sync.standing import quarantined
+from helixstore.sync.wanted import Change
+from helixstore.values import Key, Variant
+
+__all__ = ["chosen_for", "withheld_from"]
+
+
+def chosen_for(session: Session, intake: Intake, wanted: Change) -> dict[str, list[str] | None]:
+    """Model -> the providers it is to be shared with from now on; only those for which that changes."""
+    if wanted.only is None:
+        return {}
+    models = {*wanted.models, *(item.placed.key.model for item in intake.items if item.candidate.asked)}
+    chosen: dict[str, list[str] | None] = {}
+    for model in models:
+        before = session.choices.only(model)
+        after = sorted({*(before or ()), wanted.only}) if wanted.only else None
+        known = any(item.placed.key.model == model and not item.placed.fresh for item in intake.items)
+        if wanted.only and before is None and (model in wanted.models or known):
+            continue                # it is shared with all already: naming one takes it from nobody
+        if after != before:
+            chosen[model] = after
+    return chosen
+
+
+def withheld_from(
+    session: Session, variants: Sequence[Variant], placed: Iterable[PlacedRoot], wanted: Change,
+    chosen: Mapping[str, list[str] | None],
+) -> Callable[[str, Key], bool]:
+    """Whether a provider must not see a variant: hidden by the person, or shared with others by name."""
+    roots: dict[str, list[str]] = {}
+    for place in placed:
+        if place.on:
+            roots.setdefault(str(place.root.path), []).append(place.provider)
+    hidden = {(provider, key) for provider, keys in session.farm.withheld(variants, roots, wanted.restore).items()
+              for key in keys} | set(wanted.hide)
+    for provider, key in wanted.unhide:
+        hidden -= {pair for pair in hidden if pair[1] == key and provider in ("", pair[0])}
+
+    corrupt = quarantined(session, variants)
+
+    def withheld(provider: str, key: Key) -> bool:
+        if key in corrupt or provider == Library.name:
+            return key in corrupt
+        only = chosen[key.model] if key.model in chosen else session.choices.only(key.model)
+        return (provider, key) in hidden or ("", key) in hidden or (only is not None and provider not in only)
+
+    return withheld

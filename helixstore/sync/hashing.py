@@ -1,0 +1,95 @@
+"""What a sync must hash: the candidates that it found, and blobs whose other digests a layout needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from helixstore.session import Session
+from helixstore.store.hashing import Hashes, hash_file
+from helixstore.store.manifests import Manifest, ManifestFile
+from helixstore.sync.intake import Hasher, Intake, Rules, take_in
+from helixstore.sync.look import Looked
+from helixstore.sync.naming import Known
+from helixstore.sync.projection import aliases_needed
+from helixstore.sync.wanted import Change, Progress
+from helixstore.values import Variant
+
+if TYPE_CHECKING:
+    from helixstore.fs.kernel import Fingerprint
+
+__all__ = ["hash_and_name", "with_aliases"]
+
+
+def hash_and_name(session: Session, wanted: Change, looked: Looked, progress: Progress | None) -> Intake:
+    """Hash and name the candidates."""
+    if not looked.candidates:
+        return Intake()
+    index = session.index
+
+    def recall(path: str, fingerprint: Fingerprint) -> Hashes | None:
+        digest = index.digest_at(path, fingerprint)
+        return index.hashes(digest) if digest else None
+
+    def remember(path: str, fingerprint: Fingerprint, hashes: Hashes) -> None:
+        index.remember([(path, fingerprint, hashes)])
+
+    step = (lambda path, done, total: progress("hash", path, done, total)) if progress else None
+    on = [place.layout for place in looked.placed if place.on]
+    hubs = any(c.found.source.kind == "hub" for c in looked.candidates)
+    hasher = Hasher(recall, remember, step, sha256="sha256" in aliases_needed(on) or hubs)
+    names = [name for _, name in wanted.paths if name]
+    rules = Rules(session.store.path, session.store.host.uid, "sha256" in aliases_needed(on), session.settings.share,
+                  wanted.copy, names[0] if names else None)
+    return take_in(looked.candidates, hasher, rules, [_known(v) for v in index.variants()], _inodes(session),
+                   session.store.blobs.exists, session.farm.adopted_as)
+
+
+def _known(variant: Variant) -> Known:
+    """A current variant as the rules of names see it."""
+    files = tuple(ManifestFile(f.path, f.bytes, f.blake3, f.role) for f in variant.files)
+    manifest = Manifest(variant.format, variant.quantization, variant.purpose, files)
+    return Known(variant.key, variant.manifest, manifest.content_key, variant.sources, variant.pinned)
+
+
+def _inodes(session: Session) -> dict[tuple[int, int], str]:
+    """(device, inode) -> digest of every blob."""
+    found = {}
+    for digest in session.store.blobs.digests():
+        status = os.stat(session.store.blobs.path(digest))
+        found[status.st_dev, status.st_ino] = digest
+    return found
+
+
+def with_aliases(
+    session: Session, variants: Sequence[Variant], progress: Progress | None = None, keep: bool = True
+) -> list[Variant]:
+    """The variants with the SHA-256 that layouts need; what is not known yet is computed from the blob.
+
+    Args:
+        session: whose store and index learn it.
+        variants: the current ones.
+        progress: told how far the hashing is.
+        keep: write it down in the store too, not in the index alone.
+    """
+    needed = aliases_needed(p for name, p in session.layouts.items() if session.is_on(name))
+    if "sha256" not in needed:
+        return list(variants)
+    learnt: dict[str, str] = {}
+    for file in {f.blake3: f for v in variants for f in v.files if f.sha256 is None}.values():
+        path = session.store.blobs.path(file.blake3)
+        if os.path.exists(path):
+            step = (lambda count, p=path, t=file.bytes: progress("hash", p, count, t)) if progress else None
+            hashes, _ = hash_file(path, sha256=True, progress=step, lease=False)
+            if hashes.sha256 and hashes.blake3 == file.blake3:
+                if keep:
+                    session.store.blobs.learn(file.blake3, sha256=hashes.sha256)
+                session.index.learn(file.blake3, sha256=hashes.sha256)
+                learnt[file.blake3] = hashes.sha256
+    if not learnt:
+        return list(variants)
+    return [
+        replace(v, files=tuple(replace(f, sha256=f.sha256 or learnt.get(f.blake3)) for f in v.files)) for v in variants
+    ]

@@ -1,0 +1,51 @@
+"""What a command wants of the farm beside the desired state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from helixstore.farm.handlers import Move
+from helixstore.results import SyncReport
+from helixstore.values import Key
+
+__all__ = ["Ask", "Change", "Progress"]
+
+#: Shown the report of a plan; False stops before the first step.
+Ask = Callable[[SyncReport], bool]
+#: (what, path, bytes done, bytes in all)
+Progress = Callable[[str, str, int, int], None]
+
+
+@dataclass
+class Change:
+    """What a command wants beside the desired state.
+
+    Attributes:
+        command: what the person typed, for the journal.
+        scan: look into the programs' folders and the loose ones for models.
+        paths: files or folders that the person named, with the model name they gave (or None).
+        providers: only these providers' roots; None for all.
+        moves: names that move.
+        hide, unhide: (provider, variant) pairs; provider "" for all.
+        decline, accept: absolute paths that scans leave alone from now on, or look at again.
+        only: share what `paths` and `models` name with this provider only; "" shares them with all again.
+        models: names of models that `only` is about, beside those that `paths` bring.
+        restore: bring back what was hidden or declined.
+        copy: content from another disk may be copied into the store.
+    """
+
+    command: str = "sync"
+    scan: bool = True
+    paths: Sequence[tuple[Path, str | None]] = ()
+    providers: Collection[str] | None = None
+    moves: Sequence[Move] = ()
+    hide: Sequence[tuple[str, Key]] = ()
+    unhide: Sequence[tuple[str, Key]] = ()
+    decline: Sequence[str] = ()
+    accept: Sequence[str] = ()
+    only: str | None = None
+    models: Collection[str] = ()
+    restore: bool = False
+    copy: bool = False
