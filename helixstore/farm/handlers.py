@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from helixstore.farm.choice import Choices
 from helixstore.farm.intent import Intent
+from helixstore.fs.names import folded
 from helixstore.store.manifests import Manifest
 from helixstore.store.refs import Claim, current
 from helixstore.values import Issue, Key, Source, Variant
@@ -189,25 +190,25 @@ class _Refs:
 
     def _publish(self, moves: Iterable[tuple[Key, str | None, Sequence[Mapping[str, str]], bool]]) -> None:
         claims = []
-        withdrawn: Mapping[Key, list[str]] | None = None
+        withdrawn: Mapping[tuple[str, str], list[str]] | None = None
         for key, manifest, sources, pinned in moves:
             head = self._index.head(key)
             if manifest is None and head is None:
                 continue
             if head is None and withdrawn is None:
                 withdrawn = self._withdrawn()
-            before = [head] if head else (withdrawn or {}).get(key, [])
+            before = [head] if head else (withdrawn or {}).get((folded(key.model), key.variant), [])
             claims.append(Claim(key.model, key.variant, manifest, tuple(map(source_of, sources)), pinned,
                                 tuple(before)))
         self._store.refs.publish_many(claims)
         self._index.refresh()
 
-    def _withdrawn(self) -> Mapping[Key, list[str]]:
+    def _withdrawn(self) -> Mapping[tuple[str, str], list[str]]:
         """Names that were given up -> the refs that say so, which the name's next ref supersedes."""
-        found: dict[Key, list[str]] = {}
+        found: dict[tuple[str, str], list[str]] = {}
         for ref in current(self._index.claims()):
             if ref.manifest is None:
-                found.setdefault(Key(ref.name, ref.variant), []).append(ref.uuid)
+                found.setdefault((folded(ref.name), ref.variant), []).append(ref.uuid)
         return found
 
 

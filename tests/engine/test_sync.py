@@ -131,6 +131,16 @@ def test_removing_is_undone(synced: Person) -> None:
     assert synced.tree(own=False) == before
 
 
+def test_a_name_that_was_given_up_and_comes_back_was_not_changed_twice_at_once(synced: Person) -> None:
+    with synced.open() as store:
+        for _ in range(2):
+            store.remove("other")
+            store.undo()
+        assert store.status().issues == ()
+        assert store.reindex().issues == ()
+        assert "other" in {model.name for model in store.shared_models()}
+
+
 def test_hide_one_provider_only(synced: Person) -> None:
     with synced.open() as store:
         paths = store.show("other").variants[0].providers["jan"].paths
