@@ -17,7 +17,7 @@ from helixstore.fs.kernel import fingerprint
 from helixstore.providers.layout import Found
 from helixstore.providers.reader import DiskReader
 from helixstore.session import PlacedRoot, Session
-from helixstore.sync.intake import Candidate, candidate_of
+from helixstore.sync.intake import LINKED_ROLES, Candidate, candidate_of
 from helixstore.values import Source
 
 __all__ = ["Looked", "given", "look", "roots_of"]
@@ -126,6 +126,8 @@ def _fresh(
         return
     if locations and all(ours.has(location) or ours.seen(location) for location in locations):
         return
+    if ours.made([piece.location for piece in candidate.pieces if piece.role in LINKED_ROLES]):
+        return
     if not restore and any(session.farm.intent.is_declined(location) for location in locations):
         return
     yield candidate
@@ -161,6 +163,11 @@ class _Ours:
             for r in records
         )
 
+    def made(self, weights: Sequence[str]) -> bool:
+        """Whether all these weights are links that we made: a small file that was edited beside them is the person's,
+        and never spread as another model."""
+        return bool(weights) and all(
+            self.has(path) and any(r.origin == "made" for r in self._records[path]) for path in weights)
 
     def seen(self, path: str) -> bool:
         """Whether it lies beside something of ours, and has been hashed as it is now."""

@@ -107,6 +107,18 @@ def test_what_the_person_deletes_in_a_program_stays_deleted_there(synced: Person
         assert Path(path).read_bytes() == model_gguf(seed=2)
 
 
+def test_a_small_file_that_was_edited_in_a_program_is_neither_rewritten_nor_spread(synced: Person) -> None:
+    [config] = (synced.home / ".cache/huggingface/hub").glob("*/snapshots/*/config.json")
+    edited = config.read_bytes() + b" "
+    config.write_bytes(edited)
+    with synced.open() as store:
+        before = {model.name for model in store.shared_models()}
+        store.sync()
+        assert {model.name for model in store.shared_models()} == before
+        assert store.show("tiny-llama").variants[0].providers["vllm"].state == "modified"
+    assert config.read_bytes() == edited
+
+
 def test_a_removed_model_goes_from_the_programs_but_not_from_the_person(synced: Person) -> None:
     with synced.open() as store:
         linked = [path for one in store.show("other").variants[0].providers.values() for path in one.paths]
