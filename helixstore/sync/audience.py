@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from helixstore.farm.desired import WantedRoot
 from helixstore.farm.library import Library
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.intake import Intake
@@ -11,7 +13,7 @@ from helixstore.sync.standing import quarantined
 from helixstore.sync.wanted import Change
 from helixstore.values import Key, Variant
 
-__all__ = ["chosen_for", "withheld_from"]
+__all__ = ["chosen_for", "given_up", "withheld_from"]
 
 
 def chosen_for(session: Session, intake: Intake, wanted: Change) -> dict[str, list[str] | None]:
@@ -54,3 +56,29 @@ def withheld_from(
         return (provider, key) in hidden or ("", key) in hidden or (only is not None and provider not in only)
 
     return withheld
+
+
+def given_up(
+    session: Session, placed: Iterable[PlacedRoot], providers: Collection[str] | None
+) -> list[WantedRoot]:
+    """Folders that hold links of ours and are to be shown nothing any more, as roots without entries.
+
+    Their providers were turned off, or the person named another folder for them. A folder that only an environment
+    variable or the program's own settings named keeps what it has: another shell may name it again.
+
+    Args:
+        session: whose ledgers and settings.
+        placed: the roots as they are now.
+        providers: only folders of these; None for all.
+    """
+    served = {str(place.root.path) for place in placed if place.on}
+    found = []
+    for root in session.farm.roots():
+        if root in served or not os.path.isdir(root):
+            continue
+        readers = {claim.provider for record in session.farm.ledgers.of(root).records.values()
+                   for claim in record.claims}
+        if readers and readers <= session.layouts.keys() and (providers is None or readers <= set(providers)) and all(
+                not session.is_on(name) or session.settings.provider(name).root is not None for name in readers):
+            found.append(WantedRoot(root, (), False, {}))
+    return found

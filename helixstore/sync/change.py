@@ -28,7 +28,7 @@ from helixstore.farm.handlers import (
 from helixstore.farm.plan import Adoption, Plan
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
-from helixstore.sync.audience import chosen_for, withheld_from
+from helixstore.sync.audience import chosen_for, given_up, withheld_from
 from helixstore.sync.hashing import hash_and_name, with_aliases
 from helixstore.sync.intake import Intake, Wish
 from helixstore.sync.look import look, roots_of
@@ -74,7 +74,8 @@ def change(
     withheld = withheld_from(session, variants, looked.placed, wanted, chosen)
     projection = project(variants, looked.placed, session.facts, withheld)
     plan = session.farm.plan(
-        projection.roots, adoptions=[_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"],
+        [*projection.roots, *given_up(session, looked.placed, wanted.providers)],
+        adoptions=[_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"],
         restore=wanted.restore, hide=wanted.hide, unhide=wanted.unhide,
         extra=_extras(session, intake, wanted, chosen),
     )

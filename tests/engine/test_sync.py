@@ -299,3 +299,30 @@ def test_a_provider_that_vanishes_hides_nothing(synced: Person) -> None:
         (synced.home / "unplugged").rename(root)
         store.sync()
         assert store.show("other").variants[0].providers["lmstudio"].state == "linked"
+
+
+def test_a_provider_that_is_turned_off_is_shown_nothing_any_more(synced: Person) -> None:
+    with synced.open() as store:
+        ours = store.show("other").variants[0].providers["jan"].paths
+        adopted = synced.home / ".lmstudio/models/acme/Small-GGUF/Small-F16.gguf"
+        store.set_provider("jan", on=False)
+        store.set_provider("lmstudio", on=False)
+        store.sync()
+        assert not any(os.path.lexists(path) for path in ours)
+        assert adopted.read_bytes() == GGUF, "what the person put there stays"
+        assert store.sync().nothing
+        store.set_provider("jan", on=True)
+        store.sync()
+        assert all(os.path.lexists(path) for path in ours)
+
+
+def test_a_folder_that_the_person_left_for_another_loses_our_links_and_nothing_else(synced: Person) -> None:
+    old, new = synced.home / ".local/share/nomic.ai/GPT4All", synced.home / "elsewhere"
+    synced.put(".local/share/nomic.ai/GPT4All/mine.txt", b"mine")
+    with synced.open() as store:
+        names = {path.name for path in old.iterdir()} - {"mine.txt"}
+        store.set_provider("gpt4all", root=new)
+        store.sync()
+        assert {path.name for path in new.iterdir()} == names
+        assert [path.name for path in old.iterdir()] == ["mine.txt"]
+        assert store.sync().nothing
