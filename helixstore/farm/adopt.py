@@ -21,8 +21,9 @@ from helixstore.farm.outcome import Outcome, Services
 from helixstore.farm.place import Placer, Stage
 from helixstore.farm.plan import Action, Adoption, Original, Plan
 from helixstore.farm.scan import look_at
-from helixstore.fs import kernel
-from helixstore.fs.kernel import Fingerprint, Lease
+from helixstore.fs import kernel, locks
+from helixstore.fs.kernel import Fingerprint
+from helixstore.fs.locks import Lease
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.values import Issue
 
@@ -69,7 +70,9 @@ class Adopter:
         now = self._unchanged(adoption)
         if now is None:
             return SKIPPED
-        known = Hashes(adoption.digest, adoption.expect.bytes, adoption.sha256, adoption.gitsha1)
+        known = None                            # read again what a run that was cut short may have touched
+        if not self.recovering or now.same_content(adoption.expect):
+            known = Hashes(adoption.digest, adoption.expect.bytes, adoption.sha256, adoption.gitsha1)
         try:
             added = self.services.store.blobs.add(adoption.path, sha256=adoption.sha256 is not None, known=known,
                                                   expect=now, copy=adoption.copy)
@@ -95,7 +98,7 @@ class Adopter:
         if look is not None and look.kind == "link" and look.target == self.services.store.blobs.path(adoption.digest):
             self._enter(action, "symlink")
             return DONE if self.recovering else SKIPPED
-        if self._unchanged(adoption) is None:
+        if self._unchanged(adoption, fatal=False) is None:
             return SKIPPED
         try:
             self._prove(adoption)
@@ -109,7 +112,7 @@ class Adopter:
 
     def _prove(self, adoption: Adoption) -> None:
         """The copy and the blob hold the same bytes, each read in this run or unchanged since our last full reading."""
-        if not adoption.hashed_now:
+        if self.recovering or not adoption.hashed_now:
             hashes, _ = hash_file(adoption.path)
             if hashes.blake3 != adoption.digest:
                 raise Failed("it holds other bytes than when the plan was made", "helixstore sync", adoption.path)
@@ -138,10 +141,12 @@ class Adopter:
         parked = False
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         try:
-            with kernel.read_lease(descriptor) as lease:
+            with locks.read_lease(descriptor) as lease:
                 if lease.state is Lease.BUSY:
                     raise Busy("a program has it open for writing", "close the program, then: helixstore sync", path)
                 before = kernel.fingerprint(descriptor)
+                if before.uid != adoption.expect.uid or self.services.uid not in (-1, before.uid):
+                    raise Failed("it belongs to another user and stays theirs", "", path)
                 if lease.state is Lease.UNKNOWN:
                     quiet = self.services.now - max(before.mtime_ns, before.ctime_ns) / 1e9
                     if quiet < _QUIET_SECONDS:
@@ -164,7 +169,8 @@ class Adopter:
         finally:
             os.close(descriptor)
         kernel.sync_folder(os.path.dirname(path))
-        if adoption.expect.nlink == 1:
+        self._ours.add((before.device, before.inode))           # its other names, if any, have lost this one
+        if before.nlink == 1:
             if parked:
                 self.outcome.freed_later += adoption.expect.bytes
             else:
@@ -233,16 +239,20 @@ class Adopter:
         except OSError:
             return False
 
-    def _unchanged(self, adoption: Adoption) -> Fingerprint | None:
-        """The fingerprint now, when the file is as it was hashed; else None, and it is left alone."""
+    def _unchanged(self, adoption: Adoption, fatal: bool = True) -> Fingerprint | None:
+        """The fingerprint now, when the file is as it was hashed; else None, and it is left alone.
+
+        A run that was cut short may have moved ctime itself: then the file is read again before it is touched.
+        """
         try:
             now = kernel.fingerprint(adoption.path)
         except OSError as error:
-            self._refuse(adoption, error.strerror or str(error))
+            self._refuse(adoption, error.strerror or str(error), fatal)
             return None
-        if now.same_content(adoption.expect, ours=(now.device, now.inode) in self._ours) and now.regular:
+        ours = self.recovering or (now.device, now.inode) in self._ours
+        if now.same_content(adoption.expect, ours=ours) and now.regular:
             return now
-        self._refuse(adoption, "it was changed since it was hashed; it is left as it is")
+        self._refuse(adoption, "it was changed since it was hashed; it is left as it is", fatal)
         return None
 
     def _refuse(self, adoption: Adoption, why: str, fatal: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""The one file that asks the kernel to link, rename, clone, lease or flush; everything else calls it.
+"""The one file that asks the kernel to link, rename, clone or flush; everything else calls it.
 
 What holds here: nothing is ever replaced except by `replace` and `replace_file`; a name appears complete or not at
 all; a failed call leaves no file of its own behind. What does not: durability of a *name* needs `sync_folder` too,
@@ -13,23 +13,19 @@ import ctypes
 import errno
 import os
 import secrets
-import signal
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from enum import Enum
 
-from helixstore.fs import mounts
 from helixstore.fs.fingerprint import Fingerprint, fingerprint, fingerprint_of
 
 if sys.platform != "win32":
     import fcntl
 
 __all__ = [
-    "Fingerprint", "Lease", "LeaseWatch", "Name", "cannot_here", "copy", "copy_bytes", "create", "fingerprint",
-    "fingerprint_of", "hard_link", "in_use", "lock_folder", "publish", "read_lease", "reflink", "rename_new", "replace",
-    "replace_file", "symlink", "sync_all", "sync_file", "sync_folder", "temporary_name", "try_mode", "unlink",
-    "write_new",
+    "Fingerprint", "Name", "cannot_here", "copy", "copy_bytes", "create", "fingerprint", "fingerprint_of", "hard_link",
+    "publish", "reflink", "rename_new", "replace", "replace_file", "symlink", "sync_all", "sync_file", "sync_folder",
+    "temporary_name", "try_mode", "unlink", "write_new",
 ]
 
 Name = str | os.PathLike[str]
@@ -416,109 +412,3 @@ def sync_folder(path: Name) -> None:
         sync_file(descriptor)
     finally:
         os.close(descriptor)
-
-
-# ---- locks and leases ------------------------------------------------------------------------------------------
-
-
-def lock_folder(path: Name) -> int | None:
-    """Lock a folder for as long as the returned descriptor is open, or this process and its children live.
-
-    Returns:
-        A descriptor for the caller to close, or None when another holds the lock.
-
-    Raises:
-        OSError: ENOTSUP or another, where the system or file system cannot lock a folder.
-    """
-    if sys.platform == "win32":
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), os.fspath(path))
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-class Lease(Enum):
-    """What the kernel says about writers of a file."""
-
-    GRANTED = "granted"              # nobody has it open for writing, and a new writer waits for us
-    BUSY = "busy"                    # somebody has it open or mapped for writing
-    UNKNOWN = "unknown"              # not ours, not Linux, or the file system has no leases
-
-
-class LeaseWatch:
-    """A read lease while it is held, or the reason why there is none (`state`)."""
-
-    def __init__(self, descriptor: int, state: Lease) -> None:
-        self.state = state
-        self._descriptor = descriptor
-
-    def broken(self) -> bool:
-        """Whether a writer is waiting for us: release at once and try later. Costs one system call."""
-        return self.state is Lease.GRANTED and fcntl.fcntl(self._descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK
-
-
-@contextlib.contextmanager
-def read_lease(descriptor: int) -> Iterator[LeaseWatch]:
-    """Hold a read lease on an open regular file while the block runs, if the kernel grants one.
-
-    A writer's open then waits until the block ends (45 s at most), so poll `broken()` between chunks. The kernel's
-    notice is redirected from SIGIO, which would end the process, to SIGURG, which is ignored unless somebody asked
-    for it; so no signal handler is touched and any thread may call this. [fcntl(2), Leases; signal(7)]
-
-    Args:
-        descriptor: open for reading only.
-    """
-    state = _take_lease(descriptor)
-    try:
-        yield LeaseWatch(descriptor, state)
-    finally:
-        if state is Lease.GRANTED:
-            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-
-
-def _take_lease(descriptor: int) -> Lease:
-    if not sys.platform.startswith("linux"):
-        return Lease.UNKNOWN
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        if error.errno != errno.EAGAIN:
-            return Lease.UNKNOWN
-        return Lease.UNKNOWN if _leaseless(descriptor) else Lease.BUSY
-    return Lease.GRANTED
-
-
-def in_use(path: Name) -> bool | None:
-    """Whether any process of this host has the file open or mapped, through any of its names; None: not known.
-
-    Asks for a write lease and gives it back at once, which needs the file to be ours. [fcntl(2), Leases]
-    """
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as error:
-        return True if error.errno == errno.EAGAIN and not _leaseless(descriptor) else None
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _leaseless(descriptor: int) -> bool:
-    """Whether EAGAIN means "no leases here" rather than "busy": NFS without a delegation, and FUSE."""
-    mount = mounts.mount_of(f"/proc/self/fd/{descriptor}")
-    return mount.network or mount.kind.startswith("fuse")

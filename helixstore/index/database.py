@@ -30,6 +30,8 @@ from typing import Any, TypeVar
 import lmdb
 
 from helixstore.errors import IndexUnusable
+from helixstore.fs import kernel, mounts
+from helixstore.fs.locks import lock_file
 
 __all__ = ["Damaged", "Database", "Tables", "release", "share"]
 
@@ -223,7 +225,7 @@ class Database:
             replaced = self.moved()
             self._drop()
             if not replaced:
-                with _opening(self.path):
+                with lock_file(os.path.join(self.path, "opening.lock")):
                     self._delete(reason)
 
     @property
@@ -250,7 +252,7 @@ class Database:
             self._check_place()
             try:
                 os.makedirs(self.path, mode=0o700, exist_ok=True)
-                with _opening(self.path):
+                with lock_file(os.path.join(self.path, "opening.lock")):
                     try:
                         self._load()
                     except (Damaged, *_DAMAGES, lmdb.MemoryError) as error:
@@ -267,9 +269,7 @@ class Database:
 
     def _check_place(self) -> None:
         """Refuse a network file system [LMDB `lmdb.h`, Caveats]."""
-        from helixstore.fs.mounts import mount_of
-
-        mount = mount_of(self.path)
+        mount = mounts.mount_of(self.path)
         if mount.network:
             raise IndexUnusable(
                 f"the index cannot lie in {self.path}: {mount.point} is a network file system "
@@ -317,8 +317,6 @@ class Database:
 
     def _delete(self, reason: str) -> None:
         """Remove both files, under the lock of opening, and count it."""
-        from helixstore.fs import kernel
-
         count = self.discarded[0] + 1
         for name in ("data.mdb", "lock.mdb"):
             with contextlib.suppress(FileNotFoundError):
@@ -371,24 +369,6 @@ def _fill_up(path: str) -> None:
         with open(path, "ab", buffering=0) as file:
             while missing > 0:
                 missing -= file.write(bytes(min(missing, 1 << 20)))
-
-
-@contextlib.contextmanager
-def _opening(folder: str) -> Iterator[None]:
-    """One process at a time opens or replaces the files in this folder."""
-    descriptor = os.open(os.path.join(folder, "opening.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)                            # which gives the lock back
 
 
 _all: weakref.WeakSet[Database] = weakref.WeakSet()

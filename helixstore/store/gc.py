@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from helixstore.errors import Busy, HelixError
-from helixstore.fs import kernel
+from helixstore.fs import kernel, locks
 from helixstore.store import records
 from helixstore.store.refs import Ref, current
 from helixstore.store.store import Store
@@ -193,7 +193,7 @@ def _why_keep(path: str, status: os.stat_result) -> str | None:
     """A reason to leave an unreferenced blob where it is; none is a reason to delete it."""
     if status.st_nlink > 1:
         return "a file outside the store is the same inode; deleting would free nothing"
-    if kernel.in_use(path):
+    if locks.in_use(path):
         return "a program has it open"
     return None
 
@@ -257,7 +257,7 @@ def _sweep(store: Store) -> None:
 def _alone(store: Store) -> Iterator[None]:
     """One collection at a time."""
     try:
-        lock = kernel.lock_folder(f"{store.path}/condemned")
+        lock = locks.lock_folder(f"{store.path}/condemned")
     except OSError:
         from filelock import FileLock, Timeout
 

@@ -26,8 +26,9 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from helixstore.errors import Busy, Unreadable
-from helixstore.fs import kernel
-from helixstore.fs.kernel import Fingerprint, Lease, LeaseWatch
+from helixstore.fs import kernel, locks
+from helixstore.fs.kernel import Fingerprint
+from helixstore.fs.locks import Lease, LeaseWatch
 
 __all__ = [
     "BLOCK", "GIT_LIMIT", "Hashes", "OpenFile", "blake3_hex", "hash_bytes", "hash_file", "hash_open", "open_steady",
@@ -139,7 +140,7 @@ def open_steady(path: str | os.PathLike[str], lease: bool = True) -> Iterator[Op
         if not lease:
             yield OpenFile(name, descriptor, LeaseWatch(descriptor, Lease.UNKNOWN))
             return
-        with kernel.read_lease(descriptor) as watch:
+        with locks.read_lease(descriptor) as watch:
             if watch.state is Lease.BUSY:
                 raise _busy(name)
             yield OpenFile(name, descriptor, watch)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from helixstore.fs import kernel
+from helixstore.fs import kernel, locks
 from helixstore.store import records
 from helixstore.store.host import Host
 
@@ -70,7 +70,7 @@ class Staging:
             except OSError as error:
                 raise records.failed(folder, error) from error
             try:
-                self._lock = kernel.lock_folder(folder)
+                self._lock = locks.lock_folder(folder)
                 taken = self._lock is None              # a collector was faster than our lock: it removes this one
             except FileNotFoundError:
                 continue
@@ -129,7 +129,7 @@ class Staging:
         if not name.startswith(self._prefix):
             return lambda: None                         # from before the last boot
         try:
-            lock = kernel.lock_folder(os.path.join(self._root, name))
+            lock = locks.lock_folder(os.path.join(self._root, name))
         except FileNotFoundError:
             return lambda: None
         except OSError:

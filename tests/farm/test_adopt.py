@@ -10,7 +10,7 @@ from farmland import Land, text
 
 from helixstore.errors import Failed
 from helixstore.farm.plan import Adoption, Plan
-from helixstore.fs import kernel
+from helixstore.fs import locks
 from helixstore.store.hashing import hash_file
 from helixstore.values import Issue, Key
 
@@ -111,13 +111,13 @@ def test_no_lease_means_quiet_and_parked(land: Land, monkeypatch: pytest.MonkeyP
     from collections.abc import Iterator
 
     @contextlib.contextmanager
-    def unknown(descriptor: int) -> Iterator[kernel.LeaseWatch]:
-        yield kernel.LeaseWatch(descriptor, kernel.Lease.UNKNOWN)
+    def unknown(descriptor: int) -> Iterator[locks.LeaseWatch]:
+        yield locks.LeaseWatch(descriptor, locks.Lease.UNKNOWN)
 
     path = person(land, "model.gguf", b"weights")
     land.blob(b"weights")
     one = adoption(path, True)
-    monkeypatch.setattr(kernel, "read_lease", unknown)
+    monkeypatch.setattr(locks, "read_lease", unknown)
     land.now = path.stat().st_ctime + 599
     assert adopt(land, one).issues
     assert path.stat().st_nlink == 1

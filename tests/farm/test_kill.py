@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from disks import apart
 from farmland import Land, add_lines, inner, text, tree
 
 from helixstore.farm.plan import Adoption
@@ -17,34 +14,12 @@ from helixstore.fs import kernel
 from helixstore.providers.layout import Entry
 from helixstore.store.hashing import hash_file
 from helixstore.values import Key
+from support.disks import dying_at
 
 A, B = Key("a", "gguf:Q4_K_M"), Key("b", "gguf:Q8_0")
-CALLS = ("hard_link", "symlink", "reflink", "copy", "replace", "replace_file", "publish", "write_new", "unlink",
-         "sync_folder", "sync_file")
-
-
-def dying_at(number: int, work: Callable[[], object]) -> bool:
-    """Run the work in a child that is killed just before its n-th call; False when it lived to the end."""
-    def child() -> str:
-        count = 0
-
-        def counting(call: Callable[..., Any]) -> Callable[..., Any]:
-            def counted(*args: Any, **named: Any) -> Any:
-                nonlocal count
-                count += 1
-                if count == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return call(*args, **named)
-            return counted
-
-        for name in CALLS:
-            setattr(kernel, name, counting(getattr(kernel, name)))
-        for name in ("mkdir", "rmdir"):
-            setattr(os, name, counting(getattr(os, name)))
-        work()
-        return "lived"
-
-    return bool(apart(child) == -signal.SIGKILL)
+CALLS = (*((kernel, name) for name in (
+    "hard_link", "symlink", "reflink", "copy", "replace", "replace_file", "publish", "write_new", "unlink",
+    "sync_folder", "sync_file")), (os, "mkdir"), (os, "rmdir"))
 
 
 def nothing_dangles(root: str) -> None:
@@ -111,7 +86,7 @@ def test_killed_anywhere_and_recovered(tmp_path: Path, work: Callable[[Land, Pat
     while True:
         number += 1
         land, path = fresh(f"at{number}")
-        lived = not dying_at(number, lambda land=land, path=path: work(land, path))
+        lived = not dying_at(number, lambda land=land, path=path: work(land, path), CALLS)
         nothing_dangles(land.root)
         assert path.read_bytes() == b"AAAA"
         farm = land.another()

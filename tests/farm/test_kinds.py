@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
-from disks import SOMEBODY, Disks, apart, as_root
 from farmland import Land, text, tree
 
 from helixstore.farm.outcome import Outcome
 from helixstore.fs import kernel
 from helixstore.values import Key, LinkKind, State
+from support.disks import SOMEBODY, Disks, apart, as_root
 
 A, B = Key("a", "gguf:Q4_K_M"), Key("b", "gguf:Q8_0")
 ALL = (LinkKind.HARD, LinkKind.SYMBOLIC, LinkKind.REFLINK, LinkKind.COPY)

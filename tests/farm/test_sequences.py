@@ -6,7 +6,6 @@ import os
 import shutil
 from pathlib import Path
 
-from disks import fresh_folder
 from farmland import Land, text
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -16,6 +15,7 @@ from helixstore.errors import Failed
 from helixstore.providers.layout import Entry
 from helixstore.store.store import Store
 from helixstore.values import Key
+from support.disks import fresh_folder
 
 NAMES = ("a", "b", "c")
 PARTS = ("w.gguf", "p.gguf", "s.yml")                   # the witness, another link, a sidecar

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from disks import disk, disks, shared  # noqa: F401
+from support.disks import disk, disks, shared  # noqa: F401

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from disks import SOMEBODY, Disks, apart, as_root
 
-from helixstore.fs import kernel
-from helixstore.fs.kernel import Lease
+from helixstore.fs import kernel, locks
+from helixstore.fs.locks import Lease
 from helixstore.fs.probe import probe
 from helixstore.values import LinkKind
+from support.disks import SOMEBODY, Disks, apart, as_root
 
 
 def inode(path: Path) -> int:
@@ -219,12 +219,12 @@ def test_a_lease_tells_writers_from_readers(disk: Path) -> None:
     path = disk / "file"
     path.write_bytes(b"bytes")
     os.link(path, disk / "other")
-    with path.open("rb") as reading, kernel.read_lease(reading.fileno()) as watch:
+    with path.open("rb") as reading, locks.read_lease(reading.fileno()) as watch:
         assert watch.state is Lease.GRANTED
         assert not watch.broken()
-        assert kernel.in_use(disk / "other") is True
-    assert kernel.in_use(path) is False
-    with (disk / "other").open("r+b"), path.open("rb") as reading, kernel.read_lease(reading.fileno()) as watch:
+        assert locks.in_use(disk / "other") is True
+    assert locks.in_use(path) is False
+    with (disk / "other").open("r+b"), path.open("rb") as reading, locks.read_lease(reading.fileno()) as watch:
         assert watch.state is Lease.BUSY
 
 
@@ -233,11 +233,11 @@ def test_of_anothers_file_a_lease_says_unknown(shared: Path) -> None:
     (shared / "file").write_bytes(b"bytes")
 
     def ask() -> Lease:
-        with (shared / "file").open("rb") as reading, kernel.read_lease(reading.fileno()) as watch:
+        with (shared / "file").open("rb") as reading, locks.read_lease(reading.fileno()) as watch:
             return watch.state
 
     assert apart(ask, SOMEBODY) is Lease.UNKNOWN
-    assert apart(lambda: kernel.in_use(shared / "file"), SOMEBODY) is None
+    assert apart(lambda: locks.in_use(shared / "file"), SOMEBODY) is None
 
 
 def test_a_waiting_writer_is_noticed_and_no_signal_kills_us(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_waiting_writer_is_noticed_and_no_signal_kills_us(tmp_path: Path) -> N
 
     def hold() -> str:
         assert signal.getsignal(signal.SIGIO) is signal.SIG_DFL
-        with path.open("rb") as reading, kernel.read_lease(reading.fileno()) as watch:
+        with path.open("rb") as reading, locks.read_lease(reading.fileno()) as watch:
             assert not watch.broken()
             with contextlib.suppress(BlockingIOError):  # breaks the lease without waiting for it
                 os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))

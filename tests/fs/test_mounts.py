@@ -2,9 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from disks import Disks
-
 from helixstore.fs.mounts import mount_of
+from support.disks import Disks
 
 
 def test_a_mount_is_known_by_what_it_is(disk: Path, tmp_path: Path) -> None:

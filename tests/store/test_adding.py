@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from disks import SOMEBODY, Disks, apart, as_root
 from samples import every_file, here
 
 from helixstore.errors import Busy, Corrupt, Failed, Unreadable, UnsafeName
@@ -17,6 +16,7 @@ from helixstore.store.hashing import Hashes
 from helixstore.store.store import Store
 from helixstore.store.trash import trashed
 from helixstore.values import LinkKind
+from support.disks import SOMEBODY, Disks, apart, as_root
 
 MIB = 1 << 20
 

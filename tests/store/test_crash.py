@@ -3,49 +3,23 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from blake3 import blake3
-from disks import apart
 from samples import here, manifest, model
 
-from helixstore.fs import kernel
+from helixstore.fs import kernel, locks
 from helixstore.store.gc import collect
 from helixstore.store.refs import heads
 from helixstore.store.store import Store
 from helixstore.store.trash import trashed
 from helixstore.store.verify import verify
+from support.disks import dying_at
 
-CALLS = ("create", "hard_link", "publish", "rename_new", "replace", "replace_file", "sync_file", "sync_folder",
-         "try_mode", "unlink", "copy_bytes", "lock_folder")
-
-
-def dying_at(number: int, work: Callable[[], object]) -> bool:
-    """Run the work in a child that is killed just before its n-th call; False when it lived to the end."""
-    def child() -> str:
-        count = 0
-
-        def counting(call: Callable[..., Any]) -> Callable[..., Any]:
-            def counted(*args: Any, **named: Any) -> Any:
-                nonlocal count
-                count += 1
-                if count == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return call(*args, **named)
-            return counted
-
-        for name in CALLS:
-            setattr(kernel, name, counting(getattr(kernel, name)))
-        work()
-        return "done"
-
-    answer = apart(child)
-    assert answer in ("done", -signal.SIGKILL)
-    return answer != "done"
+CALLS = (*((kernel, name) for name in (
+    "create", "hard_link", "publish", "rename_new", "replace", "replace_file", "sync_file", "sync_folder", "try_mode",
+    "unlink", "copy_bytes")), (locks, "lock_folder"))
 
 
 def check(store: Store) -> None:
@@ -71,7 +45,7 @@ def test_adding(store: Store, tmp_path: Path, link: bool) -> None:
             added = store.blobs.add(path, link=link)
             store.refs.publish(path.name, "gguf:Q4", store.manifests.write(manifest(added.digest, size=added.bytes)))
 
-        died = dying_at(number, work)
+        died = dying_at(number, work, CALLS)
         assert blake3(path.read_bytes()).hexdigest() == digest, "the person's file is not what it was"
         refs, issues = store.refs.scan()
         assert issues == []
@@ -90,7 +64,7 @@ def test_a_batch_of_small_files(store: Store) -> None:
     while True:
         number += 1
         items = [f"{number} {at}".encode() for at in range(3)]
-        if not dying_at(number, lambda items=items: store.blobs.add_many(items)):  # type: ignore[misc]
+        if not dying_at(number, lambda items=items: store.blobs.add_many(items), CALLS):  # type: ignore[misc]
             break
     check(store)
     assert all(store.blobs.exists(blake3(item).hexdigest()) for item in items)
@@ -107,7 +81,7 @@ def test_collecting(store: Store) -> None:
         collect(store)
         for entry in os.scandir(store.path / "condemned"):
             os.utime(entry.path, (1, 1))
-        died = dying_at(number, lambda: collect(store))
+        died = dying_at(number, lambda: collect(store), CALLS)
         assert store.blobs.exists(kept)
         assert store.blobs.ensure(digest), "neither a blob nor in the trash"
         check(store)
@@ -122,7 +96,7 @@ def test_collecting_out_of_turn(store: Store) -> None:
     while True:
         number += 1
         digest = store.blobs.add_bytes(b"%d" % number).digest
-        died = dying_at(number, lambda: collect(store, now=True))
+        died = dying_at(number, lambda: collect(store, now=True), CALLS)
         assert store.blobs.exists(kept)
         collect(store, now=True)
         assert not store.blobs.exists(digest)
@@ -137,6 +111,6 @@ def test_making_a_store(tmp_path: Path) -> None:
     number = 0
     while True:
         number += 1
-        if not dying_at(number, lambda: Store.create(tmp_path / "store", here())):
+        if not dying_at(number, lambda: Store.create(tmp_path / "store", here()), CALLS):
             break
     check(Store.open(tmp_path / "store", here()))

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from disks import SOMEBODY, apart, as_root
 from samples import every_file, here, manifest, model
 
 from helixstore.errors import Busy, NotFound, StoreError
-from helixstore.fs import kernel
+from helixstore.fs import locks
 from helixstore.store import gc
 from helixstore.store.gc import collect
 from helixstore.store.store import Store
 from helixstore.store.trash import restore, trashed
+from support.disks import SOMEBODY, apart, as_root
 
 NEVER = 10**6
 
@@ -223,7 +223,7 @@ def test_a_blob_with_another_name_or_an_open_reader_is_kept_and_named(store: Sto
 
 
 def test_one_collection_at_a_time(store: Store) -> None:
-    lock = kernel.lock_folder(store.path / "condemned")
+    lock = locks.lock_folder(store.path / "condemned")
     assert lock is not None
     with pytest.raises(Busy, match="another collection"):
         collect(store)

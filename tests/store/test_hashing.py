@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import xxhash
 from blake3 import blake3
-from disks import SOMEBODY, apart, as_root
 
 from helixstore.errors import Busy, Unreadable
-from helixstore.fs import kernel
+from helixstore.fs import locks
 from helixstore.store import hashing
 from helixstore.store.hashing import BLOCK, GIT_LIMIT, hash_bytes, hash_file
+from support.disks import SOMEBODY, apart, as_root
 
 MIB = 1 << 20
 BUFFER = hashing._BUFFER
@@ -132,4 +132,4 @@ def test_no_thread_and_no_descriptor_is_left(tmp_path: Path) -> None:
             hash_file(path, sha256=True, progress=stop)
     assert threading.active_count() == 1
     assert len(os.listdir("/proc/self/fd")) == before
-    assert kernel.in_use(path) is False
+    assert locks.in_use(path) is False

@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
-from disks import SOMEBODY, apart, as_root
 from samples import every_file, here, manifest, model
 
 from helixstore.errors import NotFound, StoreError, StoreTooNew, UnsafeName
 from helixstore.store.store import Store
+from support.disks import SOMEBODY, apart, as_root
 
 
 def edit(store: Store, **changes: object) -> None:

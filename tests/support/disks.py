@@ -1,14 +1,15 @@
-"""Real file systems, and other users: fixtures for the tests of `fs` and `store`."""
+"""Real file systems, other users, and processes that die: for the tests of `fs`, `store` and `farm`."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,20 @@ def fresh_folder(parent: Path | None = None) -> Path:
     return folder
 
 
+@pytest.fixture(name="tmp_path")
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """In memory where it can be: what kill -9 leaves is the same there, and flushing costs nothing.
+
+    Tests that are about file systems ask for `disk`.
+    """
+    if not os.path.isdir("/dev/shm"):
+        yield tmp_path
+        return
+    folder = fresh_folder(Path("/dev/shm"))
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(params=KINDS)
 def disk(request: pytest.FixtureRequest) -> Iterator[Path]:
     """An empty folder on each kind of file system in turn; the first is whatever /tmp is, ext4 where this is made."""
@@ -135,3 +150,28 @@ def apart(function: Callable[[], Any], uid: int | None = None) -> Any:
     if not good:
         raise answer
     return answer
+
+
+def dying_at(number: int, work: Callable[[], object], calls: Iterable[tuple[Any, str]]) -> bool:
+    """Run the work in a child that is killed just before its n-th call of any of `calls`, pairs of a module and a name
+    in it; False when it lived to the end."""
+    def child() -> str:
+        count = 0
+
+        def counting(call: Callable[..., Any]) -> Callable[..., Any]:
+            def counted(*args: Any, **named: Any) -> Any:
+                nonlocal count
+                count += 1
+                if count == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return call(*args, **named)
+            return counted
+
+        for module, name in calls:
+            setattr(module, name, counting(getattr(module, name)))
+        work()
+        return "lived"
+
+    answer = apart(child)
+    assert answer in ("lived", -signal.SIGKILL)
+    return bool(answer != "lived")
