@@ -127,14 +127,21 @@ def status(session: Session) -> Status:
     store = StoreFigures(str(session.store.path), counted.blobs, counted.bytes, saved.saved_bytes,
                          saved.copies_avoided_bytes)
     linked: dict[str, int] = {}
+    alone: list[Key] = []
     for row in session.index.rows():
-        for name, state in row["providers"].items():
-            linked[name] = linked.get(name, 0) + (state == State.LINKED)
+        shown = [name for name, state in row["providers"].items() if state == State.LINKED and name != Library.name]
+        for name in shown:
+            linked[name] = linked.get(name, 0) + 1
+        if not shown:
+            alone.append(Key(row["model"], row["id"]))
     reader = DiskReader(session.places.home)
     states, issues = root_states(session, session.roots(reader, session.farms))
     lines = tuple(ProviderStatus(name, session.is_on(name), root, state, linked.get(name, 0))
                   for name, (root, state) in states.items())
-    return Status(store, lines, tuple(dict.fromkeys([*session.issues, *session.settings.issues, *issues])))
+    given = {key for path, record in session.farm.ledgers.of("").records.items() if os.path.lexists(path)
+             for key in record.keys} if alone else set()
+    return Status(store, lines, tuple(dict.fromkeys([*session.issues, *session.settings.issues, *issues])),
+                  tuple(str(key) for key in alone if key not in given))
 
 
 def _models(session: Session, variants: Iterable[Variant]) -> list[Model]:

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from helixstore.values import Format, Issue
+from helixstore.values import Issue
 
 __all__ = [
     "SCHEMA", "Adopted", "Check", "Duplicates", "Explanation", "FileView", "Holding", "Model", "Placement",
@@ -111,11 +111,12 @@ class StoreFigures:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `status` says."""
+    """What `status` says. `only_in_store`: models that no program shows and no path of the person's holds."""
 
     store: StoreFigures
     providers: tuple[ProviderStatus, ...]
     issues: tuple[Issue, ...]
+    only_in_store: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +233,9 @@ def as_json(value: Any) -> Any:
 
     Names that are not UTF-8 keep their bytes as surrogate escapes, which `json.dumps` writes as `\\udcXX`.
     """
-    if hasattr(value, "__dataclass_fields__"):
-        return {k: as_json(v) for k, v in asdict(value).items()} if not isinstance(value, type) else str(value)
-    if isinstance(value, (StrEnum, Format)):
-        return str(value)
-    if isinstance(value, Path):
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: as_json(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, (StrEnum, Path)):
         return str(value)
     if isinstance(value, Mapping):
         return {str(k): as_json(v) for k, v in value.items()}

@@ -30,6 +30,9 @@ __all__ = [
 #: What `du --by` can count by.
 USAGES = ("model", "provider", "user", "month")
 
+#: Models that `status` names before the rest is only counted.
+_NAMED = 10
+
 
 def usages(incomplete: str) -> list[str]:
     """What `du --by` can count by, for the shell's completion."""
@@ -70,6 +73,11 @@ def status(found: Status) -> Iterator[str]:
                      [(p.name, p.state, str(p.linked), homely(p.root)) for p in found.providers if p.on], right=(2,))
     if off := [p.name for p in found.providers if not p.on]:
         yield f"Off: {' '.join(off)}"
+    if alone := found.only_in_store:
+        yield ""
+        yield f"Only the store holds {', '.join(alone[:_NAMED])}" + (
+            f" and {len(alone) - _NAMED:,} more" if len(alone) > _NAMED else "")
+        yield "  helixstore remove --unused"
 
 
 def rows(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:

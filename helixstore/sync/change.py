@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from helixstore.errors import Unreadable
+from helixstore.farm.farm import Overtaken
 from helixstore.farm.handlers import (
     Move,
     accept_record,
@@ -29,6 +30,7 @@ from helixstore.farm.plan import Adoption, Plan
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
+from helixstore.sync.deleted import deletions
 from helixstore.sync.hashing import hash_and_name, with_aliases
 from helixstore.sync.intake import Intake, Wish
 from helixstore.sync.look import look, roots_of
@@ -58,11 +60,27 @@ def change(
     Raises:
         HelixError: nothing was changed.
     """
+    recovered: list[Issue] = []
+    while True:
+        try:
+            return _change(session, wanted, recovered, dry_run, ask, progress, save_plan)
+        except Overtaken:                       # another process was quicker: plan from what it has left
+            session.forget_settings()
+
+
+def _change(
+    session: Session, wanted: Change, recovered: list[Issue], dry_run: bool, ask: Ask | None,
+    progress: Progress | None, save_plan: Path | None,
+) -> SyncReport:
+    """One try at `change`; `recovered` gathers what finishing interrupted operations told."""
     began_ns = time.time_ns()
-    issues = list(session.farm.recover()) if not dry_run else []
+    if not dry_run:
+        recovered += session.farm.recover()
+    since = session.farm.journal.latest()
     if wanted == Change() and (known := unchanged(session, roots_of(session))):
-        return SyncReport(unchanged=known[0], issues=(*issues, *known[1]), dry_run=dry_run)
-    issues += [*session.issues, *session.settings.issues]
+        return SyncReport(unchanged=known[0], issues=(*recovered, *known[1]), dry_run=dry_run)
+    session.index.refresh()                     # `since` must not be later than what the plan rests on
+    issues = [*recovered, *session.issues, *session.settings.issues]
     issues += [Issue("quarantined", key.model, f"{key} has a damaged file and is withdrawn from every program",
                      f"add it again, then: helixstore verify {key.model}")
                for key in quarantined(session, session.index.variants())]
@@ -80,6 +98,7 @@ def change(
         extra=_extras(session, intake, wanted, chosen),
     )
     issues += [*looked.reader.issues, *intake.issues, *projection.issues, *plan.issues]
+    intake.notes += deletions(session, plan)
     preview = report(plan, intake, issues, dry_run=True)
     if save_plan is not None:
         save_plan.write_bytes(plan.encode())
@@ -91,7 +110,7 @@ def change(
         return preview
     session.index.remember_headers({item.placed.manifest: item.variant.header for item in intake.new})
     with session.store.working():               # until the refs are durable, no collection lets go of a blob
-        outcome = session.farm.apply(plan, command=wanted.command, progress=_linking(progress))
+        outcome = session.farm.apply(plan, command=wanted.command, progress=_linking(progress), since=since)
     issues += outcome.issues
     freed(session, outcome.number, outcome.freed)
     keep(session, session.index.variants(), projection, issues, wanted.providers)

@@ -98,7 +98,9 @@ def test_what_the_person_deletes_in_a_program_stays_deleted_there(synced: Person
     with synced.open() as store:
         [path] = store.show("other").variants[0].providers["gpt4all"].paths
         without(synced, path)
-        store.sync()
+        [note] = store.sync().notes
+        assert note.startswith("other (gguf:F16) was deleted in gpt4all and stays deleted there")
+        assert "llamacpp" in note and str(synced.home / "models/other-F16.gguf") in note
         assert not os.path.lexists(path)
         assert store.show("other").variants[0].providers["gpt4all"].state == "hidden"
         assert store.show("other").variants[0].providers["llamacpp"].state == "linked"
@@ -117,6 +119,18 @@ def test_a_small_file_that_was_edited_in_a_program_is_neither_rewritten_nor_spre
         assert {model.name for model in store.shared_models()} == before
         assert store.show("tiny-llama").variants[0].providers["vllm"].state == "modified"
     assert config.read_bytes() == edited
+
+
+def test_status_names_what_only_the_store_holds(synced: Person) -> None:
+    with synced.open() as store:
+        assert store.status().only_in_store == ()
+        without(synced, "models/other-F16.gguf")
+        for name, one in store.show("other").variants[0].providers.items():
+            if one.state == "linked":
+                store.hide("other", name)
+        assert store.status().only_in_store == ("other (gguf:F16)",)
+        store.remove(unused=True)
+        assert store.status().only_in_store == ()
 
 
 def test_a_removed_model_goes_from_the_programs_but_not_from_the_person(synced: Person) -> None:

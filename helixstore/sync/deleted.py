@@ -1,0 +1,41 @@
+"""What the person deleted inside a program, in words: who still holds the bytes, and what frees them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from helixstore.farm.plan import Plan
+from helixstore.session import Session
+from helixstore.values import Key, State
+
+__all__ = ["deletions"]
+
+
+def deletions(session: Session, plan: Plan) -> Iterator[str]:
+    """One sentence for each variant that a plan takes for deleted by the person.
+
+    Args:
+        session: whose standings, as they were before the plan, and whose adopted paths say who else has it.
+        plan: of this sync.
+    """
+    gone: dict[Key, set[str]] = {}
+    for action in plan.actions:
+        if action.op == "hide" and action.root:
+            for claim in action.claims:
+                if claim.key is not None:
+                    gone.setdefault(claim.key, set()).add(claim.provider)
+    standings = session.index.standings(gone)
+    for key, programs in gone.items():
+        held = standings[key]
+        deleted = [name for name in session.layouts if name in programs and name in held
+                   and held[name].state is State.LINKED]
+        others = [name for name, one in held.items()
+                  if name in session.layouts and name not in programs and one.state is State.LINKED]
+        paths = [path for path, record in session.farm.ledgers.of("").records.items()
+                 if key in record.keys and os.path.lexists(path)]
+        holders = " ".join([*others, *paths])
+        kept = f"held by {holders}" if holders else "held by the store only"
+        more = f", and delete {' '.join(paths)}" if paths else ""
+        yield (f"{key} was deleted in {' '.join(deleted) or 'a program'} and stays deleted there. Its bytes are still "
+               f"{kept}; to free them: helixstore remove '{key.model}'{more}")
