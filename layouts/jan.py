@@ -31,6 +31,7 @@ from .names import distinct, label, legal
 __all__ = ["Jan"]
 
 _KINDS = (LinkKind.HARD, LinkKind.REFLINK, LinkKind.SYMBOLIC)
+_PATHS = (("model_path",), ("mmproj_path",))         # in model.yml
 _GGUF, _MLX = "llamacpp/models", "mlx/models"
 
 
@@ -127,26 +128,8 @@ def _entries(variant: Variant, root: str, folder: str) -> Iterator[Entry]:
     lines["size_bytes"] = str(variant.bytes)
     lines["embedding"] = "true" if variant.purpose is Purpose.EMBEDDING else "false"
     data = "".join(f"{key}: {value}\n" for key, value in lines.items()).encode()
-    yield Entry(f"{folder}/model.yml", Text(data, partial(_merge, folder)), variant.key, witness=True, order=2)
-
-
-def _merge(folder: str, base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | None:
-    """Theirs, with the paths that lead into this folder brought up to date; a model of the person's is a conflict."""
-    if theirs is None or theirs == base:
-        return ours
-    try:
-        text, wanted = theirs.decode(), ours.decode()
-    except UnicodeDecodeError:
-        return None
-    main = yaml_lines.read(text, "model_path")
-    if not main or (base is None and not _leads_into(folder, main)):
-        return None
-    for key in ("model_path", "mmproj_path"):
-        now, new = yaml_lines.read(text, key), yaml_lines.read(wanted, key)
-        if now == new or (now and not _leads_into(folder, now)):
-            continue
-        text = yaml_lines.remove(text, key) if new is None else yaml_lines.write(text, yaml_lines.quote(new), key)
-    return text.encode()
+    merge = partial(yaml_lines.merge_paths, _PATHS, partial(_leads_into, folder))
+    yield Entry(f"{folder}/model.yml", Text(data, merge), variant.key, witness=True, order=2)
 
 
 def _leads_into(folder: str, path: str) -> bool:

@@ -29,6 +29,7 @@ from .names import distinct, label, legal
 __all__ = ["LocalAI"]
 
 _FOLDER = "helix"
+_PATHS = (("parameters", "model"), ("mmproj",))     # in a model's YAML file
 #: `file://` addresses and distributed workers resolve symbolic links and refuse what is outside
 _KINDS = (LinkKind.HARD, LinkKind.REFLINK, LinkKind.SYMBOLIC)
 #: the backend for a model folder
@@ -81,7 +82,8 @@ class LocalAI(Layout):
             else:
                 for entry in folder_entries(folder, variant, model_files(variant, code=False), _KINDS):
                     yield Entry(entry.path, entry.body, entry.key, order=entry.order)
-            text = Text(_yaml(variant, name, folder).encode(), partial(_merge, folder))
+            merge = partial(yaml_lines.merge_paths, _PATHS, partial(_leads_into, folder))
+            text = Text(_yaml(variant, name, folder).encode(), merge)
             yield Entry(f"{name}.yaml", text, variant.key, witness=True, order=2)
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
@@ -120,25 +122,6 @@ def _yaml(variant: Variant, name: str, folder: str) -> str:
     if variant.header.chat_template and variant.purpose is Purpose.MODEL:
         lines += ["template:", "  use_tokenizer_template: true"]
     return "\n".join(lines) + "\n"
-
-
-def _merge(folder: str, base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | None:
-    """Theirs, with the paths that lead into this folder brought up to date; a model of the person's is a conflict."""
-    if theirs is None or theirs == base:
-        return ours
-    try:
-        text, wanted = theirs.decode(), ours.decode()
-    except UnicodeDecodeError:
-        return None
-    main = yaml_lines.read(text, "parameters", "model")
-    if not main or (base is None and not _leads_into(folder, main)):
-        return None
-    for path in (("parameters", "model"), ("mmproj",)):
-        now, new = yaml_lines.read(text, *path), yaml_lines.read(wanted, *path)
-        if now == new or (now and not _leads_into(folder, now)):
-            continue
-        text = yaml_lines.remove(text, *path) if new is None else yaml_lines.write(text, yaml_lines.quote(new), *path)
-    return text.encode()
 
 
 def _leads_into(folder: str, path: str) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["block", "keys", "quote", "read", "remove", "write"]
+__all__ = ["block", "keys", "merge_paths", "quote", "read", "remove", "write"]
 
 _KEY = re.compile(
     r"""(?P<indent>\ *)
@@ -81,6 +81,39 @@ def remove(text: str, *path: str) -> str:
     if span := _span(lines, path):
         del lines[span[0]:span[1]]
     return "".join(lines)
+
+
+def merge_paths(
+    places: Sequence[tuple[str, ...]], is_ours: Callable[[str], bool], base: bytes | None, theirs: bytes | None,
+    ours: bytes,
+) -> bytes | None:
+    """The `merge` of a sidecar in which only paths are ours: theirs, with those paths brought up to date.
+
+    Args:
+        places: the nested keys that hold paths; the first one names the model itself.
+        is_ours: whether a path that stands there leads to what we project; one of the person's stays.
+        base: what we wrote last.
+        theirs: what is there now.
+        ours: what we want.
+
+    Returns:
+        None, a conflict, where the file is not ours and tells of a model of the person's, or of none.
+    """
+    if theirs is None or theirs == base:
+        return ours
+    try:
+        text, wanted = theirs.decode(), ours.decode()
+    except UnicodeDecodeError:
+        return None
+    main = read(text, *places[0])
+    if not main or (base is None and not is_ours(main)):
+        return None
+    for place in places:
+        now, new = read(text, *place), read(wanted, *place)
+        if now == new or (now and not is_ours(now)):
+            continue
+        text = remove(text, *place) if new is None else write(text, quote(new), *place)
+    return text.encode()
 
 
 def _added(text: str, value: str, path: tuple[str, ...]) -> str:

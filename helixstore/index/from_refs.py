@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from helixstore.errors import NotFound
-from helixstore.index.names import Candidate, fold, names_of, resolve
+from helixstore.fs.names import folded
+from helixstore.index.names import Candidate, names_of, resolve
 from helixstore.values import File, Format, Header, Key, Variant
 
 if TYPE_CHECKING:
@@ -85,12 +86,12 @@ class _RefShelf:
         if not named:
             manifests = _holding(self._all_manifests(), [f'"blake3":"{prefix}'])
             named = set(_holding(self._texts, [f'"manifest":"{one}"' for one in manifests]))
-        models = {fold(ref.name) for ref in self._refs(named)} if named else set()
+        models = {folded(ref.name) for ref in self._refs(named)} if named else set()
         return [c for c in self.named(sorted(models)) if c.manifest.startswith(prefix) or any(
             file.blake3.startswith(prefix) for file in _read(self._store, c.manifest).files)]
 
     def older(self, model: str) -> list[Candidate]:
-        refs = [ref for ref in self._refs(set(_holding(self._texts, [model]))) if fold(ref.name) == model]
+        refs = [ref for ref in self._refs(set(_holding(self._texts, [model]))) if folded(ref.name) == model]
         refs.sort(key=lambda ref: (ref.mtime_ns, ref.uuid), reverse=True)
         return [self._candidate(ref) for ref in refs if ref.manifest is not None]
 
@@ -164,8 +165,8 @@ def _holding(texts: dict[str, bytes], words: Iterable[str]) -> list[str]:
             if any(word in lower for word in data):
                 found.append(name)
         else:
-            folded = fold(text.decode(errors="replace"))
-            if any(word in folded for word in wanted):
+            lowered = folded(text.decode(errors="replace"))
+            if any(word in lowered for word in wanted):
                 found.append(name)
     return found
 

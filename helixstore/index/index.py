@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from helixstore.errors import IndexUnusable
 from helixstore.fs.kernel import Fingerprint
+from helixstore.fs.names import folded
 from helixstore.index import follow
 from helixstore.index.codec import BlobRow, FarmRow, Standing, unpack_rows, unpack_sizes, unpack_variant
 from helixstore.index.database import MAP_BYTES, Damaged, Database, Tables, release, share
 from helixstore.index.farm_table import FarmTable
-from helixstore.index.names import fold, resolve
+from helixstore.index.names import resolve
 from helixstore.index.path_cache import PathCache
 from helixstore.index.rows import blob_of, put_blob
 from helixstore.index.shelf import IndexShelf
@@ -161,7 +162,7 @@ class Index:
     def variants(self) -> list[Variant]:
         """Every current variant, by name. 10,000 take about 0.3 s: ask `rows` when a line of each will do."""
         found = self._read(lambda tables: [unpack_variant(data) for _, data in tables.items("variants")])
-        return sorted(found, key=lambda variant: (fold(variant.key.model), variant.key))
+        return sorted(found, key=lambda variant: (folded(variant.key.model), variant.key))
 
     def variant(self, key: Key) -> Variant | None:
         """The current variant of that key, as spelt."""
@@ -222,7 +223,7 @@ class Index:
     def figures(self) -> Figures:
         """How much there is, without a look at the store."""
         def count(tables: Tables) -> Figures:
-            models = {fold(row["model"]) for row in unpack_rows(data for _, data in tables.items("rows"))}
+            models = {folded(row["model"]) for row in unpack_rows(data for _, data in tables.items("rows"))}
             sizes = unpack_sizes(data for _, data in tables.items("blobs"))
             return Figures(len(models), tables.count("variants"), len(sizes), sum(sizes))
         return self._read(count)

@@ -18,10 +18,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from helixstore.errors import Ambiguous, NotFound
-from helixstore.fs.names import folded as fold
+from helixstore.fs.names import folded
 from helixstore.values import Format, Key, Source
 
-__all__ = ["Candidate", "Reading", "Shelf", "fold", "names_of", "readings", "resolve"]
+__all__ = ["Candidate", "Reading", "Shelf", "names_of", "readings", "resolve"]
 
 _SCHEMES = ("https://huggingface.co/", "huggingface.co/", "hf.co/", "hf:", "ollama:")
 _DIGEST = re.compile(r"(?:blake3[:-]|sha256[:-])?([0-9a-f]{6,64})")
@@ -93,11 +93,11 @@ def names_of(sources: Iterable[Source], files: Iterable[str] = ()) -> list[str]:
     for source in sources:
         for name in (source.repository, source.name):
             if name:
-                found[fold(name)] = None
-                found[fold(name).removesuffix(":latest")] = None
-                found[fold(name.rstrip("/").rpartition("/")[2])] = None
+                found[folded(name)] = None
+                found[folded(name).removesuffix(":latest")] = None
+                found[folded(name.rstrip("/").rpartition("/")[2])] = None
     for path in files:
-        name = fold(path.rpartition("/")[2])
+        name = folded(path.rpartition("/")[2])
         found[name] = None
         found[name.removesuffix(".gguf")] = None
     found.pop("", None)
@@ -106,7 +106,7 @@ def names_of(sources: Iterable[Source], files: Iterable[str] = ()) -> list[str]:
 
 def readings(query: str) -> list[Reading]:
     """The ways to read a query, the likeliest first."""
-    whole = fold(query.strip())
+    whole = folded(query.strip())
     for scheme in _SCHEMES:
         if whole.startswith(scheme):
             whole = whole[len(scheme):].strip("/")
@@ -140,7 +140,7 @@ def resolve(query: str, shelf: Shelf) -> list[Candidate]:
     candidates = shelf.named([way.name for way in ways])
     missed: tuple[Reading, list[Candidate]] | None = None
     for way in ways:
-        bearing = [c for c in candidates if fold(c.key.model) == way.name] or \
+        bearing = [c for c in candidates if folded(c.key.model) == way.name] or \
             [c for c in candidates if way.name in c.names]
         if found := _picked(bearing, way, shelf):
             return _of_one_model(query, found)
@@ -152,7 +152,7 @@ def resolve(query: str, shelf: Shelf) -> list[Candidate]:
         raise _no_such_variant(query, *missed)
     candidates = shelf.beginning([way.name for way in ways])
     for way in ways:
-        bearing = [c for c in candidates if fold(c.key.model).startswith(way.name)] or \
+        bearing = [c for c in candidates if folded(c.key.model).startswith(way.name)] or \
             [c for c in candidates if any(name.startswith(way.name) for name in c.names)]
         if found := _picked(bearing, way, shelf):
             return _of_one_model(query, found)
@@ -167,7 +167,7 @@ def _picked(bearing: list[Candidate], way: Reading, shelf: Shelf) -> list[Candid
     if current := [c for c in found if _is_version(c, way.revision)]:
         return current
     latest: dict[Key, Candidate] = {}
-    for model in {fold(c.key.model) for c in bearing}:
+    for model in {folded(c.key.model) for c in bearing}:
         for c in shelf.older(model):
             if _is_variant(c, way.pick) and _is_version(c, way.revision):
                 latest.setdefault(c.key, c)
@@ -177,9 +177,9 @@ def _picked(bearing: list[Candidate], way: Reading, shelf: Shelf) -> list[Candid
 def _is_variant(candidate: Candidate, pick: str) -> bool:
     if not pick:
         return True
-    identity = fold(candidate.key.variant)
+    identity = folded(candidate.key.variant)
     plain = identity.partition("@")[0]
-    return pick in (identity, plain, plain.partition(":")[2], plain.partition(":")[0], fold(candidate.quantization),
+    return pick in (identity, plain, plain.partition(":")[2], plain.partition(":")[0], folded(candidate.quantization),
                     candidate.format)
 
 
@@ -188,7 +188,7 @@ def _is_version(candidate: Candidate, revision: str) -> bool:
 
 
 def _of_one_model(query: str, found: list[Candidate]) -> list[Candidate]:
-    models = {fold(c.key.model): c.key.model for c in found}
+    models = {folded(c.key.model): c.key.model for c in found}
     if len(models) > 1:
         listed = ", ".join(sorted(models.values())[:_LISTED])
         more = f" and {len(models) - _LISTED} more" if len(models) > _LISTED else ""
@@ -211,9 +211,9 @@ def _near(query: str, shelf: Shelf) -> str:
     import difflib
     import heapq
 
-    wanted = fold(query.strip())
+    wanted = folded(query.strip())
     pieces = _pieces(wanted)                            # difflib alone takes a second for 10,000 names
-    models = {fold(name): name for name in shelf.models()}
+    models = {folded(name): name for name in shelf.models()}
     likely = heapq.nlargest(100, models, key=lambda name: len(pieces & _pieces(name)))
     near = difflib.get_close_matches(wanted, likely, 3, 0.6) or [name for name in likely if wanted in name][:3]
     if near:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from helixstore.fs.names import folded
 from helixstore.index.codec import BlobRow, pack_blob, pack_row, pack_variant, unpack_blob, unpack_variant
 from helixstore.index.database import Tables
-from helixstore.index.names import fold, names_of
+from helixstore.index.names import names_of
 from helixstore.index.tables import raw, row_key, text_key
 from helixstore.values import Family, Variant
 
@@ -29,7 +30,7 @@ def put_variant(tables: Tables, variant: Variant) -> None:
     _unlink(tables, row)
     tables.put("variants", row, pack_variant(variant))
     tables.put("rows", row, pack_row(variant))
-    for name in {fold(variant.key.model), *names_of_variant(variant)}:
+    for name in {folded(variant.key.model), *names_of_variant(variant)}:
         tables.put("names", text_key(name) + row, name.encode(errors="surrogatepass"))
     for digest in {variant.manifest, *(file.blake3 for file in variant.files)}:
         tables.put("uses", raw(digest) + row, b"")
@@ -48,7 +49,7 @@ def _unlink(tables: Tables, row: bytes) -> None:
     if data is None:
         return
     variant = unpack_variant(data)
-    for name in {fold(variant.key.model), *names_of_variant(variant)}:
+    for name in {folded(variant.key.model), *names_of_variant(variant)}:
         tables.delete("names", text_key(name) + row)
     for digest in {variant.manifest, *(file.blake3 for file in variant.files)}:
         tables.delete("uses", raw(digest) + row)

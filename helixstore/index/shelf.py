@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from helixstore.fs.names import folded
 from helixstore.index.codec import unpack_rows, unpack_variant
 from helixstore.index.database import Tables
 from helixstore.index.follow import ref_of
-from helixstore.index.names import Candidate, fold, names_of
+from helixstore.index.names import Candidate, names_of
 from helixstore.index.rows import names_of_variant
 from helixstore.index.tables import text_key
 from helixstore.values import Key, Variant
@@ -42,7 +43,7 @@ class IndexShelf:
     def older(self, model: str) -> list[Candidate]:
         """See `names.Shelf`."""
         refs = [ref_of(key.decode(), value) for key, value in self._tables.items("refs")]
-        mine = [ref for ref in refs if ref.manifest is not None and fold(ref.name) == model]
+        mine = [ref for ref in refs if ref.manifest is not None and folded(ref.name) == model]
         mine.sort(key=lambda ref: (ref.mtime_ns, ref.uuid), reverse=True)
         return [Candidate(Key(ref.name, ref.variant), ref.manifest or "", "", "", frozenset(names_of(ref.sources)),
                           tuple(source.revision for source in ref.sources if source.revision), ref.uuid)

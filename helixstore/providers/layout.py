@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from helixstore.fs.names import folded
 from helixstore.values import Format, Key, LinkKind, Source, Variant
 
 if TYPE_CHECKING:
@@ -330,8 +331,8 @@ def unique_names(wanted: Mapping[Key, str], digests: Mapping[Key, str], limit: i
     """
     taken: dict[str, list[Key]] = {}
     for key, name in wanted.items():
-        taken.setdefault(name.casefold(), []).append(key)
+        taken.setdefault(folded(name), []).append(key)
     return {
-        key: name if len(taken[name.casefold()]) == 1 else f"{name[: limit - 9]}-{digests[key][:8]}"
+        key: name if len(taken[folded(name)]) == 1 else f"{name[: limit - 9]}-{digests[key][:8]}"
         for key, name in wanted.items()
     }

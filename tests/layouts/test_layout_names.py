@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from many import check_names, check_steady, gguf, once, variants
 
 from helixstore.farm.desired import join
-from helixstore.fs.names import check_relative
-from helixstore.providers.layout import Layout, Root
-from helixstore.values import Source, Variant
+from helixstore.fs.names import check_relative, folded
+from helixstore.providers.layout import Layout, Root, unique_names
+from helixstore.values import Key, Source, Variant
 from layouts import yaml_lines
 from layouts.gguf_files import stem
 from layouts.gpt4all import GPT4All
@@ -132,3 +132,10 @@ def test_nested_values_comments_and_continued_lines() -> None:
     assert yaml_lines.read("{a: 1}", "a") is None
     with pytest.raises(KeyError):
         yaml_lines.write("a: 1\n", "2", "b", "c")
+
+
+def test_names_that_a_file_system_takes_for_one_are_told_apart() -> None:
+    composed, apart, upper = Key("a", "v"), Key("b", "v"), Key("c", "v")
+    wanted = {composed: "caf\u00e9", apart: "cafe\u0301", upper: "CAF\u00c9"}
+    names = unique_names(wanted, {key: f"{n:064x}"[::-1] for n, key in enumerate(wanted, 1)})
+    assert len({folded(name) for name in names.values()}) == 3
