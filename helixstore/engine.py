@@ -138,7 +138,7 @@ class HelixStore:
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
         """One small mapping per variant, as the index holds it: the fastest list."""
-        for row in self._session.index.rows():
+        for row in self._session.know_standings().index.rows():
             row["providers"].pop(LIBRARY, None)
             yield row
 
@@ -147,14 +147,14 @@ class HelixStore:
         """Every model with its variants, and how each stands with each provider."""
         from helixstore.queries import models
 
-        return models(self._session)
+        return models(self._session.know_standings())
 
     @_one_at_a_time
     def show(self, ref: str) -> Model:
         """One model by any name a program uses for it."""
         from helixstore.queries import show
 
-        return show(self._session, ref)
+        return show(self._session.know_standings(), ref)
 
     @_one_at_a_time
     def path(self, ref: str, format: Format | str | None = None) -> Path:
@@ -173,21 +173,21 @@ class HelixStore:
         """What a path or a model is, how it is linked, and why so."""
         from helixstore.explain import explain
 
-        return explain(self._session, subject)
+        return explain(self._session.know_standings(), subject)
 
     @_one_at_a_time
     def status(self) -> Status:
         """The store's figures, each provider's state, and what is wrong."""
         from helixstore.queries import status
 
-        return status(self._session)
+        return status(self._session.know_standings())
 
     @_one_at_a_time
     def du(self, by: str = "model") -> list[UsageRow]:
         """Who uses what: by "model", "provider", "user" or "month"."""
         from helixstore.usage import usage
 
-        return usage(self._session, by)
+        return usage(self._session.know_standings(), by)
 
     @_one_at_a_time
     def compat(self, subject: str, provider: str | None = None) -> list[Verdict]:

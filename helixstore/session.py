@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from helixstore.providers.layout import Env, Facts, Layout, Reader, Root
     from helixstore.store.store import Store
 
-__all__ = ["Machine", "PlacedRoot", "Session"]
+__all__ = ["LAST_ISSUES", "Machine", "PlacedRoot", "Session"]
+
+#: Under this name the index keeps the issues of the last change, and thereby that it knows how things stand.
+LAST_ISSUES = "issues of the last sync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,14 @@ class Session(Machine):
         from helixstore.farm.choice import Choices
 
         return Choices(self.places.state_for(self.store.id))
+
+    def know_standings(self) -> Session:
+        """See that the index knows how every variant stands; a new one does not, after it was deleted for example."""
+        if self.index.state(LAST_ISSUES) is None:
+            from helixstore.sync.change import state_anew
+
+            state_anew(self)
+        return self
 
     def forget_settings(self) -> None:
         """Read the settings anew when they are next asked for."""

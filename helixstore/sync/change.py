@@ -40,7 +40,7 @@ from helixstore.sync.unchanged import remember, unchanged
 from helixstore.sync.wanted import Ask, Change, Progress
 from helixstore.values import Issue, Key, Variant
 
-__all__ = ["apply_file", "change", "report", "restate"]
+__all__ = ["apply_file", "change", "report", "restate", "state_anew"]
 
 
 def change(
@@ -146,6 +146,13 @@ def restate(session: Session, issues: Iterable[Issue] = ()) -> None:
     variants = session.index.variants()
     withheld = withheld_from(session, variants, looked.placed, Change(), {})
     keep(session, variants, project(variants, looked.placed, session.facts, withheld), issues)
+
+
+def state_anew(session: Session) -> None:
+    """Note how every variant stands, in an index that is new: it was deleted, or is another version's."""
+    if session.farm.roots():
+        session.farm.publish()
+        restate(session)
 
 
 def _current(session: Session, intake: Intake, wanted: Change) -> list[Variant]:

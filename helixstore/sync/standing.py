@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from helixstore.farm.ledger import Record
 from helixstore.farm.library import Library
 from helixstore.fs import kernel
 from helixstore.index.codec import Standing
-from helixstore.session import PlacedRoot, Session
+from helixstore.session import LAST_ISSUES, PlacedRoot, Session
 from helixstore.sync.projection import Projection, refused_state
 from helixstore.values import Issue, Key, State, Variant
 
-__all__ = ["Figures", "figures", "freed", "keep", "quarantined", "root_states"]
+__all__ = ["Figures", "avoided_links", "figures", "freed", "keep", "quarantined", "root_states"]
 
-_ISSUES, _AVOIDED = "issues of the last sync", "copies avoided"
+_AVOIDED = "copies avoided"
 
 
 class Figures(NamedTuple):
@@ -61,8 +62,8 @@ def keep(
                 by_provider[name] = linked.get((name, variant.key), pending)
     session.index.put_standings(standings, None if providers is None else {*providers, Library.name})
     rows = [[issue.kind, issue.path, issue.message, issue.remedy] for issue in dict.fromkeys(issues)]
-    session.index.put_state(_ISSUES, json.dumps(rows).encode())
-    session.index.put_state(_AVOIDED, json.dumps(_avoided(session)).encode())
+    session.index.put_state(LAST_ISSUES, json.dumps(rows).encode())
+    session.index.put_state(_AVOIDED, json.dumps(sum(record.bytes for record in avoided_links(session))).encode())
 
 
 def quarantined(session: Session, variants: Iterable[Variant]) -> list[Key]:
@@ -104,7 +105,7 @@ def root_states(
 ) -> tuple[dict[str, tuple[str, str]], list[Issue]]:
     """Provider -> (its first root, "off" | "here" | "new" | "away" | "forbidden"), and what waits for the person."""
     states: dict[str, tuple[str, str]] = {}
-    issues = [Issue(*row) for row in json.loads(session.index.state(_ISSUES) or b"[]")]
+    issues = [Issue(*row) for row in json.loads(session.index.state(LAST_ISSUES) or b"[]")]
     issues += session.index.issues
     ledgers = set(session.farm.roots())
     for place in placed:
@@ -120,12 +121,13 @@ def root_states(
     return states, issues
 
 
-def _avoided(session: Session) -> int:
-    """Bytes that the links we made would cost as copies; the library is no program's folder."""
+def avoided_links(session: Session) -> Iterator[Record]:
+    """The links we made that would cost their bytes as copies; the library is no program's folder."""
     library = str(session.farms / Library.name)
-    return sum(record.bytes for root in session.farm.roots() if root != library
-               for record in session.farm.ledgers.of(root).records.values()
-               if record.origin == "made" and record.kind in ("hard", "symlink"))
+    for root in session.farm.roots():
+        if root != library:
+            yield from (record for record in session.farm.ledgers.of(root).records.values()
+                        if record.origin == "made" and record.kind in ("hard", "symlink"))
 
 
 def _file(session: Session) -> Path:
