@@ -209,13 +209,15 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One row of `du`. Bytes: held; freed if this alone were removed; saved by sharing."""
+    """One row of `du`. Bytes: held; freed if this alone were removed; of duplicates that lay on disk and were freed; of
+    copies that linking avoided."""
 
     label: str
     models: int
     bytes: int
     freed_if_removed: int
     saved_bytes: int
+    copies_avoided_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from helixstore.errors import Usage
 from helixstore.results import UsageRow
 from helixstore.session import Session
-from helixstore.values import State, Variant
+from helixstore.sync.standing import avoided_links
+from helixstore.values import Key, State, Variant
 
 __all__ = ["usage"]
 
@@ -37,22 +38,22 @@ def usage(session: Session, by: str) -> list[UsageRow]:
     for variant in variants:
         for file in variant.files:
             users.setdefault(file.blake3, set()).add(variant.key.model)
-    held = _held_by_people(session)
+    adopted = _adopted(session)
     rows: dict[str, list[Variant]] = {}
     for label, variant in ways[by]():
         rows.setdefault(label, []).append(variant)
-    linked = _linked(session, variants)
-    found = [_row(label, group, users, held, linked) for label, group in rows.items()]
+    avoided = _avoided(session, rows, by)
+    found = [_row(label, group, users, adopted, avoided.get(label, 0)) for label, group in rows.items()]
     return sorted(found, key=lambda row: (-row.bytes, row.label))
 
 
-def _row(label: str, group: list[Variant], users: Mapping[str, set[str]], held: set[str],
-         linked: Mapping[tuple[str, str], int]) -> UsageRow:
+def _row(label: str, group: list[Variant], users: Mapping[str, set[str]], adopted: Mapping[str, int],
+         avoided: int) -> UsageRow:
     sizes = {file.blake3: file.bytes for variant in group for file in variant.files}
     models = {variant.key.model for variant in group}
-    alone = sum(size for digest, size in sizes.items() if users[digest] <= models and digest not in held)
-    saved = sum(linked.get((v.key.model, v.key.variant), 0) for v in group)
-    return UsageRow(label, len(models), sum(sizes.values()), alone, saved)
+    alone = sum(size for digest, size in sizes.items() if users[digest] <= models and digest not in adopted)
+    saved = sum(size * (adopted[digest] - 1) for digest, size in sizes.items() if digest in adopted)
+    return UsageRow(label, len(models), sum(sizes.values()), alone, saved, avoided)
 
 
 def _providers(session: Session, variants: list[Variant]) -> Iterable[tuple[str, Variant]]:
@@ -88,18 +89,27 @@ def _month(mtime_ns: int) -> str:
     return datetime.datetime.fromtimestamp(mtime_ns / 1e9, datetime.UTC).strftime("%Y-%m")
 
 
-def _linked(session: Session, variants: list[Variant]) -> dict[tuple[str, str], int]:
-    """(model, variant) -> bytes that its links in programs' folders would cost as copies."""
-    found: dict[tuple[str, str], int] = {}
-    standings = session.index.standings(variant.key for variant in variants)
-    for variant in variants:
-        weights = sum(file.bytes for file in variant.weights) + sum(file.bytes for file in variant.projectors)
-        times = sum(one.state is State.LINKED and one.link in ("hard", "symlink")
-                    for name, one in standings[variant.key].items() if name in session.layouts)
-        found[variant.key] = weights * times
+def _avoided(session: Session, rows: Mapping[str, list[Variant]], by: str) -> dict[str, int]:
+    """Label -> bytes that the links which we made in programs' folders would cost as copies, each link once."""
+    labels: dict[Key, list[str]] = {}
+    for label, group in rows.items():
+        for variant in group:
+            labels.setdefault(variant.key, []).append(label)
+    found: dict[str, int] = {}
+    for record in avoided_links(session):
+        if by == "provider":
+            touched = {claim.provider for claim in record.claims}
+        else:
+            touched = {label for key in record.keys for label in labels.get(key, ())}
+        for label in touched:
+            found[label] = found.get(label, 0) + record.bytes
     return found
 
 
-def _held_by_people(session: Session) -> set[str]:
-    """Digests of blobs that a path of the person's keeps, by hard link."""
-    return {record.digest for path, record in session.farm.ledgers.of("").records.items() if os.path.lexists(path)}
+def _adopted(session: Session) -> dict[str, int]:
+    """Digests of blobs that paths of the person's keep, by hard link -> how many paths, each a copy of its own once."""
+    found: dict[str, int] = {}
+    for path, record in session.farm.ledgers.of("").records.items():
+        if os.path.lexists(path):
+            found[record.digest] = found.get(record.digest, 0) + 1
+    return found

@@ -148,10 +148,11 @@ def usage(found: Mapping[str, Any]) -> Iterator[str]:
         return
     ordered = sorted(listed, key=lambda row: (-row.bytes, row.label))
     counted = found["by"] != "model"
-    headers = (found["by"], *(("models",) if counted else ()), "size", "freed if removed", "saved")
+    headers = (found["by"], *(("models",) if counted else ()), "size", "freed if removed", "duplicates freed",
+               "copies avoided")
     yield from table(headers, [
         (row.label, *((str(row.models),) if counted else ()), size(row.bytes), size(row.freed_if_removed),
-         size(row.saved_bytes)) for row in ordered
+         size(row.saved_bytes), size(row.copies_avoided_bytes)) for row in ordered
     ], right=range(1, len(headers)))
 
 

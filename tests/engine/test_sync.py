@@ -45,6 +45,17 @@ def test_one_copy_remains_on_disk_and_the_figures_say_so(laptop: Person) -> None
     assert status.store.copies_avoided_bytes > 10 * len(GGUF)
 
 
+def test_du_adds_up_to_the_figures_of_status(synced: Person) -> None:
+    with synced.open() as store:
+        figures = store.status().store
+        for by in ("model", "user", "month"):
+            rows = store.du(by)
+            assert sum(row.saved_bytes for row in rows) == figures.saved_bytes, by
+            assert sum(row.copies_avoided_bytes for row in rows) == figures.copies_avoided_bytes, by
+        jan = next(row for row in store.du("provider") if row.label == "jan")
+        assert jan.copies_avoided_bytes == 2 * len(GGUF)
+
+
 def test_a_second_sync_does_nothing(synced: Person) -> None:
     before = synced.tree()
     for _ in range(3):
@@ -100,7 +111,8 @@ def test_what_the_person_deletes_in_a_program_stays_deleted_there(synced: Person
         without(synced, path)
         [note] = store.sync().notes
         assert note.startswith("other (gguf:F16) was deleted in gpt4all and stays deleted there")
-        assert "llamacpp" in note and str(synced.home / "models/other-F16.gguf") in note
+        assert "llamacpp" in note
+        assert str(synced.home / "models/other-F16.gguf") in note
         assert not os.path.lexists(path)
         assert store.show("other").variants[0].providers["gpt4all"].state == "hidden"
         assert store.show("other").variants[0].providers["llamacpp"].state == "linked"
@@ -234,6 +246,22 @@ def test_reindex_loses_nothing(synced: Person) -> None:
         store.reindex()
         assert store.shared_models() == before
         assert store.sync().nothing
+
+
+def test_without_its_index_everything_is_answered_as_before(synced: Person) -> None:
+    def answers() -> list[object]:
+        with synced.open() as store:
+            return [list(store.rows()), store.shared_models(), store.status(), store.explain("other"),
+                    store.du("provider")]
+
+    before = answers()
+    for number in range(len(before)):
+        without(synced, ".cache/helixstore")
+        with synced.open() as store:            # whichever is asked first
+            first = [lambda: list(store.rows()), store.shared_models, store.status, lambda: store.explain("other"),
+                     lambda: store.du("provider")][number]()
+        assert first == before[number]
+    assert answers() == before
 
 
 def test_new_content_in_an_adopted_file_is_its_new_version(synced: Person) -> None:
