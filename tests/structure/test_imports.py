@@ -1,0 +1,195 @@
+"""The shape of the code: who may import whom, and who may ask the kernel for what. Read from the source, not run."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGE, LAYOUTS = REPOSITORY / "helixstore", REPOSITORY / "layouts"
+
+#: part -> the parts that it may import, beside `values` and `errors`, which are below all, and itself
+BELOW = {
+    "values": frozenset(),
+    "errors": frozenset(),
+    "results": frozenset(),
+    "fs": frozenset(),
+    "formats": frozenset({"fs"}),
+    "store": frozenset({"fs"}),
+    "index": frozenset({"fs", "formats", "store"}),
+    "providers": frozenset({"fs", "formats"}),
+    "farm": frozenset({"fs", "formats", "store", "index", "providers"}),
+    "places": frozenset({"fs", "store"}),
+    "settings": frozenset({"fs", "places"}),
+    "session": frozenset({"fs", "store", "index", "providers", "farm", "places", "settings"}),
+}
+BELOW["sync"] = frozenset(BELOW) - {"values", "errors"}
+BELOW["engine"] = BELOW["sync"] | {"sync", "version"}
+BELOW["cli"] = BELOW["engine"] | {"engine"}
+#: what stands beside engine.py: one file for each kind of question or command
+ENGINE = frozenset({"engine", "intents", "queries", "explain", "init", "doctor", "usage", "survey", "upkeep"})
+#: `import helixstore` and `python -m helixstore` hand on to the engine and the command line
+DOORS = frozenset({"__init__", "__main__"})
+
+PROVIDERS = frozenset(path.stem for path in LAYOUTS.glob("*.py")) & {
+    "vllm", "llamacpp", "ollama", "localai", "fastchat", "textgen", "lmstudio", "jan", "koboldai", "gpt4all",
+    "tabbyapi", "mlx", "mistralrs"}
+KERNEL_CALLS = frozenset({
+    "link", "symlink", "rename", "renames", "replace", "unlink", "remove", "fsync", "fdatasync", "sync",
+    "copy_file_range", "sendfile", "chflags",
+})
+KERNEL_METHODS = frozenset({"symlink_to", "hardlink_to", "unlink"})
+KERNEL_MODULES = frozenset({"fcntl", "ctypes", "msvcrt"})
+
+
+class Import(NamedTuple):
+    source: Path
+    line: int
+    module: str
+
+
+def sources(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*.py"))
+    assert found
+    return found
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Everything in a file, but for methods that play how a program deletes a model, which only tests call."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.FunctionDef) and node.name == "delete_as_program_does"):
+            yield node
+            yield from nodes(node)
+
+
+def imports(path: Path) -> Iterator[Import]:
+    """Every import, those inside functions and for type checkers too; of `from a import b` both `a` and `a.b`."""
+    for node in nodes(parsed(path)):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield Import(path, node.lineno, name.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (f"{node.module}." if node.module else "")
+            for name in node.names:
+                yield Import(path, node.lineno, base + name.name)
+
+
+def part_of(module: str) -> str:
+    """`helixstore.store.blobs` -> `store`; the files beside engine.py are one part."""
+    words = module.split(".")
+    name = words[1] if len(words) > 1 else "__init__"
+    return "engine" if name in ENGINE or name == "HelixStore" else "version" if name == "__version__" else name
+
+
+def where(one: Import) -> str:
+    return f"{one.source.relative_to(REPOSITORY)}:{one.line}: {one.module}"
+
+
+def test_imports_run_one_way() -> None:
+    wrong = []
+    for path in sources(PACKAGE):
+        inside = path.relative_to(PACKAGE)
+        if inside.parent == Path() and path.stem in DOORS:
+            continue
+        part = part_of(f"helixstore.{inside.parts[0].removesuffix('.py')}")
+        assert part in BELOW, f"{inside} belongs to no part that this test knows"
+        allowed = BELOW[part] | {part, "values", "errors", "version"}
+        for one in imports(path):
+            if one.module.startswith("."):
+                wrong.append(f"{where(one)}: relative")
+            elif one.module.partition(".")[0] == "helixstore" and part_of(one.module) not in allowed:
+                wrong.append(f"{where(one)}: {part} is not above {part_of(one.module)}")
+    assert wrong == []
+
+
+def test_the_order_of_the_parts_has_no_circle() -> None:
+    above: dict[str, int] = {}
+    while len(above) < len(BELOW):
+        ready = [part for part, below in BELOW.items() if part not in above and below - {"version"} <= above.keys()]
+        assert ready, "a part is above itself"
+        above.update(dict.fromkeys(ready, len(above)))
+
+
+def test_layouts_know_only_their_interface() -> None:
+    wrong = []
+    allowed = ("helixstore.values.", "helixstore.errors.", "helixstore.providers.layout.", "helixstore.formats.names.")
+    for path in sources(LAYOUTS):
+        for one in imports(path):
+            top = one.module.partition(".")[0]
+            fine = top in sys.stdlib_module_names or one.module.startswith(("__future__.", *allowed)) or \
+                one.module == "helixstore.formats.Inspection" or (not top and not one.module.startswith(".."))
+            if not fine:
+                wrong.append(where(one))
+    assert wrong == []
+
+
+def test_one_place_asks_the_kernel() -> None:
+    """Links, renames, removals and flushes go through fs/kernel.py, locks and leases through fs/locks.py."""
+    wrong = []
+    for path in [*sources(PACKAGE), *sources(LAYOUTS)]:
+        if path.parent == PACKAGE / "fs" and path.stem in ("kernel", "locks"):
+            continue
+        wrong += [where(one) for one in imports(path) if one.module.partition(".")[0] in KERNEL_MODULES]
+        wrong += [f"{path.relative_to(REPOSITORY)}:{node.lineno}: {ast.unparse(node.func)}"
+                  for node in nodes(parsed(path)) if isinstance(node, ast.Call) and asks_the_kernel(node.func)]
+    assert wrong == []
+
+
+def asks_the_kernel(function: ast.expr) -> bool:
+    if not isinstance(function, ast.Attribute):
+        return False
+    owner = function.value.id if isinstance(function.value, ast.Name) else ""
+    return (owner == "os" and function.attr in KERNEL_CALLS) or \
+        (owner not in ("os", "kernel") and function.attr in KERNEL_METHODS)
+
+
+def test_the_engine_names_no_provider() -> None:
+    """Outside the registry, which lists them in their order, and texts for people, no string is a provider's name."""
+    assert len(PROVIDERS) == 13
+    wrong = []
+    for path in sources(PACKAGE):
+        inside = path.relative_to(PACKAGE).as_posix()
+        if inside == "providers/registry.py":
+            continue
+        wrong += [where(one) for one in imports(path) if one.module.startswith(("layouts", "helixstore.layouts"))]
+        wrong += [f"{inside}:{node.lineno}: {node.value!r}" for node in ast.walk(parsed(path))
+                  if isinstance(node, ast.Constant) and node.value in PROVIDERS
+                  and not (inside == "values.py" and node.value == "mlx")]      # the format
+    assert wrong == []
+
+
+def test_every_folder_is_installed() -> None:
+    """The wheel holds what pyproject.toml lists, and nothing is forgotten in it."""
+    listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {".".join(path.parent.relative_to(REPOSITORY).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert set(listed) == there | {"helixstore.layouts"}
+    assert {path.parent for path in sources(PACKAGE)} == {path.parent for path in PACKAGE.rglob("__init__.py")}
+
+
+@pytest.mark.parametrize("folder", ["helixstore", "layouts"])
+def test_a_file_is_read_in_one_sitting(folder: str) -> None:
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sources(REPOSITORY / folder)}
+    assert {str(path): count for path, count in lines.items() if count > 500} == {}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sync", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    heavy = ("rich", "pydantic", "huggingface_hub", "lmdb", "blake3", "xxhash", "tomlkit", "tqdm", "watchdog",
+             "filelock", "helixstore.store", "helixstore.index", "helixstore.farm")
+    script = ("import sys\nfrom helixstore.cli import main\nsys.argv = ['helixstore', *sys.argv[1:]]\n"
+              f"try:\n    main()\nfinally:\n    print('loaded:', *(m for m in {heavy} if m in sys.modules))")
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False,
+                          cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded:"
