@@ -124,7 +124,8 @@ def _fresh(
         return
     if any(fnmatch.fnmatch(first, pattern) for pattern in session.settings.exclude):
         return
-    if locations and all(ours.has(location) or ours.seen(location) for location in locations):
+    if locations and all(ours.has(piece.location) or (piece.role not in LINKED_ROLES and ours.seen(piece.location))
+                         for piece in candidate.pieces):
         return
     if ours.made([piece.location for piece in candidate.pieces if piece.role in LINKED_ROLES]):
         return
@@ -135,16 +136,18 @@ def _fresh(
 
 class _Ours:
     """What needs no second look: paths in a ledger that still are what they were when they were entered, and small
-    files beside adopted weights that are as they were when they were hashed."""
+    files beside adopted weights that are as they were when they were hashed. What was adopted for a model that has no
+    name now, since something went wrong after it, is looked at again."""
 
     def __init__(self, session: Session) -> None:
         self._index = session.index
         self._records: dict[str, list[Record]] = {}
         self._folders: set[str] = set()
+        named = {variant.key for variant in session.index.variants()}
         for root in session.farm.ledgers.roots():
             prefix = root + "/" if root else ""
             for path, record in session.farm.ledgers.of(root).records.items():
-                if record.kind != FOLDER:
+                if record.kind != FOLDER and (root or not named.isdisjoint(record.keys)):
                     self._records.setdefault(prefix + path, []).append(record)
                     self._folders.add((prefix + path).rpartition("/")[0])
 
