@@ -116,11 +116,13 @@ def remove(session: Session, ref: str | None, *, dry_run: bool = False, ask: Ask
 
 def undo(session: Session, n: int, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
     """Walk back the latest `n` operations; what has changed since is left alone and reported."""
+    if not dry_run:
+        session.farm.recover()
     preview = session.farm.undo(n, dry_run=True)
     shown = report(preview.plan, Intake(), preview.issues, dry_run=True)
     if dry_run or (ask is not None and not ask(shown)):
         return shown
-    outcome = session.farm.undo(n)
+    outcome = session.farm.undo(n, shown=preview.plan.undoes if ask is not None else None)
     freed(session, None, 0, undone=outcome.plan.undoes)
     restate(session, outcome.issues)
     return report(outcome.plan, Intake(), outcome.issues, dry_run=False, operation=outcome.number)
@@ -137,10 +139,13 @@ def leave(session: Session, provider: str | None, *, dry_run: bool = False, ask:
     shown = report(plan, Intake(), plan.issues, dry_run=True)
     if dry_run or (ask is not None and not ask(shown)):
         return shown
-    outcome = session.farm.apply(plan, command="leave")
-    for name in [provider] if provider else list(session.layouts):
-        if session.is_on(name):
-            set_value(session.places, f"providers.{name}.on", False)
+    with session.farm.locked():                 # no sync may share again what is being given up
+        session.farm.recover()
+        plan = session.farm.leave_plan(provider)        # as it is now, not as it was when the person was asked
+        outcome = session.farm.apply(plan, command="leave")
+        for name in [provider] if provider else list(session.layouts):
+            if session.is_on(name):
+                set_value(session.places, f"providers.{name}.on", False)
     session.forget_settings()
     freed(session, None, 0, all_gone=provider is None)
     restate(session, outcome.issues)

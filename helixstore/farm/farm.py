@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from helixstore.errors import Busy, Failed
+from helixstore.errors import Busy, Failed, PlanOutdated
 from helixstore.farm import back
 from helixstore.farm.adopt import original_of
 from helixstore.farm.apply import Executor
@@ -41,11 +41,15 @@ if TYPE_CHECKING:
     from helixstore.index.codec import FarmRow, Standing
     from helixstore.store.store import Store
 
-__all__ = ["Farm", "FarmIndex"]
+__all__ = ["Farm", "FarmIndex", "Overtaken"]
 
 #: file systems that may clone; on the others nothing needs to be tried
 _CLONING = frozenset({"btrfs", "xfs", "bcachefs", "ocfs2", "zfs", "apfs", "nfs4", "cifs", "smb3", ""})
 _LINKS = frozenset({"hard", "symlink", "reflink", "copy"})
+
+
+class Overtaken(PlanOutdated):
+    """Another operation has begun or ended since the plan was made; make it again."""
 
 
 class FarmIndex(Memory, Protocol):
@@ -207,7 +211,8 @@ class Farm:
     # ---- apply -----------------------------------------------------------------------------------------------------
 
     def apply(self, plan: Plan, *, command: str = "sync", confirm: Callable[[Plan], bool] | None = None,
-              progress: Progress | None = None, strict: bool = False) -> Outcome:
+              progress: Progress | None = None, strict: bool = False,
+              since: tuple[int, bool] | None = None) -> Outcome:
         """Carry out a plan.
 
         Args:
@@ -216,19 +221,23 @@ class Farm:
             confirm: asked before the first step, outside the lock.
             progress: told (steps done, steps in all).
             strict: every precondition is checked before the first step.
+            since: what `journal.latest()` was before the plan was made, if it must not rest on anything older.
 
         Raises:
             PlanOutdated: `strict`, and something is not as it was; nothing was changed.
+            Overtaken: another operation has begun or ended since; nothing was changed.
             Failed: the space that it needs is not there; nothing was changed.
             Busy: another process is at work.
         """
         if confirm is not None and not plan.empty and not confirm(plan):
             return Outcome(plan=plan)
         if plan.empty and not plan.actions:
+            self._check_latest(since)
             self._note(plan, Outcome(plan=plan), [])
             return Outcome(plan=plan)
         with self.locked():
             issues = self.recover()
+            self._check_latest(since)
             if strict:
                 check_plan(plan, self.ledgers)
             self._check_space(plan.space)
@@ -240,6 +249,11 @@ class Farm:
             outcome.issues[:0] = issues
             self._tidy()
             return outcome
+
+    def _check_latest(self, since: tuple[int, bool] | None) -> None:
+        if since is not None and since != self.journal.latest():
+            raise Overtaken("another operation was carried out since the plan was made", "run the command again",
+                            self.state)
 
     def _book(self, plan: Plan) -> Outcome:
         """Only the ledger follows: no operation."""
@@ -343,7 +357,7 @@ class Farm:
     # ---- the ways back ---------------------------------------------------------------------------------------------
 
     def undo(self, n: int = 1, *, dry_run: bool = False, confirm: Callable[[Plan], bool] | None = None,
-             progress: Progress | None = None) -> Outcome:
+             progress: Progress | None = None, shown: Collection[int] | None = None) -> Outcome:
         """Walk back the latest `n` operations.
 
         Args:
@@ -351,8 +365,10 @@ class Farm:
             dry_run: only the plans; `Outcome.plan` is all of them one after the other.
             confirm: shown that plan before the first change.
             progress: told (steps done, steps in all) of each operation.
+            shown: the numbers that the person was asked about; nothing else is taken back.
 
         Raises:
+            Overtaken: those are not the latest any more; nothing was changed.
             Failed: there is nothing to undo, or the space that it needs is not there; nothing was changed.
         """
         with self.locked():
@@ -361,6 +377,8 @@ class Farm:
             if not numbers:
                 raise Failed("there is nothing to undo", "helixstore log shows what was done; helixstore leave undoes "
                              "all of it")
+            if shown is not None and list(shown) != numbers:
+                raise Overtaken("another operation was carried out meanwhile", "run the command again", self.state)
             preview = Gathered.together([self._inverse(number) for number in numbers])
             self._check_space(preview.space)
             if dry_run or (confirm is not None and not confirm(preview)):

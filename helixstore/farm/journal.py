@@ -122,6 +122,11 @@ class Journal:
                 about = self._read(number, "about.json") or {}
                 yield number, about.get("owner") == self.owner
 
+    def latest(self) -> tuple[int, bool]:
+        """The last operation and whether it is finished: another value means that something has happened since."""
+        number = (self.numbers() or [0])[-1]
+        return number, os.path.exists(f"{self._path(number)}/result.json")
+
     def undoable(self, since: float) -> list[int]:
         """Operations that `undo` can walk back over, the latest first."""
         return [s.number for s in self.summaries(since) if s.undoable][::-1]
