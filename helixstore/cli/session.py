@@ -80,8 +80,10 @@ class Session:
         self.answer(report, changes, report.issues)
 
     def asker(self, yes: bool) -> Callable[[SyncReport], bool] | None:
-        """The question before files are replaced: None when it is not to be asked (`--yes`, or nobody is there)."""
-        if yes or self.out.as_json or not interactive():
+        """The question before files are replaced; None when nobody is there, and yes to all with `--yes`."""
+        if yes:
+            return lambda report: True
+        if self.out.as_json or not interactive():
             return None
 
         def ask(report: SyncReport) -> bool:

@@ -8,6 +8,7 @@ then, so there is nothing to plan.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -33,7 +34,7 @@ from helixstore.sync.audience import chosen_for, given_up, withheld_from
 from helixstore.sync.deleted import deletions
 from helixstore.sync.hashing import hash_and_name, with_aliases
 from helixstore.sync.intake import Intake, Wish
-from helixstore.sync.look import look, roots_of
+from helixstore.sync.look import Looked, look, roots_of
 from helixstore.sync.projection import project
 from helixstore.sync.standing import freed, keep, quarantined
 from helixstore.sync.unchanged import remember, unchanged
@@ -53,7 +54,8 @@ def change(
         session: the person's store, index, layouts and farm.
         wanted: what the command asks for.
         dry_run: plan and report only. What was hashed on the way is remembered, nothing else is written.
-        ask: shown the report of the plan when it adopts or replaces files; False stops before the first step.
+        ask: shown the report of the plan when it adopts or replaces files; False stops before the first step. None:
+            nobody can be asked, and with `adopt = ask` nothing that was not named is adopted.
         progress: (what, path, bytes done, bytes in all).
         save_plan: write the plan to this file, to be read, and run by `apply FILE`; implies `dry_run`.
 
@@ -85,8 +87,10 @@ def _change(
                      f"add it again, then: helixstore verify {key.model}")
                for key in quarantined(session, session.index.variants())]
     looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers, restore=wanted.restore)
-    intake = hash_and_name(session, wanted, looked, progress)
     looking = dry_run or save_plan is not None
+    waiting = _waiting(session, looked) if ask is None and not looking else []
+    intake = hash_and_name(session, wanted, looked, progress)
+    intake.notes += waiting
     variants = with_aliases(session, _current(session, intake, wanted), progress, keep=not looking)
     chosen = chosen_for(session, intake, wanted)
     withheld = withheld_from(session, variants, looked.placed, wanted, chosen)
@@ -102,7 +106,7 @@ def _change(
     preview = report(plan, intake, issues, dry_run=True)
     if save_plan is not None:
         save_plan.write_bytes(plan.encode())
-    if wanted == Change() and plan.empty and not intake.wishes:
+    if wanted == Change() and plan.empty and not intake.wishes and not waiting:
         remember(session, looked, plan.unchanged, dict.fromkeys(issues), began_ns)
     if looking:
         return preview
@@ -153,6 +157,16 @@ def state_anew(session: Session) -> None:
     if session.farm.roots():
         session.farm.publish()
         restate(session)
+
+
+def _waiting(session: Session, looked: Looked) -> list[str]:
+    """With `adopt = ask` and nobody to ask: leave what nobody named where it is, and say so."""
+    if session.settings.adopt != "ask":
+        return []
+    left = [candidate.found.inspection.location for candidate in looked.candidates if not candidate.asked]
+    looked.candidates = [candidate for candidate in looked.candidates if candidate.asked]
+    return [f"{where}: not taken in without being asked (adopt = ask): helixstore sync --yes, or "
+            f"helixstore share {shlex.quote(str(where))}" for where in left]
 
 
 def _current(session: Session, intake: Intake, wanted: Change) -> list[Variant]:

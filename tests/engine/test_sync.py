@@ -79,6 +79,20 @@ def test_a_dry_run_changes_nothing_and_says_what_the_sync_then_does(laptop: Pers
     assert shown.saved_bytes == done.saved_bytes
 
 
+def test_with_adopt_ask_nothing_is_taken_in_when_nobody_is_asked(laptop: Person) -> None:
+    before = laptop.tree(own=False)
+    with laptop.open() as store:
+        store.set_config("adopt", "ask")
+        for _ in range(2):
+            notes = store.sync().notes
+            assert len(notes) == 4, "each model, every time"
+            assert all("adopt = ask" in note for note in notes)
+        assert laptop.tree(own=False) == before
+        store.sync(ask=lambda report: False)
+        assert laptop.tree(own=False) == before
+        assert len(store.sync(ask=lambda report: True).adopted) == 4
+
+
 def test_undo_gives_back_every_byte_and_mode(laptop: Person) -> None:
     before = laptop.tree(own=False)
     with laptop.open() as store:
