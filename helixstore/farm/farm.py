@@ -305,6 +305,7 @@ class Farm:
                     continue
                 outcome = self._carry_out(number, self.journal.plan(number), None, recovering=True)
                 issues += outcome.issues
+            self.store.staging.clean()
         return issues
 
     @contextlib.contextmanager
