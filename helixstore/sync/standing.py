@@ -59,11 +59,19 @@ def keep(
             elif refusal is not None:
                 by_provider[name] = Standing(refused_state(variant, refusal), None, (), refusal.reason)
             else:
-                by_provider[name] = linked.get((name, variant.key), pending)
+                by_provider[name] = linked.get((name, variant.key)) or _unshared(session, name, variant.key) or pending
     session.index.put_standings(standings, None if providers is None else {*providers, Library.name})
     rows = [[issue.kind, issue.path, issue.message, issue.remedy] for issue in dict.fromkeys(issues)]
     session.index.put_state(LAST_ISSUES, json.dumps(rows).encode())
     session.index.put_state(_AVOIDED, json.dumps(sum(record.bytes for record in avoided_links(session))).encode())
+
+
+def _unshared(session: Session, provider: str, key: Key) -> Standing | None:
+    """Off, where the person shared the model with other providers by name."""
+    only = session.choices.only(key.model)
+    if only is None or provider in only or provider == Library.name:
+        return None
+    return Standing(State.OFF, None, (), f"shared with {' '.join(only)} only: helixstore share '{key.model}'")
 
 
 def quarantined(session: Session, variants: Iterable[Variant]) -> list[Key]:
