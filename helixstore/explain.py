@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,14 @@ from helixstore.session import Session
 from helixstore.values import Source, Variant
 
 __all__ = ["explain"]
+
+_KINDS = {
+    "hard": "a hard link: one more name of the store's file", "symlink": "a symbolic link to the store's file",
+    "reflink": "a reflink: a file of its own that shares the blocks of the store's file", "copy": "a copy",
+    "text": "a small file that helixstore writes for the program", "inner": "a link inside the program's folder",
+}
+#: Paths of one variant in one program, before the rest is only counted.
+_PATHS = 4
 
 
 def explain(session: Session, subject: str) -> Explanation:
@@ -42,18 +50,22 @@ def _of_path(session: Session, path: str) -> Explanation:
     if row is not None:
         models = ", ".join(str(key) for key in row.keys) or "all models"
         lines.append(f"{path} belongs to {models}, for {', '.join(row.providers)}")
-        lines.append(f"it is made as: {row.kind}" + (f" ({row.why})" if row.why else ""))
+        lines.append(f"it is {_KINDS.get(row.kind, row.kind)}" + (f" ({row.why})" if row.why else ""))
         facts |= {"kind": row.kind, "why": row.why, "root": row.root, "providers": list(row.providers),
                   "models": [list(key) for key in row.keys], "manifest": row.manifest}
         if not os.path.lexists(path):
             lines.append("it is not there now: helixstore sync says what that means")
+    taken = session.farm.ledgers.of("").records.get(os.path.realpath(path))
+    if taken is not None:
+        model = taken.keys[0] if taken.keys else "a model"
+        now = "now it and the blob in the store are two names of one file" if taken.kind == "hard" else (
+            f"it shares its bytes with the blob in the store by {taken.kind}")
+        lines.append(f"it was adopted as {model}: {now}" + (f" ({taken.why})" if taken.why else ""))
+        facts |= {"adopted_as": list(taken.keys[0]) if taken.keys else [], "adopted_kind": taken.kind}
     lines += _of_file(session, path, facts)
     if session.farm.intent.is_declined(os.path.realpath(path)):
         lines.append("syncs leave it alone, since you took it back; helixstore share PATH lifts that")
         facts["declined"] = True
-    if key := session.farm.adopted_as(os.path.realpath(path)):
-        lines.append(f"it was adopted as {key}: the store holds another name of the same bytes")
-        facts["adopted_as"] = list(key)
     if not lines:
         lines.append(f"{path} is nothing that helixstore knows")
     return Explanation(path, tuple(lines), facts)
@@ -73,6 +85,8 @@ def _of_file(session: Session, path: str, facts: dict[str, Any]) -> Iterator[str
     digest = os.path.basename(real) if real.startswith(blobs + os.sep) else session.index.digest_at(real, mark)
     if digest is None and mark.regular and (found := session.index.farm_at(path)) is not None:
         digest = _blob_of(session, found.manifest, mark)
+    if digest is None and (taken := session.farm.ledgers.of("").records.get(real)) and taken.inode == mark.inode:
+        digest = taken.digest
     if digest:
         facts["blake3"] = digest
         yield f"its content is {digest[:12]}, {mark.bytes:,} bytes, under {mark.nlink} names on its disk"
@@ -125,12 +139,19 @@ def _of_model(session: Session, ref: str) -> Explanation:
             state, reason = (str(one.state), one.reason) if one else ("pending", "no sync has seen it yet")
             kind = f" by {one.link} link" if one and one.link else ""
             lines.append(f"  {layout.title}: {state}{kind}" + (f" ({reason})" if reason else ""))
-            lines += [f"    {path}" for path in (one.paths if one else ())]
+            lines += [f"    {path}" for path in _listed(one.paths if one else ())]
             providers[name] = {"state": state, "reason": reason, "paths": list(one.paths) if one else []}
         library = standings.get(Library.name)
         facts["variants"].append({"id": variant.key.variant, "manifest": variant.manifest, "providers": providers,
                                   "library": list(library.paths) if library else []})
     return Explanation(variants[0].key.model, tuple(lines), facts)
+
+
+def _listed(paths: Sequence[str]) -> list[str]:
+    """Paths for people, the witness first; of a folder with many files only the first."""
+    if len(paths) <= _PATHS:
+        return list(paths)
+    return [*paths[:_PATHS - 1], f"and {len(paths) - _PATHS + 1} more (helixstore show lists all)"]
 
 
 def _head(variant: Variant) -> Iterator[str]:

@@ -218,6 +218,29 @@ def test_share_with_one_provider_is_kept(person: Person) -> None:
         assert store.show("new").variants[0].providers["llamacpp"].state == "linked"
 
 
+def test_a_program_that_a_model_was_not_shared_with_does_not_wait_for_it(person: Person) -> None:
+    model = person.put("m/other-F16.gguf", model_gguf(seed=2))
+    HelixStore.init(every=True, environ=person.environ)
+    with person.open() as store:
+        store.share(model, provider="ollama")
+        jan = store.show("other").variants[0].providers["jan"]
+        assert jan.state == "off"
+        assert "shared with ollama only" in jan.reason
+        store.share("other")
+        assert store.show("other").variants[0].providers["jan"].state == "linked"
+
+
+def test_explain_says_of_an_adopted_path_what_links_it(synced: Person) -> None:
+    with synced.open() as store:
+        for path in ("models/copy-of-small.gguf", ".lmstudio/models/acme/Small-GGUF/Small-F16.gguf"):
+            found = store.explain(str(synced.home / path))
+            assert found.facts["adopted_kind"] == "hard"
+            assert found.facts["blake3"] == store.show("Small-GGUF").variants[0].files[0].blake3
+            assert any("two names of one file" in line for line in found.lines)
+            assert any("names on its disk" in line for line in found.lines)
+        assert len(store.explain("tiny-llama").lines) < 60, "not every small file in every program"
+
+
 def test_a_plan_file_runs_as_it_was_shown_and_not_in_another_world(laptop: Person, tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     with laptop.open() as store:
