@@ -70,7 +70,8 @@ def survey(environ: Mapping[str, str], seconds: float = 5.0) -> Survey:
         if held.models:
             fresh = {key: value for key, value in held.files.items() if key not in everything}
             everything |= fresh
-            holdings.append(Holding(",".join(names), placed.layout.title, str(placed.root.path), held.models,
+            titles = ", ".join(machine.layouts[name].title for name in names)
+            holdings.append(Holding(",".join(names), titles, str(placed.root.path), held.models,
                                     sum(size for _, size in held.files.values()), mount_of(placed.root.path).point))
     duplicates, sampled = _duplicates(everything, begun + seconds)
     command = "helixstore init" if holdings else "helixstore init --scan DIR"
