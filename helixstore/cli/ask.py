@@ -85,6 +85,7 @@ def path(
       llama-server -m "$(helixstore path llama-3-8b --format gguf)"
       helixstore path llama-3-8b:Q4_K_M
     """
+    format = format and format.lower()
     if format is not None and format not in list(Format):
         raise typer.BadParameter(f"{format!r} is none of {', '.join(Format)}", param_hint="--format")
     current = session(context)
