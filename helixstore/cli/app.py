@@ -19,7 +19,7 @@ from helixstore.cli.session import Session, session
 from helixstore.errors import HelixError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 __all__ = ["COMMANDS", "application", "run"]
 
@@ -122,18 +122,6 @@ class OnDemand(TyperGroup):
             raise typer.Exit(130) from None
 
 
-class AsTyped:
-    """Values of parameters as they were typed.
-
-    typer 0.2x converts each value, even text to text, with pydantic, whose import takes longer than most commands.
-    Our parameters are text and flags only, so there is nothing to convert.
-    """
-
-    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """`value`; for a parameter that may be repeated and was not given, an empty tuple."""
-        return () if value is None and (param.multiple or param.nargs == -1) else value
-
-
 def _command(name: str, what: Callable[..., Any] | typer.Typer) -> Any:
     """A function, or a group of them, as a command of that name that also has the options of every command."""
     if not isinstance(what, typer.Typer):
@@ -147,19 +135,12 @@ def _command(name: str, what: Callable[..., Any] | typer.Typer) -> Any:
 
 
 def _complete(command: Any) -> None:
-    """Add the options that every command has, and take values as they were typed."""
+    """Add the options that every command has."""
     common = plain()
     common.command("everywhere")(everywhere)
     command.params.extend(typer.main.get_command(common).params)
-    _as_typed(command.get_params(typer.Context(command, **HELP)))       # with the option --help, made on demand
     for inner in getattr(command, "commands", {}).values():
         _complete(inner)
-
-
-def _as_typed(params: Iterable[Any]) -> None:
-    for param in params:
-        if getattr(param, "_runtime_param", param) is None:
-            param._runtime_param = AsTyped()        # other versions of typer have none, and need none
 
 
 def _version(value: bool) -> None:
