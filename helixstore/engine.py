@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from helixstore.errors import NotFound, Usage
-from helixstore.session import Session
+from helixstore.session import LAST_ISSUES, Session
 from helixstore.values import LIBRARY, Format
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class HelixStore:
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
         """One small mapping per variant, as the index holds it: the fastest list."""
-        for row in self._session.know_standings().index.rows():
+        for row in self._informed().index.rows():
             row["providers"].pop(LIBRARY, None)
             yield row
 
@@ -147,14 +147,14 @@ class HelixStore:
         """Every model with its variants, and how each stands with each provider."""
         from helixstore.queries import models
 
-        return models(self._session.know_standings())
+        return models(self._informed())
 
     @_one_at_a_time
     def show(self, ref: str) -> Model:
         """One model by any name a program uses for it."""
         from helixstore.queries import show
 
-        return show(self._session.know_standings(), ref)
+        return show(self._informed(), ref)
 
     @_one_at_a_time
     def path(self, ref: str, format: Format | str | None = None) -> Path:
@@ -173,21 +173,21 @@ class HelixStore:
         """What a path or a model is, how it is linked, and why so."""
         from helixstore.explain import explain
 
-        return explain(self._session.know_standings(), subject)
+        return explain(self._informed(), subject)
 
     @_one_at_a_time
     def status(self) -> Status:
         """The store's figures, each provider's state, and what is wrong."""
         from helixstore.queries import status
 
-        return status(self._session.know_standings())
+        return status(self._informed())
 
     @_one_at_a_time
     def du(self, by: str = "model") -> list[UsageRow]:
         """Who uses what: by "model", "provider", "user" or "month"."""
         from helixstore.usage import usage
 
-        return usage(self._session.know_standings(), by)
+        return usage(self._informed(), by)
 
     @_one_at_a_time
     def compat(self, subject: str, provider: str | None = None) -> list[Verdict]:
@@ -386,6 +386,14 @@ class HelixStore:
         from helixstore.upkeep import reindex
 
         return reindex(self._session, self._progress)
+
+    def _informed(self) -> Session:
+        """The session, when its index knows how every variant stands; one that is new learns it first."""
+        if self._session.index.state(LAST_ISSUES) is None:
+            from helixstore.sync.change import state_anew
+
+            state_anew(self._session)
+        return self._session
 
     def _change(self, wanted: Change, *, dry_run: bool = False, ask: Ask | None = None,
                 save_plan: Path | None = None) -> SyncReport:

@@ -175,14 +175,6 @@ class Session(Machine):
 
         return Choices(self.places.state_for(self.store.id))
 
-    def know_standings(self) -> Session:
-        """See that the index knows how every variant stands; a new one does not, after it was deleted for example."""
-        if self.index.state(LAST_ISSUES) is None:
-            from helixstore.sync.change import state_anew
-
-            state_anew(self)
-        return self
-
     def forget_settings(self) -> None:
         """Read the settings anew when they are next asked for."""
         for name in ("settings", "facts"):
