@@ -124,6 +124,16 @@ class HelixStore:
         return propose(os.environ if environ is None else environ)
 
     @staticmethod
+    def compat_of(
+        path: str | Path, provider: str | None = None, environ: Mapping[str, str] | None = None
+    ) -> list[Verdict]:
+        """Whether providers can run the models in a file or folder; `compat` for when there is no store."""
+        from helixstore.queries import compat_of
+        from helixstore.session import Machine
+
+        return compat_of(Machine(os.environ if environ is None else environ), Path(os.path.abspath(path)), provider)
+
+    @staticmethod
     def init(
         path: str | Path | None = None, *, providers: Sequence[str] | None = None, every: bool = False,
         scan: Sequence[str | Path] = (), share: str | None = None, environ: Mapping[str, str] | None = None,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from helixstore.errors import Ambiguous, NotFound
+from helixstore.errors import Ambiguous, Corrupt, NotFound
 from helixstore.farm.handlers import source_json
 from helixstore.farm.library import Library, place_of
 from helixstore.providers.layout import Refusal
@@ -23,14 +23,14 @@ from helixstore.results import (
     VariantView,
     Verdict,
 )
-from helixstore.session import Session
+from helixstore.session import Machine, Session
 from helixstore.sync.look import given
 from helixstore.sync.naming import variant_id
 from helixstore.sync.projection import refused_state
-from helixstore.sync.standing import figures, root_states
+from helixstore.sync.standing import figures, quarantined, root_states
 from helixstore.values import File, Format, Key, State, Variant
 
-__all__ = ["compat", "models", "path", "providers", "show", "status"]
+__all__ = ["compat", "compat_of", "models", "path", "providers", "show", "status"]
 
 
 def models(session: Session) -> list[Model]:
@@ -48,6 +48,7 @@ def path(session: Session, ref: str, format: Format | None) -> Path:
 
     Raises:
         NotFound: no such model, not in that format, or not linked yet.
+        Corrupt: one of its files is in quarantine.
         Ambiguous: several variants fit.
     """
     from helixstore.index.from_refs import path_from_refs
@@ -63,19 +64,38 @@ def path(session: Session, ref: str, format: Format | None) -> Path:
         raise Ambiguous(f"{ref} means {len(fitting)} variants: {listed}", "name one of them")
     place = place_of(session.farms / Library.name, fitting[0])
     if not place.exists():
+        if quarantined(session, fitting):
+            raise Corrupt(f"{fitting[0].key} has a damaged file and is withdrawn",
+                          f"add it again, then: helixstore verify '{fitting[0].key.model}'", place)
         raise NotFound(f"{fitting[0].key} is not linked yet", "helixstore sync", place)
     return place
 
 
 def compat(session: Session, subject: str, provider: str | None) -> list[Verdict]:
     """What each layout says of a model, or of a file or folder that may not be in the store."""
-    layouts = [session.layout(provider)] if provider else list(session.layouts.values())
+    if os.path.lexists(subject):
+        return compat_of(session, Path(os.path.abspath(subject)), provider)
+    return _verdicts(session, session.index.find(subject), provider)
+
+
+def compat_of(machine: Machine, where: Path, provider: str | None) -> list[Verdict]:
+    """What each layout says of what lies in a file or folder; needs no store.
+
+    Raises:
+        HelixError: it is no model, or there is no such provider.
+    """
     found = []
-    for variant in _subjects(session, subject):
-        for layout in layouts:
-            refusal = layout.accepts(variant, session.facts)
-            found.append(_verdict(layout.name, variant, refusal))
-    return found
+    for one in given(DiskReader(machine.places.home), where):
+        files = tuple(File(part.path, part.bytes, "0" * 64, part.role) for part in one.parts)
+        key = Key(one.name, variant_id(one.format, one.quantization))
+        found.append(Variant(key, "0" * 64, one.format, one.quantization, one.purpose, one.header, files))
+    return _verdicts(machine, found, provider)
+
+
+def _verdicts(machine: Machine, variants: Iterable[Variant], provider: str | None) -> list[Verdict]:
+    layouts = [machine.layout(provider)] if provider else list(machine.layouts.values())
+    return [_verdict(layout.name, variant, layout.accepts(variant, machine.facts))
+            for variant in variants for layout in layouts]
 
 
 def _verdict(provider: str, variant: Variant, refusal: Refusal | None) -> Verdict:
@@ -85,19 +105,6 @@ def _verdict(provider: str, variant: Variant, refusal: Refusal | None) -> Verdic
         return Verdict(provider, variant.key.model, variant.key.variant, "after conversion", refusal.reason,
                        str(refusal.wants[0]))
     return Verdict(provider, variant.key.model, variant.key.variant, "no", refusal.reason)
-
-
-def _subjects(session: Session, subject: str) -> list[Variant]:
-    """The variants that are meant, or those in the file or folder of that name."""
-    where = Path(os.path.abspath(subject))
-    if not os.path.lexists(where):
-        return session.index.find(subject)
-    found = []
-    for one in given(DiskReader(session.places.home), where):
-        files = tuple(File(part.path, part.bytes, "0" * 64, part.role) for part in one.parts)
-        key = Key(one.name, variant_id(one.format, one.quantization))
-        found.append(Variant(key, "0" * 64, one.format, one.quantization, one.purpose, one.header, files))
-    return found
 
 
 def providers(session: Session) -> list[ProviderView]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -140,12 +141,19 @@ def compat(
 ) -> None:
     """Which programs can run a model, and why others cannot.
 
+    Of a file or folder it answers before there is a store, too.
+
     \b
     Examples:
       helixstore compat llama-3-8b
       helixstore compat ./model.gguf --provider vllm
     """
     current = session(context)
+    if os.path.lexists(model) and not current.exists():
+        from helixstore.engine import HelixStore
+
+        current.answer({"verdicts": HelixStore.compat_of(model, provider)}, describe.verdicts)
+        return
     with current.open() as store:
         current.answer({"verdicts": store.compat(model, provider)}, describe.verdicts)
 

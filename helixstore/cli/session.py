@@ -55,6 +55,12 @@ class Session:
             raise NotFound(f"there is no store in {self.store}", f"helixstore init --store {self.store}", self.store)
         return HelixStore(self.store, progress=reporter(self.out))
 
+    def exists(self) -> bool:
+        """Whether there is the store that was asked for, or a configured one."""
+        from helixstore.engine import HelixStore
+
+        return self.store is not None or HelixStore.exists()
+
     def answer(self, value: T, text: Callable[[T], Iterable[str]], issues: Sequence[Issue] = ()) -> None:
         """Give the answer, then end with exit code 3 if there are issues.
 
