@@ -176,7 +176,10 @@ class Duplicates:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The bare command's report: nothing was written, nothing was hashed in full."""
+    """The bare command's report: nothing was written, nothing was hashed in full.
+
+    `unread`: folders of programs whose models this version does not take in; their size is known, their models are not.
+    """
 
     holdings: tuple[Holding, ...]
     duplicates: Duplicates
@@ -184,6 +187,7 @@ class Survey:
     seconds: float
     complete: bool
     next_command: str
+    unread: tuple[Holding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

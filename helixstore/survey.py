@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -51,6 +52,7 @@ def survey(environ: Mapping[str, str], seconds: float = 5.0) -> Survey:
         environ: environment variables.
         seconds: after this time no further folder is begun, and the report says that it is not complete.
     """
+    from helixstore.providers.layout import Layout
     from helixstore.providers.reader import DiskReader
 
     begun = time.monotonic()
@@ -58,12 +60,19 @@ def survey(environ: Mapping[str, str], seconds: float = 5.0) -> Survey:
     reader = DiskReader(machine.places.home)
     nowhere = machine.places.default_store / "farms"
     holdings: list[Holding] = []
+    unread: list[Holding] = []
     everything: dict[tuple[int, int], tuple[str, int]] = {}
     complete = True
     for names, placed in _by_folder(machine.roots(reader, nowhere)):
         if time.monotonic() - begun > seconds:
             complete = False
             break
+        if type(placed.layout).discover is Layout.discover:
+            if size := _size(str(placed.root.path), begun + seconds):
+                titles = ", ".join(machine.layouts[name].title for name in names)
+                unread.append(Holding(",".join(names), titles, str(placed.root.path), 0, size,
+                                      mount_of(placed.root.path).point))
+            continue
         held = _Held()
         for found in placed.layout.discover(placed.root, reader):
             held.take(found.inspection)
@@ -74,9 +83,25 @@ def survey(environ: Mapping[str, str], seconds: float = 5.0) -> Survey:
             holdings.append(Holding(",".join(names), titles, str(placed.root.path), held.models,
                                     sum(size for _, size in held.files.values()), mount_of(placed.root.path).point))
     duplicates, sampled = _duplicates(everything, begun + seconds)
-    command = "helixstore init" if holdings else "helixstore init --scan DIR"
+    command = "helixstore init" if holdings or unread else "helixstore init --scan DIR"
     return Survey(tuple(holdings), duplicates, tuple(reader.issues), time.monotonic() - begun, complete and sampled,
-                  command)
+                  command, tuple(unread))
+
+
+def _size(folder: str, deadline: float) -> int:
+    """Bytes of the large files below `folder`, each inode once, as far as the time allows; no link is followed."""
+    inodes: dict[tuple[int, int], int] = {}
+    for above, _, names in os.walk(folder):
+        for name in names:
+            try:
+                stat = os.lstat(os.path.join(above, name))
+            except OSError:
+                continue            # it has gone since it was listed
+            if S_ISREG(stat.st_mode) and stat.st_size >= _LARGE:
+                inodes[stat.st_dev, stat.st_ino] = stat.st_size
+        if time.monotonic() > deadline:
+            break
+    return sum(inodes.values())
 
 
 def _by_folder(roots: Iterable[PlacedRoot]) -> Iterator[tuple[list[str], PlacedRoot]]:

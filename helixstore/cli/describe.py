@@ -42,7 +42,7 @@ def usages(incomplete: str) -> list[str]:
 def survey(found: Survey) -> Iterator[str]:
     """The bare command before there is a store."""
     if not found.holdings:
-        yield "No models were found in the folders of any program."
+        yield "No models were found in the folders of any program that this version reads."
     else:
         yield from table(
             ("program", "models", "size", "disk", "folder"),
@@ -55,6 +55,9 @@ def survey(found: Survey) -> Iterator[str]:
                    f"({count(twice.groups, 'file')} there more than once).")
         else:
             yield "No likely duplicates."
+    for one in found.unread:
+        yield (f"Not counted: {one.title}, {size(one.bytes)} in {homely(one.root)}; this version shares models with it, "
+               "and leaves its own as they are.")
     if not found.complete:
         yield f"This is what could be seen in {found.seconds:.0f} seconds; there may be more."
     yield "There is no store yet, and nothing has been written."

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from helixstore import Format, HelixStore
-from helixstore.errors import Ambiguous, NotFound, PlanOutdated
+from helixstore.errors import Ambiguous, Corrupt, NotFound, PlanOutdated
 from support.person import GGUF, Person, without
 from support.raw import model_gguf
 
@@ -332,6 +332,8 @@ def test_a_corrupt_blob_is_withdrawn_and_reported(synced: Person) -> None:
         assert not os.path.lexists(path)
         assert store.show("other").variants[0].providers["llamacpp"].state == "quarantined"
         assert any(issue.kind == "quarantined" for issue in store.sync().issues)
+        with pytest.raises(Corrupt):
+            store.path("other")
 
 
 def test_gc_frees_what_nobody_claims_and_nothing_else(synced: Person) -> None:
@@ -405,3 +407,15 @@ def test_a_folder_that_the_person_left_for_another_loses_our_links_and_nothing_e
         assert {path.name for path in new.iterdir()} == names
         assert [path.name for path in old.iterdir()] == ["mine.txt"]
         assert store.sync().nothing
+
+
+def test_before_there_is_a_store_a_file_is_judged_and_every_program_counted(person: Person) -> None:
+    model = person.put("Downloads/other-F16.gguf", model_gguf(seed=2))
+    person.put(".ollama/models/blobs/sha256-aa", bytes(2 << 20))
+    before = person.tree()
+    verdicts = {one.provider: one.answer for one in HelixStore.compat_of(model, environ=person.environ)}
+    assert verdicts["llamacpp"] == "yes"
+    assert verdicts["vllm"] == "after conversion"
+    [unread] = HelixStore.survey(person.environ).unread
+    assert (unread.provider, unread.bytes) == ("ollama", 2 << 20)
+    assert person.tree() == before
