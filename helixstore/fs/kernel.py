@@ -54,7 +54,8 @@ def cannot_here(error: OSError) -> bool:
 def temporary_name(path: Name) -> str:
     """A hidden, unused-by-chance name in the same folder as `path`; `names.unfinished` recognises it."""
     folder, name = os.path.split(os.fspath(path))
-    return os.path.join(folder, f".{name[:200]}.{secrets.token_hex(6)}.tmp")
+    short = os.fsencode(name)[:200].decode(errors="ignore")         # file systems count bytes
+    return os.path.join(folder, f".{short}.{secrets.token_hex(6)}.tmp")
 
 
 # ---- names -----------------------------------------------------------------------------------------------------

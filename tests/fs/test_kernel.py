@@ -262,3 +262,10 @@ def test_kernel_imports_without_the_rest(tmp_path: Path) -> None:
     code = "import sys, helixstore.fs.kernel; print([m for m in sys.modules if m.startswith('helixstore.store')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_temporary_name_fits_whatever_the_name_is(disk: Path) -> None:
+    for name in ("漢" * 85, "x" * 255, "é" * 127):
+        kernel.write_new(disk / name, b"bytes", durable=False)
+        kernel.replace_file(disk / name, b"more", durable=False)
+        assert (disk / name).read_bytes() == b"more"
