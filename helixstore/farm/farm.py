@@ -28,6 +28,7 @@ from helixstore.farm.intent import Intent
 from helixstore.farm.journal import DONE, Journal, OperationSummary
 from helixstore.farm.ledger import Ledgers, without_collector
 from helixstore.farm.outcome import Bases, Handler, Memory, Outcome, Progress, Services
+from helixstore.farm.place import sweep
 from helixstore.farm.plan import Adoption, Plan
 from helixstore.farm.planner import Intentions, plan_root, visible
 from helixstore.farm.scan import root_state, scan, vanished
@@ -303,7 +304,9 @@ class Farm:
                                         f"operation {number} of another host or user was cut short",
                                         "run helixstore there"))
                     continue
-                outcome = self._carry_out(number, self.journal.plan(number), None, recovering=True)
+                plan = self.journal.plan(number)
+                sweep({folder for action in plan.actions for folder in (action.root, os.path.dirname(action.absolute))})
+                outcome = self._carry_out(number, plan, None, recovering=True)
                 issues += outcome.issues
             self.store.staging.clean()
         return issues

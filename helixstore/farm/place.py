@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -16,9 +17,10 @@ from helixstore.farm.scan import BlobPaths
 from helixstore.fs import kernel
 from helixstore.fs.probe import explain_refusal
 
-__all__ = ["CannotPlace", "Placed", "Placer", "Stage"]
+__all__ = ["CannotPlace", "Placed", "Placer", "Stage", "sweep"]
 
 _HIDDEN = ".helixstore-"
+_WAITING = re.compile(r"\.+helixstore-.*\.[0-9a-f]{12}\.tmp", re.DOTALL)
 _TYPE, _REGULAR = 0o170000, 0o100000
 
 
@@ -99,6 +101,15 @@ class Stage:
     def temporary(folder: str, path: str) -> str:
         """An unused name in `folder`."""
         return kernel.temporary_name(os.path.join(folder, _HIDDEN + os.path.basename(path)[:80]))
+
+
+def sweep(folders: Iterable[str]) -> None:
+    """Remove what a process that was killed left waiting in these folders; only while none of ours is at work there."""
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            for name in os.listdir(folder):
+                if _WAITING.fullmatch(name):
+                    kernel.unlink(os.path.join(folder, name))
 
 
 class Placer:

@@ -110,3 +110,24 @@ def test_killed_anywhere_and_recovered(tmp_path: Path, work: Callable[[Land, Pat
         if lived:
             break
     assert number > 20
+
+
+def test_nothing_is_left_waiting_in_a_root_on_another_disk(tmp_path: Path, shared: Path) -> None:
+    """Without a rename from the store's staging, files wait in the root itself."""
+    store = Land(tmp_path / "first").store
+    number, waited = 0, False
+    while True:
+        number += 1
+        land = Land(tmp_path / f"at{number}", store=store)
+        land.root = str(shared / f"at{number}")
+        entries = [text("a.yml", b"a", A), land.copy("漢" * 80, b"{}", A)]
+        plan = land.another().plan([land.wanted(*entries)])
+        lived = not dying_at(number, lambda land=land, plan=plan: land.another().apply(plan), CALLS)
+        waited = waited or any(".helixstore-" in name for name in tree(land.root))
+        assert not land.another().recover()
+        assert not any(".helixstore-" in name for name in tree(land.root)), number
+        if lived:
+            break
+        assert land.sync(*entries).issues == []
+        assert sorted(tree(land.root)) == ["a.yml", "漢" * 80]
+    assert waited or os.stat(tmp_path).st_dev == os.stat(shared).st_dev
