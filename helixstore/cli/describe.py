@@ -56,8 +56,8 @@ def survey(found: Survey) -> Iterator[str]:
         else:
             yield "No likely duplicates."
     for one in found.unread:
-        yield (f"Not counted: {one.title}, {size(one.bytes)} in {homely(one.root)}; this version shares models with it, "
-               "and leaves its own as they are.")
+        yield (f"Not counted: {one.title}, {size(one.bytes)} in {homely(one.root)}; this version shares models with "
+               "it, and leaves its own as they are.")
     if not found.complete:
         yield f"This is what could be seen in {found.seconds:.0f} seconds; there may be more."
     yield "There is no store yet, and nothing has been written."
