@@ -8,7 +8,7 @@ PROGRAMS := $(patsubst tests/programs/environments/%.txt,.venvs/%/.installed,$(w
 MODELS := .cache/models/.fetched
 TESTS ?=
 
-.PHONY: help setup demo test test-programs programs lint bench clean
+.PHONY: help setup demo test test-programs programs lint bench size clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-programs   install the real programs under .venvs/ and let them read what was projected'
 	@echo 'make lint            ruff and mypy'
 	@echo 'make bench           the benchmarks: speed and memory, as ratios'
+	@echo 'make size            the wheel in a fresh environment: bytes beyond huggingface_hub, and that it runs'
 	@echo 'make setup           only the environment, in $(VENV)'
 	@echo 'make clean           remove environments, fetched models and all that was built'
 	@echo 'PYTHON=python3.12    takes another Python; 3.11 or newer'
@@ -60,6 +61,9 @@ lint: $(BIN)/.installed
 
 bench: $(BIN)/.installed
 	$(BIN)/python benchmarks/run.py
+
+size: $(BIN)/.installed
+	$(BIN)/python benchmarks/installed.py
 
 clean:
 	rm -rf .venv .venvs .cache .hypothesis .mypy_cache .ruff_cache build dist *.egg-info
