@@ -228,7 +228,7 @@ def take_in(
         if item is None:
             continue
         intake.items.append(item)
-        for wish in _wishes(item, digests, blobs, has_blob, claimed, rules):
+        for wish in _wishes(item, digests, blobs, has_blob, claimed, rules, intake):
             if wish.location not in wished:
                 wished.add(wish.location)
                 intake.wishes.append(_read_again(wish, hasher, intake) if wish.how == "replace" else wish)
@@ -364,7 +364,7 @@ def _proven(candidate: Candidate, digests: Mapping[str, Digest]) -> Source:
 
 def _wishes(
     item: Item, digests: Mapping[str, Digest], blobs: Mapping[tuple[int, int], str], has_blob: Callable[[str], bool],
-    claimed: dict[str, str], rules: Rules,
+    claimed: dict[str, str], rules: Rules, intake: Intake,
 ) -> Iterator[Wish]:
     """How each file of the item enters the store; nothing for those that are there."""
     key = item.placed.key
@@ -381,7 +381,9 @@ def _wishes(
                            item.candidate.root)
         elif blake3 in claimed or has_blob(blake3):
             first = claimed.get(blake3)
-            if first is None or not os.path.samefile(first, piece.location):
+            if os.name == "posix" and digest.fingerprint.uid != rules.uid:
+                intake.notes.append(f"{piece.location}: a second copy that belongs to another user and stays theirs")
+            elif first is None or not os.path.samefile(first, piece.location):
                 yield Wish("replace", piece.location, digest, key, item.candidate.root)
         else:
             claimed[blake3] = piece.location

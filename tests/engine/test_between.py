@@ -123,5 +123,8 @@ def test_another_users_second_copy_stays_theirs(laptop: Person) -> None:
     os.chown(copy, SOMEBODY, SOMEBODY)
     before = fingerprint(copy)
     with laptop.open() as store:
-        store.sync()
+        report = store.sync()
+        assert store.sync().nothing
+    assert report.issues == ()
+    assert [note.partition(":")[0] for note in report.notes] == [str(copy)]
     assert fingerprint(copy) == before
