@@ -8,6 +8,7 @@ then, so there is nothing to plan.
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,13 +36,15 @@ from helixstore.sync.deleted import deletions
 from helixstore.sync.hashing import hash_and_name, with_aliases
 from helixstore.sync.intake import Intake, Wish
 from helixstore.sync.look import Looked, look, roots_of
-from helixstore.sync.projection import project
+from helixstore.sync.projection import Projection, project
 from helixstore.sync.standing import freed, keep, quarantined
 from helixstore.sync.unchanged import remember, unchanged
 from helixstore.sync.wanted import Ask, Change, Progress
 from helixstore.values import Issue, Key, Variant
 
 __all__ = ["apply_file", "change", "report", "restate", "state_anew"]
+
+_EFFECTIVE = os.access in os.supports_effective_ids
 
 
 def change(
@@ -95,6 +98,7 @@ def _change(
     chosen = chosen_for(session, intake, wanted)
     withheld = withheld_from(session, variants, looked.placed, wanted, chosen)
     projection = project(variants, looked.placed, session.facts, withheld)
+    projection.close(_unwritable(projection))
     plan = session.farm.plan(
         [*projection.roots, *given_up(session, looked.placed, wanted.providers)],
         adoptions=[_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"],
@@ -106,7 +110,7 @@ def _change(
     preview = report(plan, intake, issues, dry_run=True)
     if save_plan is not None:
         save_plan.write_bytes(plan.encode())
-    if wanted == Change() and plan.empty and not intake.wishes and not waiting:
+    if wanted == Change() and plan.empty and not (intake.wishes or waiting or projection.closed):
         remember(session, looked, plan.unchanged, dict.fromkeys(issues), began_ns)
     if looking:
         return preview
@@ -118,7 +122,8 @@ def _change(
     issues += outcome.issues
     freed(session, outcome.number, outcome.freed)
     keep(session, session.index.variants(), projection, issues, wanted.providers)
-    return report(plan, intake, issues, dry_run=False, operation=outcome.number, freed=outcome.freed)
+    return report(plan, intake, issues, dry_run=False, operation=outcome.number, freed=outcome.freed,
+                  failed=[issue.path for issue in outcome.issues])
 
 
 def apply_file(
@@ -140,7 +145,7 @@ def apply_file(
     freed(session, outcome.number, outcome.freed)
     restate(session, outcome.issues)
     return report(plan, Intake(), [*plan.issues, *outcome.issues], dry_run=False, operation=outcome.number,
-                  freed=outcome.freed)
+                  freed=outcome.freed, failed=[issue.path for issue in outcome.issues])
 
 
 def restate(session: Session, issues: Iterable[Issue] = ()) -> None:
@@ -167,6 +172,12 @@ def _waiting(session: Session, looked: Looked) -> list[str]:
     looked.candidates = [candidate for candidate in looked.candidates if candidate.asked]
     return [f"{where}: not taken in without being asked (adopt = ask): helixstore sync --yes, or "
             f"helixstore share {shlex.quote(str(where))}" for where in left]
+
+
+def _unwritable(projection: Projection) -> list[str]:
+    """The roots that are there and that this person may not write into."""
+    return [root.path for root in projection.roots
+            if os.path.isdir(root.path) and not os.access(root.path, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE)]
 
 
 def _current(session: Session, intake: Intake, wanted: Change) -> list[Variant]:
@@ -223,13 +234,14 @@ def _linking(progress: Progress | None) -> Callable[[int, int], None] | None:
 
 
 def report(plan: Plan, intake: Intake, issues: Sequence[Issue], *, dry_run: bool, operation: int | None = None,
-           freed: int | None = None) -> SyncReport:
-    """What a plan does, as people and programs read it."""
-    actions = tuple(plan.describe())
+           freed: int | None = None, failed: Iterable[str] = ()) -> SyncReport:
+    """What a plan does, as people and programs read it; without the paths where it `failed`."""
+    left = set(failed)
+    actions = tuple(action for action in plan.describe() if action["path"] not in left)
     adopted = tuple(
         Adopted(a.path, a.key.model, a.key.variant, a.expect.bytes, plan.frees(a),
                 "replaced by a link" if a.replace else "taken in where it lies")
-        for a in plan.adoptions
+        for a in plan.adoptions if a.path not in left
     )
     unique = tuple(dict.fromkeys(issues))
     return SyncReport(

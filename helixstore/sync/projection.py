@@ -31,12 +31,23 @@ class Projection:
     Attributes:
         roots: one per folder, with the entries of all its providers.
         refusals: (provider, key) -> why that provider cannot load it.
-        issues: collisions between entries, layouts that broke their contract.
+        issues: collisions between entries, layouts that broke their contract, folders that may not be written into.
+        closed: provider -> why nothing can be put into its folder.
     """
 
     roots: list[WantedRoot] = field(default_factory=list)
     refusals: dict[tuple[str, Key], Refusal] = field(default_factory=dict)
     issues: list[Issue] = field(default_factory=list)
+    closed: dict[str, str] = field(default_factory=dict)
+
+    def close(self, folders: Sequence[str]) -> None:
+        """Want nothing in these roots, neither made nor removed, and say so once for each."""
+        for root in [root for root in self.roots if root.path in folders]:
+            reason = f"{root.path} cannot be written to"
+            self.roots.remove(root)
+            self.closed.update(dict.fromkeys(root.providers, reason))
+            self.issues.append(Issue("failed", root.path, "the folder cannot be written to; nothing is done there",
+                                     f"make it writable for you, or: helixstore providers off {root.providers[0]}"))
 
 
 def project(

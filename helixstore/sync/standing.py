@@ -46,7 +46,6 @@ def keep(
     """
     linked = session.farm.states()
     on = [name for name in session.layouts if session.is_on(name) and (providers is None or name in providers)]
-    pending = Standing(State.PENDING, None, (), "nothing is projected for it yet")
     damaged = Standing(State.QUARANTINED, None, (), "one of its files is not what its digest says")
     corrupt = quarantined(session, variants)
     standings: dict[Key, dict[str, Standing]] = {}
@@ -59,7 +58,8 @@ def keep(
             elif refusal is not None:
                 by_provider[name] = Standing(refused_state(variant, refusal), None, (), refusal.reason)
             else:
-                by_provider[name] = linked.get((name, variant.key)) or _unshared(session, name, variant.key) or pending
+                waits = Standing(State.PENDING, None, (), projection.closed.get(name, "nothing is projected for it yet"))
+                by_provider[name] = linked.get((name, variant.key)) or _unshared(session, name, variant.key) or waits
     session.index.put_standings(standings, None if providers is None else {*providers, Library.name})
     rows = [[issue.kind, issue.path, issue.message, issue.remedy] for issue in dict.fromkeys(issues)]
     session.index.put_state(LAST_ISSUES, json.dumps(rows).encode())

@@ -9,6 +9,7 @@ import pytest
 
 from helixstore import Format, HelixStore
 from helixstore.errors import Ambiguous, Corrupt, NotFound, PlanOutdated
+from support.disks import as_root, run
 from support.person import GGUF, Person, without
 from support.raw import model_gguf
 
@@ -419,3 +420,23 @@ def test_before_there_is_a_store_a_file_is_judged_and_every_program_counted(pers
     [unread] = HelixStore.survey(person.environ).unread
     assert (unread.provider, unread.bytes) == ("ollama", 2 << 20)
     assert person.tree() == before
+
+
+@as_root
+def test_a_folder_that_may_not_be_written_into_is_named_once_and_left_alone(laptop: Person) -> None:
+    folder = laptop.home / ".local/share/nomic.ai/GPT4All"
+    folder.mkdir(parents=True)
+    run("mount", "--bind", str(folder), str(folder))
+    try:
+        run("mount", "-o", "remount,bind,ro", str(folder))
+        with laptop.open() as store:
+            report = store.sync()
+            assert [(one.kind, one.path) for one in report.issues] == [("failed", str(folder))]
+            assert not [action for action in report.actions if action["path"].startswith(str(folder))]
+            assert store.show("other").variants[0].providers["gpt4all"].reason == f"{folder} cannot be written to"
+            assert store.sync().nothing, "it is not tried again and again"
+    finally:
+        run("umount", str(folder))
+    with laptop.open() as store:
+        store.sync()
+        assert store.show("other").variants[0].providers["gpt4all"].state == "linked"
