@@ -58,7 +58,8 @@ def keep(
             elif refusal is not None:
                 by_provider[name] = Standing(refused_state(variant, refusal), None, (), refusal.reason)
             else:
-                waits = Standing(State.PENDING, None, (), projection.closed.get(name, "nothing is projected for it yet"))
+                why = projection.closed.get(name, "nothing is projected for it yet")
+                waits = Standing(State.PENDING, None, (), why)
                 by_provider[name] = linked.get((name, variant.key)) or _unshared(session, name, variant.key) or waits
     session.index.put_standings(standings, None if providers is None else {*providers, Library.name})
     rows = [[issue.kind, issue.path, issue.message, issue.remedy] for issue in dict.fromkeys(issues)]
