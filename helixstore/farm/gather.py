@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from helixstore.farm.desired import Claim
-from helixstore.farm.plan import Action, Adoption, Original, Plan, Standing
+from helixstore.farm.plan import Action, Adoption, Deviation, Original, Plan
 from helixstore.farm.planner import RootPlan
 from helixstore.values import Issue, Key
 
@@ -32,7 +32,7 @@ class Gathered:
         self._originals: list[Original] = []
         self._texts: dict[str, bytes] = {}
         self._bases: set[str] = set()
-        self._states: list[Standing] = []
+        self._states: list[Deviation] = []
         self._roots: dict[str, tuple[str, int] | None] = {}
         self._unchanged = 0
 

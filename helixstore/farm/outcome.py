@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from helixstore.farm.plan import Plan, Standing
+from helixstore.farm.plan import Deviation, Plan
 from helixstore.fs import kernel
 from helixstore.fs.kernel import Fingerprint
 from helixstore.values import Issue, Key
@@ -89,9 +89,9 @@ class Outcome:
     failed: dict[tuple[str, str, Key | None], str] = field(default_factory=dict)
 
     @property
-    def standings(self) -> list[Standing]:
+    def standings(self) -> list[Deviation]:
         """The failures as states."""
-        return [Standing(root, provider, key, "pending", why) for (root, provider, key), why in self.failed.items()]
+        return [Deviation(root, provider, key, "pending", why) for (root, provider, key), why in self.failed.items()]
 
 
 class Bases:

@@ -21,7 +21,7 @@ from helixstore.fs.kernel import Fingerprint
 from helixstore.store.records import check_digest
 from helixstore.values import Issue, Key
 
-__all__ = ["ADOPTED", "LAY_THERE", "SCHEMA", "Action", "Adoption", "Look", "Original", "Plan", "Standing", "Stats"]
+__all__ = ["ADOPTED", "LAY_THERE", "SCHEMA", "Action", "Adoption", "Deviation", "Look", "Original", "Plan", "Stats"]
 
 SCHEMA = 1
 #: the note of a `record` that follows an adoption of the same path in this plan
@@ -146,7 +146,7 @@ class Action(NamedTuple):
         return self.was.bytes if self.was is not None else 0
 
 
-class Standing(NamedTuple):
+class Deviation(NamedTuple):
     """How a variant stands with one provider in one root where it is not simply linked."""
 
     root: str
@@ -193,7 +193,7 @@ class Plan:
     bases: frozenset[str] = frozenset()
     adoptions: tuple[Adoption, ...] = ()
     originals: tuple[Original, ...] = ()
-    states: tuple[Standing, ...] = ()
+    states: tuple[Deviation, ...] = ()
     issues: tuple[Issue, ...] = ()
     roots: Mapping[str, tuple[str, int] | None] = field(default_factory=dict)
     unchanged: int = 0
@@ -285,7 +285,7 @@ class Plan:
                 {digest: _as_bytes(text) for digest, text in head["texts"].items()},
                 frozenset(head["bases"]), tuple(_adoption(row) for row in head["adoptions"]),
                 tuple(Original.of(row) for row in head["originals"]),
-                tuple(Standing(r, p, Key(*k) if k else None, s, why) for r, p, k, s, why in head["states"]),
+                tuple(Deviation(r, p, Key(*k) if k else None, s, why) for r, p, k, s, why in head["states"]),
                 tuple(Issue(*row) for row in head["issues"]),
                 {root: (who[0], who[1]) if who else None for root, who in head["roots"].items()},
                 head["unchanged"], tuple(head["extra"]), head["space"], tuple(head["undoes"]),

@@ -11,7 +11,7 @@ from typing import Any
 
 from helixstore.farm.desired import Claim, Joined, WantedRoot
 from helixstore.farm.ledger import FOLDER, Record
-from helixstore.farm.plan import ADOPTED, LAY_THERE, Action, Look, Standing
+from helixstore.farm.plan import ADOPTED, LAY_THERE, Action, Deviation, Look
 from helixstore.farm.scan import Actual, digest_of, folders_of, suits
 from helixstore.providers.layout import Copy, Inner, Text, Weight
 from helixstore.values import Issue, Key, State
@@ -46,7 +46,7 @@ class RootPlan:
     actions: list[Action] = field(default_factory=list)
     texts: dict[str, bytes] = field(default_factory=dict)
     bases: set[str] = field(default_factory=set)
-    states: list[Standing] = field(default_factory=list)
+    states: list[Deviation] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
     unchanged: int = 0
 
@@ -100,7 +100,7 @@ class _RootPlanner:
     def away(self) -> None:
         """Nothing is concluded from a root that is not there."""
         for claim in _distinct(self.wanted.entries.values()):
-            self.out.states.append(Standing(self.root, claim.provider, claim.key, State.AWAY, self.actual.reason))
+            self.out.states.append(Deviation(self.root, claim.provider, claim.key, State.AWAY, self.actual.reason))
         self.out.issues.append(Issue(
             "away", self.root, f"{self.actual.reason}; nothing is done there",
             "mount the disk; if the folder was deleted on purpose: helixstore sync --restore"))
@@ -111,12 +111,12 @@ class _RootPlanner:
         for name, joined in self.wanted.entries.items():
             self.entry(name, joined)
         for (provider, key), why in self.wanted.refused.items():
-            out.states.append(Standing(self.root, provider, key, State.CONFLICT, why))
+            out.states.append(Deviation(self.root, provider, key, State.CONFLICT, why))
         for (provider, key), why in intentions.hidden.items():
-            out.states.append(Standing(self.root, provider, key, State.HIDDEN, why))
+            out.states.append(Deviation(self.root, provider, key, State.HIDDEN, why))
         for key, path in intentions.vanished.items():
             claims = tuple(Claim(provider, key, False) for provider in self.wanted.providers)
-            out.states += [Standing(self.root, c.provider, key, State.HIDDEN, _DELETED) for c in claims]
+            out.states += [Deviation(self.root, c.provider, key, State.HIDDEN, _DELETED) for c in claims]
             out.actions.append(Action("hide", self.root, path, (*key,), claims=claims, note=_DELETED))
         out.actions += [Action("unhide", self.root, "", (*key,), note="restored") for key in intentions.lifted]
         made = self.unblocked()
@@ -136,7 +136,7 @@ class _RootPlanner:
         """The work that remains when variants in conflict get nothing new."""
         out = self.out
         for (provider, key), (state, why) in self.blocked.items():
-            out.states.append(Standing(self.root, provider, key, state, why))
+            out.states.append(Deviation(self.root, provider, key, state, why))
         if not self.blocked:
             return self.work
         made = []
@@ -368,7 +368,7 @@ class _RootPlanner:
 
     def state(self, joined: Joined, state: State, reason: str) -> None:
         """Say how the variants stand, without holding anything back."""
-        self.out.states += [Standing(self.root, claim.provider, claim.key, state, reason) for claim in joined.claims]
+        self.out.states += [Deviation(self.root, claim.provider, claim.key, state, reason) for claim in joined.claims]
 
     def conflict(self, name: str, joined: Joined, theirs: str) -> None:
         """Two sides want one path: name both, touch nothing."""

@@ -7,10 +7,9 @@ import os
 from collections.abc import Iterable, Mapping
 
 from helixstore.farm.ledger import FOLDER, Ledgers, Record
-from helixstore.farm.plan import Standing
+from helixstore.farm.plan import Deviation
 from helixstore.fs import kernel
-from helixstore.index.codec import FarmRow
-from helixstore.index.codec import Standing as Stands
+from helixstore.index.codec import FarmRow, Standing
 from helixstore.values import Key, LinkKind, State
 
 __all__ = ["Exceptions", "farm_rows", "states"]
@@ -30,19 +29,19 @@ class Exceptions:
     def __init__(self, state: str) -> None:
         self._file = os.path.join(state, "standings.json")
 
-    def load(self) -> dict[str, list[Standing]]:
+    def load(self) -> dict[str, list[Deviation]]:
         """Root -> its exceptions."""
         try:
             with open(self._file, "rb") as file:
                 rows = json.load(file)["standings"]
         except FileNotFoundError:
             return {}
-        found: dict[str, list[Standing]] = {}
+        found: dict[str, list[Deviation]] = {}
         for root, provider, key, state, reason in rows:
-            found.setdefault(root, []).append(Standing(root, provider, Key(*key) if key else None, state, reason))
+            found.setdefault(root, []).append(Deviation(root, provider, Key(*key) if key else None, state, reason))
         return found
 
-    def update(self, roots: Iterable[str], standings: Iterable[Standing]) -> bool:
+    def update(self, roots: Iterable[str], standings: Iterable[Deviation]) -> bool:
         """Replace what is known of these roots.
 
         Returns:
@@ -51,7 +50,7 @@ class Exceptions:
         before = self.load()
         after = {root: rows for root, rows in before.items() if root not in set(roots)}
         for one in sorted(set(standings), key=str):
-            after.setdefault(one.root, []).append(Standing(*one[:3], str(one.state), one.reason))
+            after.setdefault(one.root, []).append(Deviation(*one[:3], str(one.state), one.reason))
         if {root: sorted(rows, key=str) for root, rows in before.items()} == after:
             return False
         rows = [row for root in sorted(after) for row in after[root]]
@@ -59,7 +58,7 @@ class Exceptions:
         return True
 
 
-def states(ledgers: Ledgers, exceptions: Mapping[str, Iterable[Standing]]) -> dict[tuple[str, Key], Stands]:
+def states(ledgers: Ledgers, exceptions: Mapping[str, Iterable[Deviation]]) -> dict[tuple[str, Key], Standing]:
     """(provider, variant) -> how it stands; what neither a ledger nor an exception names is left out.
 
     Args:
@@ -81,16 +80,16 @@ def states(ledgers: Ledgers, exceptions: Mapping[str, Iterable[Standing]]) -> di
     for place, (paths, records) in found.items():
         linked = [record for record in records if record.kind in _LINKS]
         main = max(linked, key=lambda record: record.bytes, default=None)       # the weights, not a configuration
-        result[place] = Stands(State.LINKED, LinkKind(main.kind) if main else None, tuple(paths),
+        result[place] = Standing(State.LINKED, LinkKind(main.kind) if main else None, tuple(paths),
                                main.why if main else "")
     for rows in exceptions.values():
         for one in rows:
             if one.key is None:
                 continue
-            known = result.get((one.provider, one.key), Stands(State.LINKED))
+            known = result.get((one.provider, one.key), Standing(State.LINKED))
             state = State(one.state)
             if known.reason == "" or _GRAVEST.index(state) < _GRAVEST.index(known.state):
-                result[one.provider, one.key] = Stands(state, known.link, known.paths, one.reason)
+                result[one.provider, one.key] = Standing(state, known.link, known.paths, one.reason)
     return result
 
 
