@@ -142,6 +142,8 @@ def leave(session: Session, provider: str | None, *, dry_run: bool = False, ask:
     with session.farm.locked():                 # no sync may share again what is being given up
         session.farm.recover()
         plan = session.farm.leave_plan(provider)        # as it is now, not as it was when the person was asked
+        given_back = [action.path for action in plan.actions if action.op == "own" and not action.root]
+        session.farm.intent.decline(given_back, "given back by leave")      # first: nothing may be taken in again
         outcome = session.farm.apply(plan, command="leave")
         for name in [provider] if provider else list(session.layouts):
             if session.is_on(name):

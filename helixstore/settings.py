@@ -256,14 +256,17 @@ def set_value(places: Places, key: str, value: Any, dry_run: bool = False) -> No
         dry_run: only check the key and the value.
 
     Raises:
-        Usage: there is no such key.
-        ConfigError: the value makes no sense, or the file cannot be read or written.
+        Usage: there is no such key, or the value makes no sense.
+        ConfigError: the file cannot be read or written.
     """
     if (check := _check_of(key)) is None:
         raise Usage(f"there is no setting {key}", _meant(key) or "`helixstore config list` shows them all")
     if value is not None:
         origin = _Origin("the command line", _working(places), places.home, text=isinstance(value, str))
-        value = _plain(_checked(check, key, _plain(value), origin))
+        try:
+            value = _plain(check(_plain(value), origin))
+        except _Bad as error:
+            raise Usage(f"{key} {error}, and is {value!r}", f"helixstore config set {key} VALUE") from error
     if dry_run:
         return
 

@@ -95,7 +95,8 @@ class LMStudio(Layout):
             name = f"{publisher}/{model}"
             if inspection.location != folder:
                 name += f"/{inspection.location.name}"
-            source = Source("program", program=self.name, name=name)
+            # several quantisations of one model in one folder are one repository; different models there are not
+            source = Source("program", f"{publisher}/{model}" if alone else None, None, self.name, name)
             yield Found(inspection, source, model if alone else inspection.name)
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:

@@ -40,6 +40,7 @@ T = TypeVar("T")
 #: Address space on Linux, where only written pages use the disk; elsewhere the map may be allocated.
 MAP_BYTES = 1 << 30 if sys.platform.startswith("linux") and sys.maxsize > 1 << 32 else 1 << 26
 _READERS = 512
+_SPACE = 1 << 20                                        # bytes: the lock file, and what one small change may need
 _DAMAGES = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError,
             lmdb.PanicError, lmdb.IncompatibleError, lmdb.NotFoundError)
 _FILLED = 1 << 26           # bytes; pages at the end that were never written are few
@@ -276,9 +277,21 @@ class Database:
                 f"({mount.kind or 'share'}), where LMDB's locks and memory map do not hold",
                 "set HELIXSTORE_INDEX to a folder on a local disk", self.path)
 
+    def _check_space(self) -> None:
+        """Refuse a full disk: a page of the map that cannot be allocated ends the process with SIGBUS."""
+        try:
+            status = os.statvfs(self.path)
+        except (AttributeError, OSError):               # Windows; and a folder that has just gone tells later
+            return
+        free = status.f_bavail * status.f_frsize
+        if status.f_blocks and free < _SPACE:
+            raise IndexUnusable(f"only {free:,} bytes are free where the index lies, in {self.path}",
+                                "free some space there, or set HELIXSTORE_INDEX to a folder on another disk", self.path)
+
     def _load(self) -> None:
         """Open what is there, or make it."""
         data = os.path.join(self.path, "data.mdb")
+        self._check_space()
         _fill_up(data)
         environment = self._opened()
         self._environment = environment

@@ -203,7 +203,7 @@ def _no_such_variant(query: str, way: Reading, bearing: list[Candidate]) -> NotF
     if way.pick and way.revision:
         what = f"variant {way.pick} at version {way.revision}"
     return NotFound(f"{query!r}: the model {model} has no {what}; it has {there}",
-                    f"helixstore history {model}" if way.revision else f"helixstore show {model}")
+                    f"helixstore show {model}")
 
 
 def _near(query: str, shelf: Shelf) -> str:

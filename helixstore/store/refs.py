@@ -97,7 +97,7 @@ def heads(refs: Iterable[Ref]) -> tuple[dict[tuple[str, str], Ref], list[Issue]]
             shown = ", ".join(sorted(other[:12] if other else "withdrawn" for other in others))
             issues.append(Issue("conflict", last.name,
                                 f"{last.name} ({last.variant}) was changed twice at once: {kept} counts, also {shown}",
-                                f"see: helixstore history {last.name}"))
+                                f"the later one counts; see: helixstore show {last.name}"))
     return winners, issues
 
 

@@ -440,3 +440,26 @@ def test_a_folder_that_may_not_be_written_into_is_named_once_and_left_alone(lapt
     with laptop.open() as store:
         store.sync()
         assert store.show("other").variants[0].providers["gpt4all"].state == "linked"
+
+
+def test_after_leaving_nothing_is_taken_in_again(synced: Person) -> None:
+    with synced.open() as store:
+        store.leave()
+        before = synced.tree(own=False)
+        report = store.sync()
+        assert report.adopted == ()
+        assert report.issues == ()
+    assert synced.tree(own=False) == before
+
+
+def test_two_quantisations_in_one_repository_are_one_model(person: Person) -> None:
+    person.put(".lmstudio/models/org/Real-GGUF/Real-F16.gguf", model_gguf(seed=21, file_type=1))
+    person.put(".lmstudio/models/org/Real-GGUF/Real-BF16.gguf", model_gguf(seed=22, file_type=32))
+    HelixStore.init(providers=["lmstudio", "llamacpp"], environ=person.environ)
+    with person.open() as store:
+        store.sync()
+        [model] = store.shared_models()
+        assert model.name == "Real-GGUF"
+        assert len(model.variants) == 2
+        assert all(variant.providers["llamacpp"].state == "linked" for variant in model.variants)
+        assert store.sync().nothing
