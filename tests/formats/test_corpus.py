@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -155,12 +156,18 @@ def test_files_that_grow_or_shrink_while_read(tmp_path: Path, data: bytes, read:
             read(file)
 
 
-def test_no_permission(tmp_path: Path) -> None:
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that everybody may enter; pytest's own are the user's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def test_no_permission(public: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to be another user for a moment")
-    outside = tmp_path
-    for folder in (outside, *outside.parents[:2]):
-        folder.chmod(0o755)
+    outside = public
     shut = outside / "shut"
     shut.mkdir()
     (shut / "m.gguf").write_bytes(raw.model_gguf())
