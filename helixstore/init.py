@@ -16,6 +16,10 @@ from helixstore.survey import survey
 __all__ = ["InitReport", "Proposal", "init", "propose"]
 
 
+#: file systems that are empty after the next start
+_FLEETING = frozenset({"tmpfs", "ramfs"})
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """Where a store would best lie, and why; and the providers that are installed here."""
@@ -52,6 +56,8 @@ def propose(environ: Mapping[str, str]) -> Proposal:
     default = machine.places.default_store
     held: dict[str, tuple[int, str]] = {}
     for holding in survey(environ).holdings:
+        if mount_of(holding.disk).kind in _FLEETING:
+            continue
         total, root = held.get(holding.disk, (0, holding.root))
         held[holding.disk] = (total + holding.bytes, root)
     disk, (_, root) = max(held.items(), key=lambda item: item[1][0], default=("", (0, "")))

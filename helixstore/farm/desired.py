@@ -8,7 +8,7 @@ guessing would leave one program with half a model.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from helixstore.fs.names import check_relative, folded
 from helixstore.providers.layout import Body, Entry
 from helixstore.values import Issue, Key
 
-__all__ = ["Claim", "Joined", "WantedRoot", "join"]
+__all__ = ["Claim", "Joined", "WantedRoot", "join", "without"]
 
 #: Names that need no closer look; everything else goes through `check_relative`.
 _PLAIN = re.compile(
@@ -114,7 +114,7 @@ def join(path: str, projections: Sequence[tuple[str, Iterable[Entry]]], owned: b
         claims = [claim for each in (name, *others) for claim in entries[each].claims]
         refuse(name, claims, f"{_names(claims)} want paths that cannot exist side by side: {', '.join(others)}")
     if refused:
-        entries = _without(entries, refused)
+        entries = without(entries, refused)
     return WantedRoot(path, tuple(sorted({p for p, _ in projections})), owned, entries, refused), issues
 
 
@@ -157,7 +157,7 @@ def _colliding(entries: Mapping[str, Joined]) -> Iterable[tuple[str, list[str]]]
         yield spelt[folder][0], [name for key, names in spelt.items() if key.startswith(folder + "/") for name in names]
 
 
-def _without(entries: Mapping[str, Joined], refused: Mapping[tuple[str, Key | None], str]) -> dict[str, Joined]:
+def without(entries: Mapping[str, Joined], refused: Container[tuple[str, Key | None]]) -> dict[str, Joined]:
     """The entries without the refused claims; an entry that nobody claims any more is gone."""
     kept: dict[str, Joined] = {}
     for name, joined in entries.items():

@@ -29,6 +29,7 @@ from helixstore.farm.handlers import (
     unhide_record,
 )
 from helixstore.farm.plan import Adoption, Plan
+from helixstore.fs.mounts import mount_of
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
@@ -40,7 +41,7 @@ from helixstore.sync.projection import Projection, project
 from helixstore.sync.standing import freed, keep, quarantined
 from helixstore.sync.unchanged import remember, unchanged
 from helixstore.sync.wanted import Ask, Change, Progress
-from helixstore.values import Issue, Key, Variant
+from helixstore.values import Issue, Key, LinkKind, Variant
 
 __all__ = ["apply_file", "change", "report", "restate", "state_anew"]
 
@@ -99,6 +100,7 @@ def _change(
     withheld = withheld_from(session, variants, looked.placed, wanted, chosen)
     projection = project(variants, looked.placed, session.facts, withheld)
     projection.close(_unwritable(projection))
+    projection.keep_near(_able_from(session.store.path))
     plan = session.farm.plan(
         [*projection.roots, *given_up(session, looked.placed, wanted.providers)],
         adoptions=[_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"],
@@ -178,6 +180,23 @@ def _unwritable(projection: Projection) -> list[str]:
     """The roots that are there and that this person may not write into."""
     return [root.path for root in projection.roots
             if os.path.isdir(root.path) and not os.access(root.path, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE)]
+
+
+def _able_from(store: Path) -> Callable[[str], tuple[frozenset[LinkKind], str]]:
+    """A folder -> the kinds of link that may work there; only what certainly cannot is left out.
+
+    A hard link never crosses mounts [link(2) EXDEV]; a reflink may, between two mounts of one file system.
+    """
+    here = mount_of(store)
+
+    def able(folder: str) -> tuple[frozenset[LinkKind], str]:
+        there = mount_of(folder)
+        if there.id == here.id:
+            return frozenset(LinkKind), ""
+        kinds = {LinkKind.SYMBOLIC, LinkKind.COPY} | ({LinkKind.REFLINK} if there.source == here.source else set())
+        return frozenset(kinds), f"{folder} is on another disk than the store, and only a link within one disk is safe"
+
+    return able
 
 
 def _current(session: Session, intake: Intake, wanted: Change) -> list[Variant]:

@@ -55,6 +55,8 @@ def keep(
             refusal = projection.refusals.get((name, variant.key))
             if variant.key in corrupt:
                 by_provider[name] = damaged
+            elif (name, variant.key) in projection.far:
+                by_provider[name] = Standing(State.PENDING, None, (), projection.far[name, variant.key])
             elif refusal is not None:
                 by_provider[name] = Standing(refused_state(variant, refusal), None, (), refusal.reason)
             else:

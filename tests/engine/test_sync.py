@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from helixstore import Format, HelixStore
 from helixstore.errors import Ambiguous, Corrupt, NotFound, PlanOutdated
 from support.disks import as_root, run
+from support.models import tiny_hf
 from support.person import GGUF, Person, without
 from support.raw import model_gguf
 
@@ -463,3 +465,28 @@ def test_two_quantisations_in_one_repository_are_one_model(person: Person) -> No
         assert len(model.variants) == 2
         assert all(variant.providers["llamacpp"].state == "linked" for variant in model.variants)
         assert store.sync().nothing
+
+
+def test_a_store_on_another_disk_waits_where_only_links_within_one_disk_are_safe(person: Person) -> None:
+    from support.disks import fresh_folder
+
+    if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == person.home.stat().st_dev:
+        pytest.skip("there is no second disk here")
+    folder = fresh_folder(Path("/dev/shm"))
+    try:
+        HelixStore.init(folder / "store", every=True, environ=person.environ)
+        with person.open() as store:
+            store.add(tiny_hf(person.home / "x" / "tiny"))
+            store.add(person.put("x/one-F16.gguf", GGUF))
+            report = store.sync()
+            assert report.nothing, "what cannot be done is not tried again and again"
+            hf, gguf = store.show("tiny").variants[0].providers, store.show("one").variants[0].providers
+            assert hf["vllm"].state == "pending"
+            assert "another disk" in hf["vllm"].reason
+            assert hf["fastchat"].state == "linked"
+            assert (gguf["lmstudio"].state, gguf["lmstudio"].link) == ("linked", "symlink")
+            assert gguf["llamacpp"].link == "hard"
+            assert not (person.home / ".cache/huggingface/hub").exists()
+            assert Path(gguf["lmstudio"].paths[0]).read_bytes() == GGUF
+    finally:
+        shutil.rmtree(folder)
