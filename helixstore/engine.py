@@ -148,8 +148,12 @@ class HelixStore:
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
         """One small mapping per variant, as the index holds it: the fastest list."""
+        shown: dict[int, Mapping[str, str]] = {}        # most models stand alike, and share one mapping
         for row in self._informed().index.rows():
-            row["providers"].pop(LIBRARY, None)
+            states = row["providers"]
+            if id(states) not in shown:
+                shown[id(states)] = {name: state for name, state in states.items() if name != LIBRARY}
+            row["providers"] = shown[id(states)]
             yield row
 
     @_one_at_a_time

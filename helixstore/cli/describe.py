@@ -85,10 +85,13 @@ def status(found: Status) -> Iterator[str]:
 
 def rows(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """`list`: one line for each variant."""
+    every = list(found)
+    seen = {id(row["providers"]): row["providers"] for row in every}        # most models stand alike
+    words = {number: _seen_by(states) for number, states in seen.items()}
     lines = table(
         ("model", "variant", "params", "size", "programs"),
-        ((row["model"], row["id"], parameters(row["parameters"]), size(row["bytes"]), _seen_by(row["providers"]))
-         for row in found), right=(2, 3),
+        ((row["model"], row["id"], parameters(row["parameters"]), size(row["bytes"]), words[id(row["providers"])])
+         for row in every), right=(2, 3),
     )
     if lines:
         yield from lines

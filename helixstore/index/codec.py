@@ -122,9 +122,16 @@ def loads_all(items: Iterable[bytes]) -> list[Any]:
 
 
 @_checked
-def unpack_rows(items: Iterable[bytes]) -> list[dict[str, Any]]:
-    """The rows that `pack_row` packed, by name of the model and id."""
-    found: list[dict[str, Any]] = loads_all(items)
+def unpack_rows(items: Iterable[tuple[bytes, bytes]]) -> list[dict[str, Any]]:
+    """The rows that `pack_row` packed with their states from `pack_states`, by name of the model and id.
+
+    Most models stand alike: each set of states is decoded once.
+    """
+    pairs = list(items)
+    found: list[dict[str, Any]] = loads_all(row for row, _ in pairs)
+    known = {states: loads(states) for states in {states for _, states in pairs}}
+    for row, (_, states) in zip(found, pairs, strict=True):
+        row["providers"] = known[states]
     return sorted(found, key=lambda row: f"{row['model'].casefold()}\0{row['id']}")
 
 

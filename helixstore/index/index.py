@@ -184,12 +184,12 @@ class Index:
         """What a line of `list` prints, for each current variant, by name; cheap.
 
         Each has model, id, format, quantization, architecture, parameters, bytes, pinned, and providers: name -> the
-        word of its state, as the last sync left it.
+        word of its state, as the last sync left it. Rows with the same states share one mapping: it is not to be
+        changed.
         """
         def join(tables: Tables) -> list[dict[str, Any]]:
             states = dict(tables.items("states"))
-            return unpack_rows([data[:-1] + b',"providers":' + states.get(key, b"{}") + b"}"
-                                for key, data in tables.items("rows")])
+            return unpack_rows((data, states.get(key, b"{}")) for key, data in tables.items("rows"))
         return iter(self._read(join))
 
     def find(self, query: str) -> list[Variant]:
@@ -223,7 +223,7 @@ class Index:
     def figures(self) -> Figures:
         """How much there is, without a look at the store."""
         def count(tables: Tables) -> Figures:
-            models = {folded(row["model"]) for row in unpack_rows(data for _, data in tables.items("rows"))}
+            models = {folded(row["model"]) for row in unpack_rows((data, b"{}") for _, data in tables.items("rows"))}
             sizes = unpack_sizes(data for _, data in tables.items("blobs"))
             return Figures(len(models), tables.count("variants"), len(sizes), sum(sizes))
         return self._read(count)

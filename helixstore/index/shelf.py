@@ -51,7 +51,8 @@ class IndexShelf:
 
     def models(self) -> list[str]:
         """See `names.Shelf`."""
-        return list({row["model"]: None for row in unpack_rows(data for _, data in self._tables.items("rows"))})
+        rows = unpack_rows((data, b"{}") for _, data in self._tables.items("rows"))
+        return list({row["model"]: None for row in rows})
 
     def _candidates(self, rows: set[bytes]) -> list[Candidate]:
         found = (self._tables.get("variants", row) for row in rows)
