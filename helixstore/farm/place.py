@@ -197,12 +197,12 @@ class Placer:
             self.source(digest, size)                   # says so when it is the blob that is missing
             raise
         now = os.lstat(path)
-        if now.st_size == size and now.st_uid == self.uid and now.st_mode & _TYPE == _REGULAR:
+        if now.st_size == size and self.uid in (-1, now.st_uid) and now.st_mode & _TYPE == _REGULAR:
             return Placed("hard", digest, now.st_ino, size, now.st_mtime_ns, "", "")
+        if not os.path.samestat(now, os.stat(f"{self._blobs}/{digest[:2]}/{digest}")):
+            raise FileExistsError(path)                 # somebody has put their own file there since: it is theirs
         kernel.unlink(path)
         self.source(digest, size)
-        if self.uid < 0:
-            return self.placed(path, "hard", digest)
         raise _Refused("hard link: the blob belongs to another user")
 
     def small(self, path: str, digest: str, size: int) -> Placed:

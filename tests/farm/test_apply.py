@@ -11,6 +11,7 @@ from farmland import Land, add_lines, inner, text, tree
 from helixstore.errors import Busy, PlanOutdated
 from helixstore.farm.desired import join
 from helixstore.farm.plan import Plan
+from helixstore.fs import kernel
 from helixstore.providers.layout import Entry
 from helixstore.values import Key, LinkKind, State
 
@@ -344,3 +345,22 @@ def test_weights_only_as_the_layout_allows(land: Land) -> None:
     assert os.stat(f"{land.root}/s.gguf").st_nlink == 1
     assert os.stat(f"{land.root}/s.gguf").st_mode & 0o200
     assert land.farm.states()["p", A].link is LinkKind.COPY
+
+
+def test_what_somebody_puts_in_the_place_of_a_new_link_is_theirs(land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two system calls of a hard link the person's own file takes its name."""
+    real = kernel.hard_link
+
+    def overtaken(source: str, target: str, plain: bool = False) -> None:
+        real(source, target, plain=plain)
+        if target.endswith("model.gguf"):
+            os.unlink(target)
+            Path(target).write_bytes(b"the person's own, longer")
+
+    monkeypatch.setattr(kernel, "hard_link", overtaken)
+    outcome = land.sync(*model(land, A, b"AAAA"))
+    assert (Path(land.root) / "a" / "model.gguf").read_bytes() == b"the person's own, longer"
+    assert ("p", A) in {(provider, key) for _, provider, key in outcome.failed}
+    monkeypatch.undo()
+    assert land.sync(*model(land, A, b"AAAA")).plan.issues[0].kind == "conflict"
+    assert (Path(land.root) / "a" / "model.gguf").read_bytes() == b"the person's own, longer"
