@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from helixstore.errors import HelixError, NotFound
-from helixstore.farm.handlers import source_json
 from helixstore.farm.library import Library
 from helixstore.fs import kernel
 from helixstore.results import Explanation
@@ -165,7 +164,7 @@ def _head(variant: Variant) -> Iterator[str]:
 
 
 def _source(source: Source) -> str:
-    row = source_json(source)
+    row = source.described()
     known = {"hub": "the hub", "program": row.get("program", "a program"), "file": "a file"}
     where = known.get(source.kind, source.kind)
     what = " ".join(filter(None, (row.get("repository"), row.get("name"))))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from helixstore.errors import Ambiguous, Corrupt, NotFound
-from helixstore.farm.handlers import source_json
 from helixstore.farm.library import Library, place_of
 from helixstore.providers.layout import Refusal
 from helixstore.providers.reader import DiskReader
@@ -169,6 +168,6 @@ def _view(variant: Variant, placements: Mapping[str, Placement]) -> VariantView:
     return VariantView(
         variant.key.variant, str(variant.format), variant.quantization, variant.header.architecture,
         variant.header.parameters, variant.bytes, variant.manifest, str(variant.purpose),
-        variant.header.context_length, tuple(source_json(source) for source in variant.sources),
+        variant.header.context_length, tuple(source.described() for source in variant.sources),
         tuple(FileView(f.path, f.bytes, f.blake3, f.sha256) for f in variant.files), placements, variant.pinned,
     )

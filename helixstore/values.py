@@ -168,7 +168,10 @@ class Source:
         repository: `org/name` for the hub.
         revision: 40 hex digits, the commit.
         program: the provider in whose folder it lay.
-        name: what that program calls it, or the file's name.
+        name: what that program calls it, or the file's name; unique among all that lies in that program's folders.
+        sidecars: what that program has written about the model beside the weights, (path relative to its root, text):
+            Ollama's manifest with template and parameters, Jan's `model.yml`. Kept, so that what the person set there
+            survives, and comes back when the model does. Sorted by path; at most 1 MiB of text.
     """
 
     kind: str
@@ -176,6 +179,18 @@ class Source:
     revision: str | None = None
     program: str | None = None
     name: str | None = None
+    sidecars: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def origin(self) -> tuple[str, str | None, str | None, str | None]:
+        """What tells it from every other source: two with one origin are one, at different times."""
+        return self.kind, self.program, self.repository, self.name
+
+    def described(self) -> dict[str, str]:
+        """For people and programs: what is known of it, without the sidecars."""
+        pairs = {"kind": self.kind, "repository": self.repository, "revision": self.revision,
+                 "program": self.program, "name": self.name}
+        return {key: value for key, value in pairs.items() if value is not None}
 
 
 class Key(NamedTuple):

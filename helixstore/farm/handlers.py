@@ -104,16 +104,15 @@ def handlers(store: Store, index: Index, choices: Choices, intent: Intent) -> di
     }
 
 
-def source_json(source: Source) -> dict[str, str]:
-    """A source as it is written: what is not known is left out."""
-    pairs = {"kind": source.kind, "repository": source.repository, "revision": source.revision,
-             "program": source.program, "name": source.name}
-    return {key: value for key, value in pairs.items() if value is not None}
+def source_json(source: Source) -> dict[str, Any]:
+    """A source as the journal has it: what is not known is left out."""
+    return {**source.described(), **({"sidecars": dict(source.sidecars)} if source.sidecars else {})}
 
 
-def source_of(row: Mapping[str, str]) -> Source:
+def source_of(row: Mapping[str, Any]) -> Source:
     """The source that `source_json` wrote."""
-    return Source(row["kind"], row.get("repository"), row.get("revision"), row.get("program"), row.get("name"))
+    return Source(row["kind"], row.get("repository"), row.get("revision"), row.get("program"), row.get("name"),
+                  tuple(row.get("sidecars", {}).items()))
 
 
 class _Small:

@@ -18,7 +18,7 @@ from helixstore.values import File, Format, Header, Key, LinkKind, Purpose, Role
 __all__ = [
     "BlobRow", "FarmRow", "Standing", "dumps", "loads", "pack_blob", "pack_farm", "pack_header",
     "pack_row", "pack_source", "pack_standings", "pack_states", "pack_variant", "unpack_blob", "unpack_farm",
-    "unpack_header", "unpack_rows", "unpack_sizes", "unpack_standings", "unpack_variant",
+    "unpack_header", "unpack_rows", "unpack_sizes", "unpack_source", "unpack_standings", "unpack_variant",
 ]
 
 P = ParamSpec("P")
@@ -162,8 +162,16 @@ def unpack_header(row: list[Any]) -> Header:
 
 
 def pack_source(source: Source) -> list[Any]:
-    """As JSON holds it."""
-    return [source.kind, source.repository, source.revision, source.program, source.name]
+    """As JSON holds it; `sidecars` only where there are some."""
+    row: list[Any] = [source.kind, source.repository, source.revision, source.program, source.name]
+    return [*row, source.sidecars] if source.sidecars else row
+
+
+def unpack_source(row: list[Any]) -> Source:
+    """What `pack_source` made."""
+    if len(row) > 5:
+        row = [*row[:5], tuple([(path, text) for path, text in row[5]])]
+    return Source(*row)
 
 
 def pack_variant(variant: Variant) -> bytes:
@@ -191,7 +199,7 @@ def unpack_variant(data: bytes) -> Variant:
         Key(name, variant), manifest, _FORMATS[format_], quantization, _PURPOSES[purpose], unpack_header(header),
         tuple([File(path, size, digest, _ROLES[role], sha256, gitsha1)
                for path, size, digest, role, sha256, gitsha1 in files]),
-        tuple([Source(*source) for source in sources]), pinned)
+        tuple([unpack_source(source) for source in sources]), pinned)
 
 
 def pack_row(variant: Variant) -> bytes:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from helixstore.errors import HelixError
-from helixstore.index.codec import BlobRow, dumps, loads, pack_header, pack_source, unpack_header
+from helixstore.index.codec import BlobRow, dumps, loads, pack_header, pack_source, unpack_header, unpack_source
 from helixstore.index.database import Tables
 from helixstore.index.rows import blob_of, drop_variant, put_blob, put_variant
 from helixstore.index.tables import raw, row_key
-from helixstore.values import File, Format, Header, Issue, Key, Purpose, Role, Source, Variant
+from helixstore.values import File, Format, Header, Issue, Key, Purpose, Role, Variant
 
 if TYPE_CHECKING:
     from helixstore.store.refs import Ref
@@ -285,5 +285,5 @@ def ref_of(uuid: str, data: bytes) -> Ref:
 
     host, uid, name, variant, manifest, sources, pinned, supersedes, mtime_ns = loads(data)
     return Ref(uuid=uuid, host=host, uid=uid, name=name, variant=variant, manifest=manifest,
-               sources=tuple([Source(*one) for one in sources]), pinned=pinned, supersedes=tuple(supersedes),
+               sources=tuple([unpack_source(one) for one in sources]), pinned=pinned, supersedes=tuple(supersedes),
                mtime_ns=mtime_ns)

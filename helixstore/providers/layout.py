@@ -71,7 +71,14 @@ class Reader(Protocol):
         ...
 
     def issue(self, kind: str, path: Path, message: str, remedy: str = "") -> None:
-        """Record something that a person should know."""
+        """Record something that a person should know, and that is wrong."""
+        ...
+
+    def note(self, path: Path, message: str) -> None:
+        """Record something that is right as it is, and why it stays where it is: a model that only this program reads.
+
+        `message`: one clause without a full stop.
+        """
         ...
 
 
@@ -276,6 +283,9 @@ class Layout(ABC):
     refresh: ClassVar[str] = ""
     #: aliases of blobs that `project` needs: "sha256", "gitsha1"; they are computed before it is called
     aliases: ClassVar[frozenset[str]] = frozenset()
+    #: whether the program's list bears a link that leads nowhere; where it does not, no link goes to a disk that may
+    #: be taken away
+    bears_dangling: ClassVar[bool] = False
     #: the program must be told its folder at start: the argument list, with {root} standing for the root's path
     launch: ClassVar[tuple[str, ...]] = ()
 

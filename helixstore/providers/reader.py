@@ -24,6 +24,7 @@ class DiskReader:
 
     Attributes:
         issues: what a person should know, in the order in which it was found, each once.
+        notes: path -> why what lies there is left alone, though nothing is wrong with it.
         folders: every folder that was listed -> its modification time in nanoseconds before that.
         files: every file that counted for something -> its fingerprint; of a link its own, and its target's under the
             real path. Together with `folders` this is what must be unchanged for another scan to see the same.
@@ -34,6 +35,7 @@ class DiskReader:
         self._models: dict[tuple[str, int], list[Inspection]] = {}
         self._noted: set[Issue] = set()
         self.issues: list[Issue] = []
+        self.notes: dict[str, str] = {}
         self.folders: dict[str, int] = {}
         self.files: dict[str, Fingerprint] = {}
 
@@ -95,6 +97,10 @@ class DiskReader:
     def issue(self, kind: str, path: Path, message: str, remedy: str = "") -> None:
         """Record something that a person should know."""
         self._once(Issue(kind, os.fspath(path), message, remedy))
+
+    def note(self, path: Path, message: str) -> None:
+        """Record what is left where it is, and why."""
+        self.notes[os.fspath(path)] = message
 
     def folder(self, path: str, mtime_ns: int) -> None:
         """A folder was listed (the `Tree` that `survey` tells)."""

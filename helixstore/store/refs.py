@@ -194,7 +194,7 @@ def _encode(claim: Claim) -> bytes:
         records.check_digest(claim.manifest)
     return records.canonical({
         "schema": records.SCHEMA, "name": claim.name, "variant": claim.variant, "manifest": claim.manifest,
-        "sources": [{key: value for key in Source.__slots__ if (value := getattr(source, key)) is not None}
+        "sources": [{**source.described(), **({"sidecars": dict(source.sidecars)} if source.sidecars else {})}
                     for source in claim.sources],
         "pinned": claim.pinned, "supersedes": sorted(claim.supersedes),
     })
@@ -220,4 +220,7 @@ def _text(value: Any) -> str:
 
 
 def _source(item: dict[str, Any]) -> Source:
-    return Source(**{key: _text(item[key]) for key in Source.__slots__ if item.get(key) is not None})
+    known = {key: _text(item[key]) for key in ("kind", "repository", "revision", "program", "name")
+             if item.get(key) is not None}
+    sidecars = tuple((_text(path), _text(text)) for path, text in sorted(item.get("sidecars", {}).items()))
+    return Source(**known, sidecars=sidecars)

@@ -94,7 +94,7 @@ def _change(
     looking = dry_run or save_plan is not None
     waiting = _waiting(session, looked) if ask is None and not looking else []
     intake = hash_and_name(session, wanted, looked, progress)
-    intake.notes += waiting
+    intake.notes += [*waiting, *(f"{path}: {why}" for path, why in looked.reader.notes.items())]
     variants = with_aliases(session, _current(session, intake, wanted), progress, keep=not looking)
     chosen = chosen_for(session, intake, wanted)
     withheld = withheld_from(session, variants, looked.placed, wanted, chosen)

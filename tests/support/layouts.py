@@ -327,6 +327,7 @@ class PlainReader:
 
     def __init__(self) -> None:
         self.issues: list[tuple[str, Path, str]] = []
+        self.notes: list[tuple[Path, str]] = []
 
     def exists(self, path: Path) -> bool:
         return path.exists()
@@ -355,6 +356,9 @@ class PlainReader:
 
     def issue(self, kind: str, path: Path, message: str, remedy: str = "") -> None:
         self.issues.append((kind, path, message))
+
+    def note(self, path: Path, message: str) -> None:
+        self.notes.append((path, message))
 
 
 def sandbox(
