@@ -24,7 +24,7 @@ from helixstore.formats.survey import survey
 from helixstore.fs.names import unfinished
 from helixstore.values import Format, Header, Issue, Purpose, Role
 
-__all__ = ["describe", "inspect", "read_header"]
+__all__ = ["describe", "inspect", "inspect_file", "read_header"]
 
 
 def inspect(path: str | os.PathLike[str]) -> Inspection:
@@ -53,6 +53,23 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
         raise Unreadable(why_unreadable(where, error), path=where) from error
     safe_name(os.path.basename(where) or "root", where)
     return _inspect_directory(where) if stat.S_ISDIR(mode) else _inspect_file(where)
+
+
+def inspect_file(path: str | os.PathLike[str]) -> Inspection | None:
+    """What one file is by its content alone, whatever it is called: a blob, say.
+
+    Args:
+        path: absolute.
+
+    Returns:
+        The model, with the file as its only part; of a shard `missing` names the others. None when it is no model.
+
+    Raises:
+        Unreadable: it cannot be read, or lies.
+        Incomplete: it is shorter than its header says.
+    """
+    file = read_loose(os.fspath(path))
+    return _joined([file]) if file is not None else None
 
 
 def _inspect_directory(path: str) -> Inspection:

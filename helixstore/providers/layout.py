@@ -70,6 +70,13 @@ class Reader(Protocol):
         """
         ...
 
+    def model(self, path: Path) -> Inspection | None:
+        """What one file is by its content alone, whatever it is called: a blob of a program's own store.
+
+        None when there is none, or it is no model. What is cut or broken is recorded as an issue, and None too.
+        """
+        ...
+
     def issue(self, kind: str, path: Path, message: str, remedy: str = "") -> None:
         """Record something that a person should know, and that is wrong."""
         ...

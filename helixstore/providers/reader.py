@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from helixstore.errors import HelixError, Unreadable
-from helixstore.formats import Inspection, survey
+from helixstore.formats import Inspection, inspect_file, survey
 from helixstore.formats.listing import list_folder
 from helixstore.formats.opened import Opened
 from helixstore.fs.kernel import Fingerprint, fingerprint_of
@@ -33,6 +33,7 @@ class DiskReader:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._models: dict[tuple[str, int], list[Inspection]] = {}
+        self._single: dict[str, Inspection | None] = {}
         self._noted: set[Issue] = set()
         self.issues: list[Issue] = []
         self.notes: dict[str, str] = {}
@@ -93,6 +94,22 @@ class DiskReader:
         if key not in self._models:
             self._models[key] = survey(where, depth, issue=self._once, tree=self)
         return list(self._models[key])
+
+    def model(self, path: Path) -> Inspection | None:
+        """What one file is by its content alone, whatever it is called; None when it is no whole file of a model."""
+        where = os.fspath(self._home / path)
+        if where not in self._single:
+            self._single[where] = self._inspected(where) if os.path.lexists(where) else None
+        return self._single[where]
+
+    def _inspected(self, where: str) -> Inspection | None:
+        try:
+            for path in dict.fromkeys((where, os.path.realpath(where))):
+                self.file(path, os.lstat(path))
+            return inspect_file(where)
+        except (HelixError, OSError) as error:
+            self._note(error if isinstance(error, HelixError) else Unreadable(str(error), path=where), where)
+            return None
 
     def issue(self, kind: str, path: Path, message: str, remedy: str = "") -> None:
         """Record something that a person should know."""

@@ -354,6 +354,9 @@ class PlainReader:
     def models(self, folder: Path, depth: int = 0) -> list[object]:
         raise LookupError("use helixstore.providers.reader.DiskReader")
 
+    def model(self, path: Path) -> object:
+        raise LookupError("use helixstore.providers.reader.DiskReader")
+
     def issue(self, kind: str, path: Path, message: str, remedy: str = "") -> None:
         self.issues.append((kind, path, message))
 
