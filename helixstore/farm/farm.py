@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock, Timeout
@@ -31,7 +32,7 @@ from helixstore.farm.outcome import Bases, Handler, Memory, Outcome, Progress, S
 from helixstore.farm.place import sweep
 from helixstore.farm.plan import Adoption, Plan
 from helixstore.farm.planner import Intentions, plan_root, visible
-from helixstore.farm.scan import root_state, scan, vanished
+from helixstore.farm.scan import Missing, missing_witnesses, root_state, scan, vanished
 from helixstore.farm.states import Exceptions, farm_rows, states
 from helixstore.fs import kernel
 from helixstore.fs.mounts import mount_of
@@ -136,7 +137,8 @@ class Farm:
 
     def plan(self, wanted: Sequence[WantedRoot], *, adoptions: Sequence[Adoption] = (), restore: bool = False,
              hide: Collection[tuple[str, Key]] = (), unhide: Collection[tuple[str, Key]] = (),
-             unhidden: Collection[tuple[str, Key]] = (), extra: Sequence[Mapping[str, Any]] = ()) -> Plan:
+             unhidden: Collection[tuple[str, Key]] = (), extra: Sequence[Mapping[str, Any]] = (),
+             present: Mapping[str, Collection[Key]] = MappingProxyType({})) -> Plan:
         """What would bring these roots to the desired state. Nothing is written.
 
         Args:
@@ -149,6 +151,8 @@ class Farm:
             unhide: (provider, variant) that they want to see again; provider "" for all.
             unhidden: as `unhide`, where an extra record writes it down.
             extra: records `{"kind": ...}` for the handlers; one with `digests` brings those blobs into the store.
+            present: root -> variants that were found there under a name that is not ours: whatever became of ours,
+                the person has not deleted them there, and has brought back what was.
         """
         gathered = Gathered()
         gathered.intent(hide, unhide)
@@ -158,7 +162,7 @@ class Farm:
         with without_collector():
             for root in wanted:
                 self._plan_root(gathered, root, adoptions, coming, restore, frozenset(hide),
-                                frozenset([*unhide, *unhidden]))
+                                frozenset([*unhide, *unhidden]), frozenset(present.get(root.path, ())))
         kept: list[Adoption] = []
         for adoption in adoptions:
             try:
@@ -170,18 +174,22 @@ class Farm:
         return gathered.plan("sync", kept, extra)
 
     def _plan_root(self, gathered: Gathered, root: WantedRoot, adoptions: Sequence[Adoption], coming: frozenset[str],
-                   restore: bool, hide: frozenset[tuple[str, Key]], unhide: frozenset[tuple[str, Key]]) -> None:
+                   restore: bool, hide: frozenset[tuple[str, Key]], unhide: frozenset[tuple[str, Key]],
+                   present: frozenset[Key]) -> None:
         ledger = self.ledgers.of(root.path)
         prefix = root.path + "/"
         adopting = {a.path[len(prefix):]: a.digest for a in adoptions if a.path.startswith(prefix)}
         hidden = self.intent.in_root("" if restore else root.path, root.providers)
         hidden |= {(p, key): HIDDEN for p in root.providers for who, key in hide if who in ("", p)}
         lifted: set[Key] = set()
-        if restore:
-            lifted = {key for _, key in self.intent.in_root(root.path, root.providers, only_root=True)}
+        if restore or present:
+            lifted = {key for _, key in self.intent.in_root(root.path, root.providers, only_root=True)
+                      if restore or key in present}
+            by_command = self.intent.in_root("", root.providers) if lifted else {}
+            hidden = {pair: why for pair, why in hidden.items() if pair[1] not in lifted or pair in by_command}
         gone: dict[Key, str] = {}
         if not restore and root_state(root.path, ledger)[0] == "here":
-            gone = vanished(root.path, ledger)
+            gone = {key: path for key, path in vanished(root.path, ledger).items() if key not in present}
         if unhide:
             hidden = {(p, key): why for (p, key), why in hidden.items() if not {(p, key), ("", key)} & unhide}
             gone = {key: path for key, path in gone.items() if all(key != shown for _, shown in unhide)}
@@ -192,22 +200,29 @@ class Farm:
         gathered.root(root.path, actual.identity, plan_root(seen, ledger.records, actual, intentions, adopting, coming))
 
     def withheld(self, variants: Iterable[Variant], roots: Mapping[str, Collection[str]] | None = None,
-                 restore: bool = False) -> Mapping[str, set[Key]]:
+                 restore: bool = False, present: Mapping[str, Collection[Key]] = MappingProxyType({}),
+                 ) -> Mapping[str, set[Key]]:
         """Provider -> variants that its layout is not to be asked about: hidden, or just deleted by the person.
 
         Args:
             variants: the current ones.
             roots: root -> providers that read it; their witnesses are looked at.
             restore: as of `plan`.
+            present: as of `plan`.
         """
-        found = {provider: set(keys) for provider, keys in self.intent.withheld(variants, restore).items()}
+        found = {who: set(keys) for who, keys in self.intent.withheld(variants, restore, present).items()}
         for root, providers in (roots or {}).items():
             ledger = self.ledgers.of(root)
             if not restore and root_state(root, ledger)[0] == "here":
-                for key in vanished(root, ledger):
+                for key in vanished(root, ledger).keys() - present.get(root, ()):
                     for provider in providers:
                         found.setdefault(provider, set()).add(key)
         return found
+
+    def missing(self, root: str) -> Mapping[Key, Missing]:
+        """The variants of which a witness is gone from a root; nothing where the root is not as we know it."""
+        ledger = self.ledgers.of(root)
+        return missing_witnesses(root, ledger) if root_state(root, ledger)[0] == "here" else {}
 
     # ---- apply -----------------------------------------------------------------------------------------------------
 

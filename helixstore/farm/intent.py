@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from helixstore.fs import kernel
@@ -106,18 +107,20 @@ class Intent:
                         hidden[reader, key] = row["why"]
         return hidden
 
-    def withheld(self, variants: Iterable[Variant], restore: bool = False) -> Mapping[str, set[Key]]:
+    def withheld(self, variants: Iterable[Variant], restore: bool = False,
+                 present: Mapping[str, Collection[Key]] = MappingProxyType({})) -> Mapping[str, set[Key]]:
         """Provider -> variants that its layout is not to be asked about, so that its lists do not name them.
 
         Args:
             variants: every current variant; what is hidden everywhere is withheld from "" (all providers).
             restore: deletions in programs are being lifted, so only what the person hid by command counts.
+            present: root -> variants that are back there.
         """
         self._refresh()
         current = {variant.key for variant in variants}
         found: dict[str, set[Key]] = {}
         for (root, provider, key), row in self._hidden.items():
-            if key in current and not (restore and root):
+            if key in current and not (root and (restore or key in present.get(root, ()))):
                 for reader in row.get("providers", ()) if root else (provider,):
                     found.setdefault(reader, set()).add(key)
         return found

@@ -22,8 +22,8 @@ from helixstore.providers.layout import Body, Copy, Inner, Text, Weight
 from helixstore.values import Key
 
 __all__ = [
-    "Actual", "BlobLook", "BlobPaths", "digest_of", "folders_of", "identity_of", "look_at", "root_state", "scan",
-    "suits", "vanished",
+    "Actual", "BlobLook", "BlobPaths", "Missing", "digest_of", "folders_of", "identity_of", "look_at",
+    "missing_witnesses", "root_state", "scan", "suits", "vanished",
 ]
 
 _TYPE, _FILE, _LINK, _FOLDER = 0o170000, 0o100000, 0o120000, 0o040000
@@ -110,8 +110,9 @@ def identity_of(path: str) -> tuple[str, int] | None:
 
 def suits(record: Record, body: Weight | Copy) -> bool:
     """Whether what the ledger has is of the content and a kind that are wanted."""
-    kinds = body.kinds if isinstance(body, Weight) else ("copy", "reflink")
-    return record.digest == body.blob and record.kind in kinds
+    if isinstance(body, Weight):            # what lay there already stays as it is, whatever kind is wanted now
+        return record.digest == body.blob and (record.kind in body.kinds or record.origin == "adopted")
+    return record.digest == body.blob and record.kind in ("copy", "reflink")
 
 
 def look_at(path: str) -> Look | None:
@@ -161,26 +162,44 @@ def root_state(path: str, ledger: Ledger, restore: bool = False) -> tuple[str, s
     return "here", "", identity
 
 
-def vanished(root: str, ledger: Ledger) -> dict[Key, str]:
-    """Variants whose witness the ledger has and the root has not: the person deleted them there.
+class Missing(NamedTuple):
+    """Witnesses of one variant that the ledger has and the root has not, relative to it; and whether others are there.
+
+    Each of a program's own names for a variant has a witness: only when all are gone has the person deleted it there.
+    """
+
+    paths: list[str]
+    others: bool
+
+
+def missing_witnesses(root: str, ledger: Ledger) -> dict[Key, Missing]:
+    """The variants of which a witness is gone.
 
     Args:
         root: absolute; must be "here".
         ledger: what we made there.
 
     Returns:
-        Each such variant with the path of its witness, relative to the root. A witness that cannot be looked at, or
-        that lies behind a link that leads nowhere now, says nothing.
+        A witness that cannot be looked at, or that lies behind a link that leads nowhere now, counts as there.
     """
     eyes = _Eyes(root, Actual("here", identity=("", 0)), None)
-    gone: dict[Key, str] = {}
+    gone: dict[Key, list[str]] = {}
+    there: set[Key] = set()
     for name, record in ledger.records.items():
-        for claim in record.claims:
-            if claim.witness and claim.key is not None:
-                if eyes.look(name) is None and name not in eyes.actual.unknown and name not in eyes.actual.in_way:
-                    gone[claim.key] = name
-                break
-    return gone
+        keys = [claim.key for claim in record.claims if claim.witness and claim.key is not None]
+        if not keys:
+            continue
+        if eyes.look(name) is None and name not in eyes.actual.unknown and name not in eyes.actual.in_way:
+            for key in keys:
+                gone.setdefault(key, []).append(name)
+        else:
+            there.update(keys)
+    return {key: Missing(list(dict.fromkeys(paths)), key in there) for key, paths in gone.items()}
+
+
+def vanished(root: str, ledger: Ledger) -> dict[Key, str]:
+    """Variants that the person deleted there: all of their witnesses are gone. Each with the path of one of them."""
+    return {key: missing.paths[0] for key, missing in missing_witnesses(root, ledger).items() if not missing.others}
 
 
 def scan(wanted: WantedRoot, ledger: Ledger, blobs: BlobPaths, adopting: Mapping[str, str],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from helixstore.farm.desired import WantedRoot
 from helixstore.farm.library import Library
@@ -35,15 +36,18 @@ def chosen_for(session: Session, intake: Intake, wanted: Change) -> dict[str, li
 
 def withheld_from(
     session: Session, variants: Sequence[Variant], placed: Iterable[PlacedRoot], wanted: Change,
-    chosen: Mapping[str, list[str] | None],
+    chosen: Mapping[str, list[str] | None], present: Mapping[str, Collection[Key]] = MappingProxyType({}),
 ) -> Callable[[str, Key], bool]:
-    """Whether a provider must not see a variant: hidden by the person, or shared with others by name."""
+    """Whether a provider must not see a variant: hidden by the person, or shared with others by name.
+
+    `present`: root -> variants that were found there under a name that is not ours; what was deleted there is back.
+    """
     roots: dict[str, list[str]] = {}
     for place in placed:
         if place.on:
             roots.setdefault(str(place.root.path), []).append(place.provider)
-    hidden = {(provider, key) for provider, keys in session.farm.withheld(variants, roots, wanted.restore).items()
-              for key in keys} | set(wanted.hide)
+    unseen = session.farm.withheld(variants, roots, wanted.restore, present)
+    hidden = {(provider, key) for provider, keys in unseen.items() for key in keys} | set(wanted.hide)
     for provider, key in wanted.unhide:
         hidden -= {pair for pair in hidden if pair[1] == key and provider in ("", pair[0])}
 

@@ -34,6 +34,7 @@ from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
 from helixstore.sync.deleted import deletions
+from helixstore.sync.forgotten import forgotten
 from helixstore.sync.hashing import hash_and_name, with_aliases
 from helixstore.sync.intake import Intake, Wish
 from helixstore.sync.look import Looked, look, roots_of
@@ -41,7 +42,7 @@ from helixstore.sync.projection import Projection, project
 from helixstore.sync.standing import freed, keep, quarantined
 from helixstore.sync.unchanged import remember, unchanged
 from helixstore.sync.wanted import Ask, Change, Progress
-from helixstore.values import Issue, Key, LinkKind, Variant
+from helixstore.values import Issue, Key, LinkKind, Source, Variant
 
 __all__ = ["apply_file", "change", "report", "restate", "state_anew"]
 
@@ -95,9 +96,12 @@ def _change(
     waiting = _waiting(session, looked) if ask is None and not looking else []
     intake = hash_and_name(session, wanted, looked, progress)
     intake.notes += [*waiting, *(f"{path}: {why}" for path, why in looked.reader.notes.items())]
-    variants = with_aliases(session, _current(session, intake, wanted), progress, keep=not looking)
+    variants = _current(session, intake, wanted)
+    renamed = forgotten(session, looked.placed, intake.present, variants) if wanted.scan else {}
+    variants = [replace(v, sources=renamed.get(v.key, v.sources)) for v in variants] if renamed else variants
+    variants = with_aliases(session, variants, progress, keep=not looking)
     chosen = chosen_for(session, intake, wanted)
-    withheld = withheld_from(session, variants, looked.placed, wanted, chosen)
+    withheld = withheld_from(session, variants, looked.placed, wanted, chosen, intake.present)
     projection = project(variants, looked.placed, session.facts, withheld)
     projection.close(_unwritable(projection))
     projection.keep_near(_able_from(session.store.path))
@@ -105,7 +109,7 @@ def _change(
         [*projection.roots, *given_up(session, looked.placed, wanted.providers)],
         adoptions=[_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"],
         restore=wanted.restore, hide=wanted.hide, unhide=wanted.unhide,
-        extra=_extras(session, intake, wanted, chosen),
+        extra=_extras(session, intake, wanted, chosen, renamed), present=intake.present,
     )
     issues += [*looked.reader.issues, *intake.issues, *projection.issues, *plan.issues]
     intake.notes += deletions(session, plan)
@@ -208,6 +212,11 @@ def _current(session: Session, intake: Intake, wanted: Change) -> list[Variant]:
     for item in intake.items:
         known = None if item.placed.fresh else variants.get(item.placed.key)
         variants[item.placed.key] = replace(known, sources=item.placed.sources) if known else item.variant
+    for lost in intake.lost:
+        if lost.sources and lost.key in variants:
+            variants[lost.key] = replace(variants[lost.key], sources=lost.sources)
+        else:
+            variants.pop(lost.key, None)
     for move in wanted.moves:
         if move.manifest is None:
             variants.pop(move.key, None)
@@ -222,10 +231,12 @@ def _adoption(wish: Wish, placed: Sequence[PlacedRoot]) -> Adoption:
 
 
 def _extras(
-    session: Session, intake: Intake, wanted: Change, chosen: Mapping[str, list[str] | None]
+    session: Session, intake: Intake, wanted: Change, chosen: Mapping[str, list[str] | None],
+    renamed: Mapping[Key, tuple[Source, ...]],
 ) -> list[dict[str, Any]]:
     """What the journal must carry beside links."""
-    before = {variant.key: variant for variant in session.index.variants()} if intake.new else {}
+    moving = intake.new or intake.lost or renamed
+    before = {variant.key: variant for variant in session.index.variants()} if moving else {}
     contents: dict[Key, str] = {}
     latest: dict[Key, Move] = {}
     for item in intake.new:                 # found in several places: one ref, with all of its sources
@@ -233,6 +244,13 @@ def _extras(
         if item.placed.fresh:
             contents[key] = item.manifest.encode().decode()
         latest[key] = Move(key, item.placed.manifest, contents.get(key), item.placed.sources, before=before.get(key))
+    for lost in intake.lost:
+        latest[lost.key] = Move(lost.key, lost.manifest if lost.sources else None, contents.get(lost.key), lost.sources,
+                                before=before.get(lost.key))
+    for key, sources in renamed.items():
+        known = latest.get(key)
+        manifest = known.manifest if known else before[key].manifest
+        latest[key] = Move(key, manifest, contents.get(key), sources, before=before.get(key))
     moves = list(latest.values())
     small = [(w.location, w.digest.hashes.blake3, w.digest.hashes.bytes) for w in intake.wishes if w.how == "copy"]
     records = [small_record(small)] if small else []

@@ -27,10 +27,11 @@ def hash_and_name(session: Session, wanted: Change, looked: Looked, progress: Pr
     """Hash and name the candidates."""
     if not looked.candidates:
         return Intake()
-    index = session.index
+    index, inodes = session.index, _inodes(session)
 
     def recall(path: str, fingerprint: Fingerprint) -> Hashes | None:
-        digest = index.digest_at(path, fingerprint)
+        """By its inode, since another name of a blob is that blob, or as it was when it was hashed last."""
+        digest = inodes.get((fingerprint.device, fingerprint.inode)) or index.digest_at(path, fingerprint)
         return index.hashes(digest) if digest else None
 
     def remember(path: str, fingerprint: Fingerprint, hashes: Hashes) -> None:
@@ -43,7 +44,7 @@ def hash_and_name(session: Session, wanted: Change, looked: Looked, progress: Pr
     names = [name for _, name in wanted.paths if name]
     rules = Rules(session.store.path, session.store.host.uid, "sha256" in aliases_needed(on), session.settings.share,
                   wanted.copy, names[0] if names else None)
-    return take_in(looked.candidates, hasher, rules, [_known(v) for v in index.variants()], _inodes(session),
+    return take_in(looked.candidates, hasher, rules, [_known(v) for v in index.variants()], inodes,
                    session.store.blobs.exists, session.farm.adopted_as)
 
 

@@ -49,6 +49,10 @@ class Candidate:
     root: str | None
     asked: bool = False
 
+    def root_of(self, piece: Piece) -> str | None:
+        """The root in which a piece lies; None for one elsewhere, which a program's sidecar only names."""
+        return self.root if self.root is not None and piece.location.startswith(self.root + os.sep) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -111,6 +115,7 @@ class Intake:
         wishes: files to take in; each location once.
         issues: what a person should know.
         notes: what was left alone, and why, in words.
+        lost: variants known before, of which another took over a name, with the sources left to them.
         seen: how many models were found, known ones too.
     """
 
@@ -118,12 +123,22 @@ class Intake:
     wishes: list[Wish] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    lost: list[Known] = field(default_factory=list)
     seen: int = 0
 
     @property
     def new(self) -> list[Item]:
         """The items whose ref must be written."""
         return [item for item in self.items if item.placed.changed]
+
+    @property
+    def present(self) -> dict[str, set[Key]]:
+        """Root -> the variants that were found there under a name that is not ours."""
+        found: dict[str, set[Key]] = {}
+        for item in self.items:
+            if item.candidate.root is not None:
+                found.setdefault(item.candidate.root, set()).add(item.placed.key)
+        return found
 
 
 def candidate_of(found: Found, root: str | None, asked: bool = False) -> Candidate:
@@ -233,6 +248,7 @@ def take_in(
                 wished.add(wish.location)
                 intake.wishes.append(_read_again(wish, hasher, intake) if wish.how == "replace" else wish)
     intake.wishes = [wish for wish in intake.wishes if wish.how]
+    intake.lost = names.lost
     return intake
 
 
@@ -358,7 +374,8 @@ def _proven(candidate: Candidate, digests: Mapping[str, Digest]) -> Source:
     for piece in candidate.pieces:
         hashes = digests[piece.path].hashes
         if claims.get(piece.path) not in (hashes.sha256 or "-", hashes.gitsha1 or "-"):
-            return replace(source, kind="program", revision=None, program=source.program or "huggingface")
+            name = f"{source.name}@{(source.revision or '')[:8]}"       # one commit is no update of another
+            return replace(source, kind="program", revision=None, program=source.program or "huggingface", name=name)
     return source
 
 
@@ -378,16 +395,16 @@ def _wishes(
             if blake3 not in claimed and not has_blob(blake3):
                 claimed[blake3] = piece.location
                 yield Wish("copy" if piece.role not in LINKED_ROLES else "add", piece.location, digest, key,
-                           item.candidate.root)
+                           item.candidate.root_of(piece))
         elif blake3 in claimed or has_blob(blake3):
             first = claimed.get(blake3)
             if os.name == "posix" and digest.fingerprint.uid != rules.uid:
                 intake.notes.append(f"{piece.location}: a second copy that belongs to another user and stays theirs")
             elif first is None or not os.path.samefile(first, piece.location):
-                yield Wish("replace", piece.location, digest, key, item.candidate.root)
+                yield Wish("replace", piece.location, digest, key, item.candidate.root_of(piece))
         else:
             claimed[blake3] = piece.location
-            yield Wish("adopt", piece.location, digest, key, item.candidate.root)
+            yield Wish("adopt", piece.location, digest, key, item.candidate.root_of(piece))
 
 
 def _read_again(wish: Wish, hasher: Hasher, intake: Intake) -> Wish:

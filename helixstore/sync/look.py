@@ -18,6 +18,7 @@ from helixstore.providers.layout import Found
 from helixstore.providers.reader import DiskReader
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.intake import LINKED_ROLES, Candidate, candidate_of
+from helixstore.sync.naming import Origin
 from helixstore.values import Source
 
 __all__ = ["Looked", "given", "look", "roots_of"]
@@ -95,13 +96,13 @@ def given(reader: DiskReader, path: Path) -> list[Inspection]:
 def _gather(
     session: Session, reader: DiskReader, placed: Iterable[PlacedRoot], everywhere: bool, restore: bool
 ) -> Iterator[Candidate]:
-    """Every model in the roots, each root once, and in the loose folders; each place once."""
-    seen: set[str] = set()
+    """Every model in the roots, each root once, and in the loose folders; each place once for each of its names."""
+    seen: set[tuple[str, Origin | None]] = set()
     ours = _Ours(session)
     looked: set[tuple[str, str]] = set()
     for place in placed:
         folder = (str(place.root.path), place.root.label)
-        if place.on and not place.root.owned and folder not in looked:
+        if place.on and folder not in looked:
             looked.add(folder)
             for found in place.layout.discover(place.root, reader):
                 yield from _fresh(session, candidate_of(found, folder[0]), seen, ours, restore)
@@ -111,23 +112,28 @@ def _gather(
 
 
 def _fresh(
-    session: Session, candidate: Candidate, seen: set[str], ours: _Ours, restore: bool
+    session: Session, candidate: Candidate, seen: set[tuple[str, Origin | None]], ours: _Ours, restore: bool
 ) -> Iterator[Candidate]:
     """The candidate, unless another look gave it already, it is ours, excluded, or declined."""
     locations = [piece.location for piece in candidate.pieces]
     first = locations[0] if locations else str(candidate.found.inspection.location)
-    if first in seen:
+    source = candidate.found.source
+    origin = source.origin if source.kind == "program" else None
+    if (first, origin) in seen or (source.kind == "file" and (first, None) in seen):
         return
-    seen.add(first)
+    seen.update({(first, origin), (first, None)})
     own = (str(session.store.path), str(session.farms))
-    if any(first.startswith(folder + os.sep) for folder in own):
+    owned = candidate.root is not None and candidate.root.startswith(own) and first.startswith(candidate.root + os.sep)
+    if not owned and any(first.startswith(folder + os.sep) for folder in own):
         return
     if any(fnmatch.fnmatch(first, pattern) for pattern in session.settings.exclude):
         return
     if locations and all(ours.has(piece.location) or (piece.role not in LINKED_ROLES and ours.seen(piece.location))
-                         for piece in candidate.pieces):
+                         for piece in candidate.pieces) and ours.names(locations, source):
         return
-    if ours.made([piece.location for piece in candidate.pieces if piece.role in LINKED_ROLES]):
+    sidecars = [f"{candidate.root}/{path}" for path, _ in source.sidecars]
+    if all(map(ours.entered, sidecars)) and ours.made(
+            [piece.location for piece in candidate.pieces if piece.role in LINKED_ROLES]):
         return
     if not restore and any(session.farm.intent.is_declined(location) for location in locations):
         return
@@ -143,7 +149,8 @@ class _Ours:
         self._index = session.index
         self._records: dict[str, list[Record]] = {}
         self._folders: set[str] = set()
-        named = {variant.key for variant in session.index.variants()}
+        self._sources = {variant.key: variant.sources for variant in session.index.variants()}
+        named = self._sources.keys()
         for root in session.farm.ledgers.roots():
             prefix = root + "/" if root else ""
             for path, record in session.farm.ledgers.of(root).records.items():
@@ -165,6 +172,16 @@ class _Ours:
             now.inode == r.inode and (r.kind == "hard" or (now.bytes, now.mtime_ns) == (r.bytes, r.mtime_ns))
             for r in records
         )
+
+    def names(self, locations: Sequence[str], source: Source) -> bool:
+        """Whether what lies there is known under the program's name too, with the sidecars as they are now; a name that
+        is not a program's is known with its path."""
+        keys = {key for path in locations for record in self._records.get(path, ()) for key in record.keys}
+        return source.kind != "program" or any(source in self._sources.get(key, ()) for key in keys)
+
+    def entered(self, path: str) -> bool:
+        """Whether a sidecar is ours, also one that the program or the person has edited since."""
+        return any(record.origin != "adopted" for record in self._records.get(path, ()))
 
     def made(self, weights: Sequence[str]) -> bool:
         """Whether all these weights are links that we made: a small file that was edited beside them is the person's,

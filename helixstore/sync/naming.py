@@ -1,7 +1,8 @@
 """Which model and variant a content belongs to, by the rules of names: pure.
 
 - The same content is one variant with many sources, whatever it is called.
-- A file that was adopted as a variant and now holds other content is that variant's new version.
+- A file that was adopted as a variant and now holds other content is that variant's new version. So is what a program
+  now has under a name that was a variant's only source; where the variant has others, what is new splits off from it.
 - Different content joins a model only when both come from the same repository; otherwise the later is `name~2`.
 - A variant id is `format:quantization`; a second one of the same id in a model gets `@<8 hex of its manifest>`.
 """
@@ -14,7 +15,10 @@ from dataclasses import dataclass, field
 from helixstore.fs.names import folded
 from helixstore.values import Key, Source
 
-__all__ = ["Known", "Names", "Newcomer", "Placed", "variant_id"]
+__all__ = ["Known", "Names", "Newcomer", "Origin", "Placed", "variant_id", "with_source"]
+
+#: `Source.origin`
+Origin = tuple[str, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class Names:
     _by_key: dict[Key, Known] = field(init=False, default_factory=dict)
     _models: dict[str, str] = field(init=False, default_factory=dict)
     _groups: dict[str, str] = field(init=False, default_factory=dict)
+    _owners: dict[Origin, Key] = field(init=False, default_factory=dict)
+    _losers: dict[Key, None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for known in self.known:
@@ -81,32 +87,64 @@ class Names:
 
     def place(self, new: Newcomer) -> Placed:
         """Where `new` goes, and what the ref says then."""
-        if same := self._by_content.get(new.content):
-            sources = same.sources if new.source in same.sources else (*same.sources, new.source)
-            changed = sources != same.sources
+        same, owner = self._by_content.get(new.content), self._owner(new)
+        if owner is not None and owner.pinned:
+            return Placed(owner.key, owner.manifest, owner.sources, fresh=False, changed=False,
+                          blocked=f"{owner.key} is pinned, and its place now holds other content")
+        if same is not None:
+            self._lose(owner, new)
+            sources = with_source(same.sources, new.source)
             self._remember(Known(same.key, same.manifest, same.content, sources, same.pinned))
-            return Placed(same.key, same.manifest, sources, fresh=False, changed=changed)
-        if new.was is not None and (old := self._by_key.get(new.was)) and new.source in old.sources:
-            if old.pinned:
-                return Placed(old.key, old.manifest, old.sources, fresh=False, changed=False,
-                              blocked=f"{old.key} is pinned, and the file now holds other content")
-            return self._take(old.key, new, old.sources, replaces=True)
+            return Placed(same.key, same.manifest, sources, fresh=False, changed=sources != same.sources)
+        if owner is not None:
+            if len(owner.sources) == 1 and owner.key.variant.partition("@")[0] == new.id:
+                return self._take(owner.key, new, owner.sources, replaces=True)
+            self._lose(owner, new)
+            return self._take(self._beside(owner.key.model, new), new)
         model = self._groups.get(group_of(new.source) or "")
         if model is None:
-            return self._take(Key(self._free(new.name), new.id), new, (new.source,))
-        key = Key(model, new.id)
-        if (old := self._by_key.get(key)) is None:
-            return self._take(key, new, (new.source,))
-        if _is_update(old.sources, new.source):
+            return self._take(Key(self._free(new.name), new.id), new)
+        old = self._by_key.get(Key(model, new.id))
+        if old is not None and _is_update(old.sources, new.source):
             if old.pinned:
                 return Placed(old.key, old.manifest, old.sources, fresh=False, changed=False,
                               blocked=f"{old.key} is pinned, and {new.source.repository} has another revision")
-            return self._take(key, new, (new.source,), replaces=True)
-        return self._take(Key(model, f"{new.id}@{new.manifest[:8]}"), new, (new.source,))
+            return self._take(old.key, new, replaces=True)
+        return self._take(self._beside(model, new), new)
 
-    def _take(self, key: Key, new: Newcomer, sources: tuple[Source, ...], replaces: bool = False) -> Placed:
+    @property
+    def lost(self) -> list[Known]:
+        """Variants of which another took over a name, with the sources that are left; none: the name is given up."""
+        return [self._by_key[key] for key in self._losers]
+
+    def _owner(self, new: Newcomer) -> Known | None:
+        """The variant that has what is now `new` for its place: a program's name, or a path that was adopted as it."""
+        if new.source.kind == "program" and new.source.name is not None:
+            key = self._owners.get(new.source.origin)
+        else:
+            key = new.was
+        owner = self._by_key.get(key) if key else None
+        if owner is None or owner.content == new.content or all(s.origin != new.source.origin for s in owner.sources):
+            return None
+        return owner
+
+    def _lose(self, owner: Known | None, new: Newcomer) -> None:
+        """`owner` is without the place that `new` has now. Files of one name may lie in several folders."""
+        if owner is not None and (new.source.kind == "program" or len(owner.sources) == 1):
+            left = tuple(source for source in owner.sources if source.origin != new.source.origin)
+            self._owners.pop(new.source.origin, None)
+            self._remember(Known(owner.key, owner.manifest, owner.content, left))
+            self._losers[owner.key] = None
+
+    def _beside(self, model: str, new: Newcomer) -> Key:
+        """The variant id in that model, or one that no other content has."""
+        key = Key(model, new.id)
+        return key if key not in self._by_key else Key(model, f"{new.id}@{new.manifest[:8]}")
+
+    def _take(self, key: Key, new: Newcomer, sources: tuple[Source, ...] = (), replaces: bool = False) -> Placed:
         if replaces and (old := self._by_key.get(key)):
             self._by_content.pop(old.content, None)
+        sources = with_source(sources, new.source)
         self._remember(Known(key, new.manifest, new.content, sources))
         return Placed(key, new.manifest, sources, fresh=True, changed=True, replaces=replaces)
 
@@ -115,6 +153,8 @@ class Names:
         self._by_key[known.key] = known
         self._models.setdefault(folded(known.key.model), known.key.model)
         for source in known.sources:
+            if source.kind == "program":
+                self._owners.setdefault(source.origin, known.key)
             if group := group_of(source):
                 self._groups.setdefault(group, known.key.model)
 
@@ -124,6 +164,15 @@ class Names:
             number += 1
             name = f"{wanted}~{number}"
         return name
+
+
+def with_source(sources: tuple[Source, ...], new: Source) -> tuple[Source, ...]:
+    """The sources with `new`, in the place of the one that it is a later state of, else as the last."""
+    if new in sources:
+        return sources
+    if new.kind == "program" and any(source.origin == new.origin for source in sources):
+        return tuple(new if source.origin == new.origin else source for source in sources)
+    return (*sources, new)
 
 
 def variant_id(format: str, quantization: str) -> str:

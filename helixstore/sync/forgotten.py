@@ -1,0 +1,48 @@
+"""Names that a program has no more, while it has the same content under another: a tag that was removed beside others,
+a file that was renamed. The variant loses that source, so that nothing is made again under the old name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from helixstore.session import PlacedRoot, Session
+from helixstore.values import Key, Source, Variant
+
+__all__ = ["forgotten"]
+
+
+def forgotten(
+    session: Session, placed: Iterable[PlacedRoot], present: Mapping[str, Collection[Key]],
+    variants: Iterable[Variant],
+) -> dict[Key, tuple[Source, ...]]:
+    """The variants that have lost a name, with the sources that are left to them.
+
+    Args:
+        session: whose ledgers say which witnesses there were.
+        placed: the roots that were looked at.
+        present: root -> variants that were found there under a name that is not ours.
+        variants: as they are to be.
+    """
+    readers: dict[str, set[str]] = {}
+    for place in placed:
+        if place.on:
+            readers.setdefault(str(place.root.path), set()).add(place.provider)
+    sources = {variant.key: variant.sources for variant in variants}
+    left: dict[Key, tuple[Source, ...]] = {}
+    for root, programs in readers.items():
+        for key, missing in session.farm.missing(root).items():
+            if key not in sources or not (missing.others or key in present.get(root, ())):
+                continue
+            before = left.get(key, sources[key])
+            kept = tuple(source for source in before if source.program not in programs
+                         or not any(_names(source, path) for path in missing.paths))
+            if kept and kept != before:
+                left[key] = kept
+    return left
+
+
+def _names(source: Source, path: str) -> bool:
+    """Whether a path of the root is where the source has the model: a sidecar of it, or its name is that path."""
+    name = source.name or ""
+    return any(path == sidecar for sidecar, _ in source.sidecars) or path == name or path.startswith(f"{name}/")
