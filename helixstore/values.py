@@ -110,6 +110,7 @@ class File:
         role: what it is for.
         sha256: 64 hex digits once learnt, else None. The Ollama and LFS name of the same bytes.
         gitsha1: 40 hex digits once learnt (small files), else None. The hub's name of a file that is not LFS.
+        xet: 64 hex digits once learnt, else None. The name under which the hub's client shares a large file.
     """
 
     path: str
@@ -118,6 +119,7 @@ class File:
     role: Role
     sha256: str | None = None
     gitsha1: str | None = None
+    xet: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class BlobRow(NamedTuple):
     Attributes:
         digest: its BLAKE3, hex.
         bytes: its size.
-        sha256, gitsha1: its other names, hex, once learnt.
+        sha256, gitsha1, xet: its other names, hex, once learnt.
         inode: of the file in the store, when `checked`; 0 when never.
         mtime_ns, ctime_ns: of that file at our own last full hash of it, which found it right.
     """
@@ -43,6 +43,7 @@ class BlobRow(NamedTuple):
     inode: int = 0
     mtime_ns: int = 0
     ctime_ns: int = 0
+    xet: str | None = None
 
     def checked(self, now: Fingerprint) -> bool:
         """Whether we hashed the whole file since it last changed, so that it need not be read again."""
@@ -183,7 +184,7 @@ def pack_variant(variant: Variant) -> bytes:
 
 
 def _file(file: File) -> tuple[Any, ...]:
-    return file.path, file.bytes, file.blake3, file.role, file.sha256, file.gitsha1
+    return file.path, file.bytes, file.blake3, file.role, file.sha256, file.gitsha1, file.xet
 
 
 _FORMATS = {item.value: item for item in Format}
@@ -197,8 +198,8 @@ def unpack_variant(data: bytes) -> Variant:
     name, variant, manifest, format_, quantization, purpose, header, files, sources, pinned = json.loads(data)
     return Variant(
         Key(name, variant), manifest, _FORMATS[format_], quantization, _PURPOSES[purpose], unpack_header(header),
-        tuple([File(path, size, digest, _ROLES[role], sha256, gitsha1)
-               for path, size, digest, role, sha256, gitsha1 in files]),
+        tuple([File(path, size, digest, _ROLES[role], sha256, gitsha1, xet)
+               for path, size, digest, role, sha256, gitsha1, xet in files]),
         tuple([unpack_source(source) for source in sources]), pinned)
 
 

@@ -42,7 +42,7 @@ MAP_BYTES = 1 << 30 if sys.platform.startswith("linux") and sys.maxsize > 1 << 3
 _READERS = 512
 _SPACE = 1 << 20                                        # bytes: the lock file, and what one small change may need
 _DAMAGES = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError,
-            lmdb.PanicError, lmdb.IncompatibleError, lmdb.NotFoundError)
+            lmdb.PanicError, lmdb.IncompatibleError, lmdb.NotFoundError, lmdb.BadTxnError)
 _FILLED = 1 << 26           # bytes; pages at the end that were never written are few
 _META = struct.Struct("=II8xQ")                         # of a meta page after its header: magic, version, map size
 _MAGIC = 0xBEEF_C0DE                                    # [LMDB `mdb.c`, MDB_MAGIC]

@@ -187,7 +187,7 @@ def _blob_row(store: Store, digest: str, size: int, issues: list[Issue]) -> Blob
         issues.append(Issue("unreadable", digest, f"what is known of the blob cannot be read: {error}",
                             "helixstore verify"))
         return BlobRow(digest, size)
-    return BlobRow(digest, size, meta.sha256, meta.gitsha1)
+    return BlobRow(digest, size, meta.sha256, meta.gitsha1, xet=meta.xet)
 
 
 def take_in(tables: Tables, news: News) -> bool:
@@ -248,7 +248,7 @@ def variant_of(tables: Tables, ref: Ref) -> Variant:
     found = []
     for path, size, digest, role in files:
         blob = blob_of(tables, digest) or BlobRow(digest, size)
-        found.append(File(path, size, digest, Role(role), blob.sha256, blob.gitsha1))
+        found.append(File(path, size, digest, Role(role), blob.sha256, blob.gitsha1, blob.xet))
     return Variant(
         Key(ref.name, ref.variant), ref.manifest, Format(format_), quantization, Purpose(purpose),
         unpack_header(loads(header)) if header is not None else Header(),

@@ -243,12 +243,14 @@ class Index:
                 put_blob(tables, row)
         self._write(put)
 
-    def learn(self, digest: str, *, sha256: str | None = None, gitsha1: str | None = None) -> None:
+    def learn(self, digest: str, *, sha256: str | None = None, gitsha1: str | None = None,
+              xet: str | None = None) -> None:
         """Note another hash of a blob that is known."""
         def put(tables: Tables) -> None:
             row = blob_of(tables, digest)
             if row is not None:
-                put_blob(tables, row._replace(sha256=sha256 or row.sha256, gitsha1=gitsha1 or row.gitsha1))
+                put_blob(tables, row._replace(sha256=sha256 or row.sha256, gitsha1=gitsha1 or row.gitsha1,
+                                              xet=xet or row.xet))
         self._write(put)
 
     def digest_at(self, path: str, mark: Fingerprint) -> str | None:

@@ -67,7 +67,10 @@ class PathCache:
 
         def find(tables: Tables) -> Hashes | None:
             data = tables.get("hashed", raw(digest))
-            return Hashes(digest, *loads(data)) if data is not None else None
+            if data is None:
+                return None
+            size, sha256, gitsha1, xet = loads(data)
+            return Hashes(digest, size, sha256, gitsha1, xet=xet)
         found: Hashes | None = self._read(find)
         return found
 
@@ -120,11 +123,11 @@ def _put_hashes(tables: Tables, hashes: Hashes) -> None:
     """Add to what is known of the content."""
     key = raw(hashes.blake3)
     old = tables.get("hashed", key)
-    sha256, gitsha1 = hashes.sha256, hashes.gitsha1
+    sha256, gitsha1, xet = hashes.sha256, hashes.gitsha1, hashes.xet
     if old is not None:
-        _, known_sha256, known_gitsha1 = loads(old)
-        sha256, gitsha1 = sha256 or known_sha256, gitsha1 or known_gitsha1
-    tables.put("hashed", key, dumps([hashes.bytes, sha256, gitsha1]))
+        _, known_sha256, known_gitsha1, known_xet = loads(old)
+        sha256, gitsha1, xet = sha256 or known_sha256, gitsha1 or known_gitsha1, xet or known_xet
+    tables.put("hashed", key, dumps([hashes.bytes, sha256, gitsha1, xet]))
 
 
 def _numbers(mark: Fingerprint) -> list[int]:

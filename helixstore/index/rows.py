@@ -65,19 +65,24 @@ def put_blob(tables: Tables, row: BlobRow) -> None:
     """Put what is known of a blob; what the new row does not say stays as it was. Variants learn its other hashes."""
     old = blob_of(tables, row.digest)
     if old is not None:
-        row = row._replace(sha256=row.sha256 or old.sha256, gitsha1=row.gitsha1 or old.gitsha1)
+        row = row._replace(sha256=row.sha256 or old.sha256, gitsha1=row.gitsha1 or old.gitsha1,
+                           xet=row.xet or old.xet)
         if not row.inode:
             row = row._replace(inode=old.inode, mtime_ns=old.mtime_ns, ctime_ns=old.ctime_ns)
         if row == old:
             return
-        for alias in {old.sha256, old.gitsha1} - {row.sha256, row.gitsha1, None}:
+        for alias in {*_aliases(old)} - {*_aliases(row), None}:
             tables.delete("aliases", raw(alias or ""))
     tables.put("blobs", raw(row.digest), pack_blob(row))
-    for alias in (row.sha256, row.gitsha1):
+    for alias in _aliases(row):
         if alias:
             tables.put("aliases", raw(alias), raw(row.digest))
-    if old is not None and (row.sha256, row.gitsha1) != (old.sha256, old.gitsha1):
+    if old is not None and _aliases(row) != _aliases(old):
         _spread(tables, row)
+
+
+def _aliases(row: BlobRow) -> tuple[str | None, ...]:
+    return row.sha256, row.gitsha1, row.xet
 
 
 def _spread(tables: Tables, blob: BlobRow) -> None:
@@ -88,6 +93,7 @@ def _spread(tables: Tables, blob: BlobRow) -> None:
             continue
         variant = unpack_variant(data)
         files = tuple(
-            replace(file, sha256=blob.sha256, gitsha1=blob.gitsha1) if file.blake3 == blob.digest else file
+            replace(file, sha256=blob.sha256, gitsha1=blob.gitsha1, xet=blob.xet) if file.blake3 == blob.digest
+            else file
             for file in variant.files)
         tables.put("variants", key[32:], pack_variant(replace(variant, files=files)))

@@ -10,7 +10,7 @@ from helixstore.values import Key
 __all__ = ["FROM_STORE", "STAMP", "TABLES", "farm_key", "path_key", "raw", "root_key", "row_key", "text_key"]
 
 #: Goes up when a table changes its meaning; an index with another stamp is thrown away.
-STAMP = "helixstore index 3"
+STAMP = "helixstore index 4"
 
 #: What follows from the store's refs and manifests alone. A row key stands for (model, variant).
 FROM_STORE = (
@@ -24,7 +24,7 @@ FROM_STORE = (
     "names",        # hash of a folded name + row key -> the name
     "uses",         # digest of a blob or manifest + row key -> nothing
     "blobs",        # digest -> size, other hashes, our last full hash
-    "aliases",      # sha256 or gitsha1 -> digest
+    "aliases",      # sha256, gitsha1 or xet -> digest
 )
 TABLES = (
     *FROM_STORE,

@@ -49,7 +49,7 @@ Sink = Callable[[memoryview], object]
 class Hashes(NamedTuple):
     """What one pass over a file has told. Digests in lower-case hex, None when not asked for.
 
-    `blocks`: XXH3-128 of each 16 MiB.
+    `blocks`: XXH3-128 of each 16 MiB. `xet`: never from this pass; see `store.xet`.
     """
 
     blake3: str
@@ -57,6 +57,7 @@ class Hashes(NamedTuple):
     sha256: str | None = None
     gitsha1: str | None = None
     blocks: tuple[str, ...] | None = None
+    xet: str | None = None
 
 
 class OpenFile(NamedTuple):
