@@ -1,4 +1,7 @@
-"""Blobs: immutable bytes under their BLAKE3 digest, and what has been learnt of them beside."""
+"""Blobs: immutable bytes under their BLAKE3 digest, and what has been learnt of them beside.
+
+A blob lies in the store's own folder, or on a volume where its bytes were found, or on several disks at once.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from typing import Any
 from helixstore.errors import Corrupt, HelixError, NotFound, StoreError, Unreadable
 from helixstore.fs import kernel
 from helixstore.fs.kernel import Fingerprint
-from helixstore.store import adding, records
+from helixstore.store import adding, records, references
 from helixstore.store.adding import Added, Trusted
 from helixstore.store.hashing import Hashes, hash_open, open_steady
 from helixstore.store.host import Host
 from helixstore.store.manifests import digests_below
 from helixstore.store.quarantine import Quarantine
+from helixstore.store.standins import StandIns
+from helixstore.store.volumes import Place, Volume, Volumes
 
 __all__ = ["Added", "Blobs", "Meta"]
 
@@ -46,24 +51,81 @@ class Meta:
 
 
 class Blobs:
-    """The blobs of one store, `blobs/<2 hex>/<digest>`, read only once they are there."""
+    """The blobs of one store, `blobs/<2 hex>/<digest>`, read only once they are there.
+
+    Attributes:
+        volumes: the other disks on which they may lie.
+        stand_ins: what symbolic links lead to in their place.
+    """
 
     def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]],
-                 quarantine: Quarantine) -> None:
+                 quarantine: Quarantine, volumes: Volumes) -> None:
         self._root = root
         self._blobs = os.path.join(root, "blobs")
         self._uid = host.uid
         self._working = working
         self._quarantine = quarantine
+        self.volumes = volumes
+        self.stand_ins = StandIns(host)
 
     def path(self, digest: str) -> str:
-        """Where the blob lies or would lie, absolute.
+        """Where the blob lies or would lie, absolute; of several copies the one in the store's own folder.
 
         Raises:
             UnsafeName: not a digest.
         """
-        records.check_digest(digest)
-        return f"{self._blobs}/{digest[:2]}/{digest}"
+        if digest in self.volumes.far:
+            return self.places(digest)[0].path
+        return self._main(digest)
+
+    def _main(self, digest: str) -> str:
+        return f"{self._blobs}/{records.check_digest(digest)[:2]}/{digest}"
+
+    def places(self, digest: str) -> tuple[Place, ...]:
+        """Every copy that can be used now, the one in the store's own folder first; if there is none, where it would
+        lie there."""
+        main = Place(self.volumes.main, self._main(digest))
+        far = self.volumes.far.get(digest)
+        return (main,) if not far else tuple(place for place in (main, *far) if place.holds) or (main,)
+
+    def near(self, folder: str) -> Callable[[str], Place]:
+        """What tells for each digest which copy to link from in a folder: the one on the same disk, if there is one."""
+        home = self.volumes.near(f"{folder}/.") if self.volumes.attached else None
+
+        def nearest(digest: str) -> Place:
+            places = self.places(digest)
+            return next((place for place in places if place.volume == home), places[0])
+
+        return nearest
+
+    def texts(self, digest: str) -> set[str]:
+        """Every text that a symbolic link of ours to the blob may have."""
+        places = self.places(digest)
+        return {place.path for place in places} | {self.stand_ins.path(p.volume.path, digest) for p in places}
+
+    def leads(self, text: str, digest: str, direct: bool = False) -> bool:
+        """Whether a symbolic link with this text is as it would be made now, and leads to the blob.
+
+        Args:
+            text: of the link, absolute.
+            digest: of the blob.
+            direct: it was tried to make a stand-in, and there could be none.
+        """
+        for place in self.places(digest):
+            try:
+                blob = os.stat(place.path)
+                if text == place.path:
+                    return direct or place.volume.refers or not self.stand_ins.possible(blob)
+                if text == self.stand_ins.path(place.volume.path, digest):
+                    return os.path.samestat(os.stat(text), blob)
+            except OSError:
+                continue                # the link is made again then, if there is anything to lead to
+        return False
+
+    def absent(self, digest: str) -> str:
+        """Why a blob that is nowhere may come back; "" when it is missing for good."""
+        changed = next((place.path for place in self.volumes.far.get(digest, ()) if not place.holds), "")
+        return f"the file of the person's that it refers to was changed: {changed}" if changed else self.volumes.absent
 
     def exists(self, digest: str) -> bool:
         """Whether the blob can be opened; opening, unlike stat, makes a network file system ask its server.
@@ -74,7 +136,7 @@ class Blobs:
         try:
             os.close(os.open(self.path(digest), os.O_RDONLY))
         except FileNotFoundError:
-            return False
+            return bool(self.volumes.attached and self.volumes.look(digest))
         except OSError as error:
             raise Unreadable(f"the blob {digest[:12]} cannot be opened: {error.strerror}", "run: helixstore doctor",
                              self.path(digest)) from error
@@ -89,14 +151,16 @@ class Blobs:
 
     def revive(self, digest: str) -> bool:
         """Bring a blob back from the trash, replacing nothing; False when it is not there either."""
-        target = self.path(digest)
-        trash = os.path.join(self._root, "trash")
-        for epoch in sorted(os.listdir(trash), reverse=True):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                if kernel.rename_new(os.path.join(trash, epoch, digest), target):
-                    kernel.sync_folder(os.path.dirname(target))
-                    return True
-        return os.path.exists(target)
+        for volume in self.volumes.here:
+            target, trash = volume.blob(digest), f"{volume.path}/trash"
+            for epoch in sorted(os.listdir(trash), reverse=True) if not volume.refers else ():
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    if kernel.rename_new(os.path.join(trash, epoch, digest), target):
+                        kernel.sync_folder(os.path.dirname(target))
+                        if self.volumes.attached:
+                            self.volumes.look(digest)
+                        return True
+        return os.path.exists(self.path(digest))
 
     def add(self, source: str | os.PathLike[str], *, sha256: bool = False, known: Hashes | None = None,
             expect: Fingerprint | None = None, link: bool = True, copy: bool = True, trusted: Trusted | None = None,
@@ -104,7 +168,8 @@ class Blobs:
         """Take a file into the store; it stays where it is.
 
         By a hard link where we own it and the file system allows (it is read-only then, under both names), else a
-        reflink, else a copy. It is hashed in the same pass, under a lease where the kernel grants one.
+        reflink, else a copy. It is hashed in the same pass, under a lease where the kernel grants one. A file on a
+        disk that has a volume becomes a blob of that volume.
 
         Args:
             source: absolute; a symbolic link is followed.
@@ -122,9 +187,18 @@ class Blobs:
             Unreadable: it cannot be read, or changed meanwhile.
             Failed: no space, or it can be neither linked nor (if not allowed) copied.
         """
-        with self._working() as staging:
-            added = adding.add(adding.Request(os.fspath(source), sha256, known, expect, link, copy, progress), staging,
-                               self._publisher(trusted))
+        request = adding.Request(os.fspath(source), sha256, known, expect, link, copy, progress)
+        home = self.volumes.near(os.path.realpath(request.source)) if self.volumes.attached else None
+        with self._working() as staging:                # held for a volume too: it keeps collectors away
+            if home is None or home == self.volumes.main:
+                added = adding.add(request, staging, self._publisher(trusted))
+            elif home.refers:
+                added = references.add(request, home, staging)
+            else:
+                with self.volumes.staging(home).working() as beside:
+                    added = adding.add(request, beside, self._publisher(trusted, home))
+        if home is not None:
+            self.volumes.look(added.digest)
         self._learn(added)
         return added
 
@@ -156,15 +230,15 @@ class Blobs:
         return outcomes
 
     def check(self, digest: str, *, sha256: bool = False, blocks: bool = False,
-              progress: Callable[[int], None] | None = None) -> tuple[Hashes, Fingerprint]:
-        """Hash a blob now.
+              progress: Callable[[int], None] | None = None, at: str = "") -> tuple[Hashes, Fingerprint]:
+        """Hash a blob now; `at`: which copy, absolute, if there are several.
 
         Raises:
             NotFound: it is not there.
             Corrupt: it is not what its name says; it is in quarantine from now on.
             Unreadable: it cannot be read.
         """
-        path = self.path(digest)
+        path = at or self.path(digest)
         if not os.path.lexists(path):
             raise NotFound(f"the blob {digest[:12]} is missing from the store", "run: helixstore verify", path)
         with open_steady(path, lease=False) as file:
@@ -183,8 +257,11 @@ class Blobs:
         return hashes, fingerprint
 
     def digests(self) -> Iterator[str]:
-        """The digests of all blobs, in no order."""
-        return digests_below(self._blobs)
+        """The digests of all blobs that are here, each once, in no order."""
+        yield from digests_below(self._blobs)
+        for digest, places in self.volumes.far.items():
+            if any(place.holds for place in places) and not os.path.lexists(self._main(digest)):
+                yield digest
 
     def meta(self, digest: str) -> Meta:
         """What is written down about a blob; a damaged file counts as none, since all of it can be learnt again."""
@@ -232,8 +309,10 @@ class Blobs:
     def _learn(self, added: Added) -> None:
         self.learn(added.digest, bytes=added.bytes, sha256=added.sha256, gitsha1=added.gitsha1)
 
-    def _publisher(self, trusted: Trusted | None) -> adding.Publisher:
-        return adding.Publisher(self._root, self._uid, self.path, self.check, self._quarantine, trusted)
+    def _publisher(self, trusted: Trusted | None, volume: Volume | None = None) -> adding.Publisher:
+        root, path = (self._root, self._main) if volume is None else (volume.path, volume.blob)
+        return adding.Publisher(root, self._uid, path, lambda digest: self.check(digest, at=path(digest)),
+                                self._quarantine, trusted)
 
     def _meta_path(self, digest: str) -> str:
         return f"{self._root}/meta/{records.check_digest(digest)[:2]}/{digest}.json"

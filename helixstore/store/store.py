@@ -20,6 +20,7 @@ from helixstore.store.manifests import Manifests
 from helixstore.store.quarantine import Quarantine
 from helixstore.store.refs import Refs
 from helixstore.store.staging import Staging
+from helixstore.store.volumes import Volumes
 
 __all__ = ["FORMAT", "Store"]
 
@@ -30,7 +31,7 @@ _KNOWN: dict[str, frozenset[str]] = {"ro_compat": frozenset(), "incompat": froze
 _FANNED = ("blobs", "meta", "manifests")                # each with all 256 folders
 _PLAIN = ("refs", "hosts", "condemned", "trash", "quarantine", "staging")
 #: what may lie in a folder that becomes a store: what a new disk has, and what an interrupted `create` left
-_HARMLESS = frozenset({"lost+found", ".DS_Store", "README", *_FANNED, *_PLAIN})
+_HARMLESS = frozenset({"lost+found", ".DS_Store", "README", "volumes", *_FANNED, *_PLAIN})
 
 _README = """\
 These are models: please do not delete or change anything here by hand.
@@ -58,6 +59,7 @@ class Store:
         host: who writes.
         read_only: nothing may be changed; `read_only_reason` says why.
         blobs, manifests, refs, keeps, roots, quarantine: its parts.
+        volumes: the other disks that it lies on.
     """
 
     def __init__(self, path: Path, host: Host, description: Mapping[str, Any], read_only_reason: str = "") -> None:
@@ -68,7 +70,8 @@ class Store:
         root = str(path)
         self.staging = Staging(root, host, self._may_write)
         self.quarantine = Quarantine(root, self.working)
-        self.blobs = Blobs(root, host, self.working, self.quarantine)
+        self.volumes = Volumes(root, self.id, host)
+        self.blobs = Blobs(root, host, self.working, self.quarantine, self.volumes)
         self.manifests = Manifests(root, self.working)
         self.refs = Refs(root, host, self.working)
         self.keeps = Keeps(root, host, self.working)

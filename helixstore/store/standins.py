@@ -1,0 +1,96 @@
+"""Stand-ins: what a symbolic link of ours leads to, instead of the blob itself.
+
+    <volume>/farms/<host>/<uid>/far/<2 hex>/<digest>        a hard link of the blob, on the blob's own disk
+
+Several programs, when they delete a model, resolve its symbolic link and remove what it leads to (huggingface_hub
+before 1.32, llama-server). They destroy only the stand-in then: the blob keeps its bytes under its own name, and the
+next sync makes the stand-in again. It costs no bytes, so it goes only with its blob.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+from helixstore.fs import kernel
+from helixstore.fs.probe import explain_refusal
+from helixstore.store.host import Host
+
+__all__ = ["StandIns", "of_blob"]
+
+
+class StandIns:
+    """The stand-ins of one person on one host."""
+
+    def __init__(self, host: Host) -> None:
+        self._below = f"farms/{host.id}/{host.uid}/far"
+        self._uid = host.uid if hasattr(os, "getuid") else -1
+
+    def path(self, volume: str, digest: str) -> str:
+        """Where the stand-in of a blob lies or would lie on the volume whose folder this is."""
+        return f"{volume}/{self._below}/{digest[:2]}/{digest}"
+
+    def possible(self, blob: os.stat_result) -> bool:
+        """Whether we may link to that file at all: only to our own (`fs.protected_hardlinks`)."""
+        return self._uid in (-1, blob.st_uid)
+
+    def make(self, volume: str, digest: str, blob: str) -> str:
+        """The path of the stand-in, made if it is missing, and made anew if it is not the blob any more.
+
+        Args:
+            volume: the folder of the volume, absolute.
+            digest: of the blob.
+            blob: its path on that volume.
+
+        Raises:
+            OSError: it cannot be made; ask `kernel.cannot_here`.
+        """
+        path = self.path(volume, digest)
+        try:
+            kernel.hard_link(blob, path, plain=True)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                kernel.hard_link(blob, path, plain=True)
+        except FileExistsError:
+            pass
+        if not os.path.samestat(os.lstat(path), os.stat(blob)):
+            temporary = kernel.temporary_name(path)
+            kernel.hard_link(blob, temporary, plain=True)
+            kernel.replace(temporary, path)
+        return path
+
+    def lend(self, volume: str, digest: str, blob: str) -> tuple[str, str]:
+        """(path, "") of the stand-in, or ("", why there can be none).
+
+        Raises:
+            OSError: the disk is full, and other things that are not about links.
+        """
+        if not self.possible(os.stat(blob)):
+            return "", "the blob belongs to another user"
+        try:
+            return self.make(volume, digest, blob), ""
+        except OSError as error:
+            if not kernel.cannot_here(error):
+                raise
+            return "", explain_refusal(error)
+
+
+def of_blob(volume: str, digest: str) -> list[str]:
+    """The stand-ins that anybody on any host has of a blob on that volume."""
+    found = []
+    for host in _names(f"{volume}/farms"):
+        for uid in _names(f"{volume}/farms/{host}"):
+            path = f"{volume}/farms/{host}/{uid}/far/{digest[:2]}/{digest}"
+            with contextlib.suppress(OSError):
+                if stat.S_ISREG(os.lstat(path).st_mode):
+                    found.append(path)
+    return found
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []                                       # none yet, or another's
