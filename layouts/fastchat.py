@@ -10,12 +10,13 @@ that it is known to come from. The guide's GGUF was never there; GPTQ and AWQ ne
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from helixstore.providers.layout import Entry, Env, Facts, Layout, Refusal, Root, unique_names
+from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, unique_names
 from helixstore.values import Format, Variant
 
-from .hf_folders import folder_entries, folder_names, model_files, refuse_unservable
+from .hf_folders import folder_names, refuse_unservable
+from .model_folder import discover_folders, project_folders
 
 __all__ = ["FastChat"]
 
@@ -29,6 +30,7 @@ class FastChat(Layout):
     title = "FastChat"
     checked = ("0.2.36",)
     formats = (Format.HF,)
+    bears_dangling = True
     refresh = "start a model_worker for it: each serves the one model it was started with"
     launch = ("{python}", "-m", "fastchat.serve.model_worker", "--model-path", "{root}/MODEL")
 
@@ -59,5 +61,8 @@ class FastChat(Layout):
         """One folder for each model, called as its repository."""
         names = {key: re.sub("(?i)peft", "pe-ft", name) for key, name in folder_names(variants, upstream=True).items()}
         names = unique_names(names, {variant.key: variant.manifest for variant in variants})
-        for variant in variants:
-            yield from folder_entries(names[variant.key], variant, model_files(variant, code=variant.hub is not None))
+        return project_folders(variants, self.name, names, lambda variant: variant.hub is not None)
+
+    def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
+        """The model folders; the source's name is the folder's, which is the model's in FastChat too."""
+        return discover_folders(root.path, reader, self.name)

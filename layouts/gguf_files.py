@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from helixstore.providers.layout import LINKS, Facts, Refusal, Weight
-from helixstore.values import File, Format, LinkKind, Purpose, Role, Variant
+from helixstore.providers.layout import LINKS, Entry, Facts, Refusal, Weight
+from helixstore.values import File, Format, LinkKind, Purpose, Role, Source, Variant
 
 from .names import label, legal
+from .own import own_places
 
-__all__ = ["main_projector", "refuse", "shard_names", "stem", "weight"]
+__all__ = ["gguf_places", "main_projector", "own_entries", "refuse", "shard_names", "stem", "weight"]
 
 _CALLED = {
     Format.HF: "Hugging Face safetensors", Format.GPTQ: "GPTQ", Format.AWQ: "AWQ", Format.FP8: "FP8 safetensors",
@@ -111,6 +112,36 @@ def shard_names(variant: Variant, name: str) -> Iterator[tuple[str, File]]:
         return
     for number, file in enumerate(weights, 1):
         yield f"{name}-{number:05d}-of-{len(weights):05d}.gguf", file
+
+
+def gguf_places(variant: Variant, program: str, prefix: str = "") -> list[tuple[str, Source]]:
+    """`own_places` that can be the names of this GGUF: of one file, or of the first shard of as many."""
+    count = len(variant.weights)
+    ending = ".gguf" if count == 1 else f"-00001-of-{count:05d}.gguf"
+    return [place for place in own_places(variant, program, prefix) if place[0].endswith(ending)]
+
+
+def own_entries(
+    path: str, source: Source, variant: Variant, kinds: tuple[LinkKind, ...] = LINKS, projectors: bool = True
+) -> Iterator[Entry]:
+    """The entries of a GGUF where it lies in the program's own folder.
+
+    Args:
+        path: of the weights, the first shard's, relative to the root; from `gguf_places`.
+        source: that says so, and where the projectors lie.
+        variant: its files.
+        kinds: of links, for the weights.
+        projectors: those that lie there are wanted too.
+    """
+    folder, _, name = path.rpartition("/")
+    folder += "/" if folder else ""
+    weights = variant.weights
+    names = [name] if len(weights) == 1 else [each for each, _ in shard_names(variant, _SHARD.sub("", name[:-5]))]
+    for number, (each, file) in enumerate(zip(names, weights, strict=True)):
+        yield Entry(f"{folder}{each}", weight(file, kinds), variant.key, witness=number == 0)
+    beside = [where for where, text in source.sidecars if not text and where.rpartition("/")[0] == folder[:-1]]
+    for where, file in zip(beside, variant.projectors if projectors else (), strict=False):
+        yield Entry(where, weight(file, kinds), variant.key)
 
 
 def main_projector(variant: Variant) -> File | None:

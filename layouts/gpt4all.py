@@ -1,7 +1,8 @@
 """GPT4All: GGUF files flat in one folder.
 
 Contract (providers-1.md section 4; gpt4all cd70db2, v3.10.0, nothing newer since February 2025):
-- Linux `~/.local/share/nomic.ai/GPT4All`, or `modelPath` in `[General]` of `GPT4All.ini`.
+- Linux `~/.local/share/nomic.ai/GPT4All`, or `modelPath` in `[General]` of `GPT4All.ini`. The Python package downloads
+  into `~/.cache/gpt4all` (`python`), where models are found and nothing is put: it loads from any path it is given.
 - `.gguf` in lower case, any depth, folders that are links not entered, names that begin with `incomplete` left out; the
   bare file name is the model's id, so equal names in two folders are one model. A file called as in GPT4All's own
   catalogue gets the catalogue's prompt settings: original names are kept.
@@ -16,10 +17,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from helixstore.providers.layout import LINKS, Entry, Env, Facts, Found, Layout, Reader, Refusal, Root
-from helixstore.values import Format, LinkKind, Source, Variant
+from helixstore.values import Format, LinkKind, Variant
 
-from .gguf_files import refuse, stem, weight
+from .gguf_files import gguf_places, own_entries, refuse, stem, weight
 from .names import distinct
+from .own import below, found_own, loose
 
 __all__ = ["ARCHITECTURES", "GPT4All"]
 
@@ -32,6 +34,7 @@ ARCHITECTURES = frozenset({
 })
 #: tensor types that llama.cpp learnt after GPT4All's copy of it
 _TOO_NEW = frozenset({"MXFP4", "NVFP4", "Q1_0"})
+_PYTHON = "python"                  # label of the Python package's folder
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{1,4})|(.))")
 
 
@@ -43,15 +46,17 @@ class GPT4All(Layout):
     checked = ("2.8.2", "3.10.0")
     formats = (Format.GGUF,)
     refresh = "restart GPT4All"
+    bears_dangling = True
 
     def roots(self, env: Env) -> Sequence[Root]:
-        """The person's setting, else `modelPath` of `GPT4All.ini`, else the default of the system."""
+        """The person's setting, else `modelPath` of `GPT4All.ini`, else the default; then the Python package's."""
+        python = Root(env.home / ".cache" / "gpt4all", "default of the Python package", label=_PYTHON)
         if env.setting:
-            return (Root(env.setting, "setting"),)
+            return (Root(env.setting, "setting"), python)
         default, ini = _places(env)
         if folder := _model_path(env.reader.text(ini)):
-            return (Root(env.expand(folder), "GPT4All.ini", present=(ini,)),)
-        return (Root(default, "default"),)
+            return (Root(env.expand(folder), "GPT4All.ini", present=(ini,)), python)
+        return (Root(default, "default"), python)
 
     def accepts(self, variant: Variant, facts: Facts) -> Refusal | None:
         """One whole file of an architecture that it knows; a projector beside it is left out."""
@@ -68,21 +73,25 @@ class GPT4All(Layout):
 
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
         """One file each, flat; what lies in GPT4All already keeps its place."""
+        if root.label == _PYTHON:
+            return
         kinds = (LinkKind.HARD, LinkKind.REFLINK) if facts.platform == "win32" else LINKS
-        lies = {variant.key: place for variant in variants if (place := _place(variant))}
-        taken = {key: place.rpartition("/")[2][:-5] for key, place in lies.items()}
-        names = distinct(variants, {variant.key: _file_stem(variant) for variant in variants}, taken)
+        own = {variant.key: gguf_places(variant, self.name) for variant in variants}
+        taken = [path.rpartition("/")[2][:-5] for places in own.values() for path, _ in places]
+        names = distinct(variants, {v.key: _file_stem(v) for v in variants if not own[v.key]}, taken=taken)
         for variant in variants:
-            path = lies.get(variant.key) or f"{names[variant.key]}.gguf"
-            yield Entry(path, weight(variant.weights[0], kinds), variant.key, witness=True)
+            for path, source in own[variant.key]:
+                yield from own_entries(path, source, variant, kinds, projectors=False)
+            if variant.key in names:
+                path = f"{names[variant.key]}.gguf"
+                yield Entry(path, weight(variant.weights[0], kinds), variant.key, witness=True)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
-        """Every GGUF below the folder that GPT4All would list; the source's name is the path below the root."""
+        """Every model below the folder; the source's name is the path below it of those that GPT4All would list."""
         for inspection in reader.models(root.path, -1):
-            location = inspection.location
-            if inspection.format is Format.GGUF and location.name.endswith(".gguf"):
-                name = location.relative_to(root.path).as_posix()
-                yield Found(inspection, Source("program", program=self.name, name=name), inspection.name)
+            where = below(root.path, inspection.location)
+            seen = inspection.format is Format.GGUF and where.endswith(".gguf") and root.label != _PYTHON
+            yield found_own(inspection, self.name, where, root.path) if seen else loose(inspection)
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """The file of that name directly in the folder is unlinked."""
@@ -121,13 +130,3 @@ def _model_path(ini: str | None) -> str | None:
 def _file_stem(variant: Variant) -> str:
     name = stem(variant)
     return f"model-{name}" if name.casefold().startswith("incomplete") else name
-
-
-def _place(variant: Variant) -> str | None:
-    """Where the variant lies in GPT4All itself, relative to its folder."""
-    names = (source.name or "" for source in variant.sources if source.program == GPT4All.name)
-    return next((name for name in names if name.endswith(".gguf") and _is_below(name)), None)
-
-
-def _is_below(name: str) -> bool:
-    return not name.startswith("/") and not {"", ".", ".."}.intersection(name.split("/"))

@@ -2,11 +2,14 @@
 
 Contract (providers-1.md section 2; the `lms` command 07b7252, docs and bug tracker of 2026-08; the app is closed):
 - home: the text of `~/.lmstudio-home-pointer`, else `~/.cache/lm-studio` if it exists, else `~/.lmstudio`; models:
-  `downloadsFolder` of `<home>/settings.json`, else `<home>/models`. No environment variable.
+  `downloadsFolder` of `<home>/settings.json`, else `<home>/models`. No environment variable. One folder only: where
+  the person has moved it, what they left in `<home>/models` (`before`) is found, and nothing is put there.
 - GGUF everywhere, MLX folders on a Mac; nothing runs the rest. All shards in one folder under their own names.
 - a projector (`*mmproj*`) serves the whole folder it lies in: models with different projectors must not share one.
 - parts of the path: 1 to 100 characters, no `.` at either end, none of `<>:"\\|?*/`.
+- what lies higher or deeper is not seen, or not reliably: it is taken for the person's, and linked where it is seen.
 - one dangling link fails the indexing of a whole folder; on Windows a symbolic link shows as empty.
+- `<home>/hub/models/<owner>/<name>/` describes virtual models in words and holds no weights: nothing to find there.
 """
 
 from __future__ import annotations
@@ -15,18 +18,24 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helixstore.providers.layout import LINKS, Entry, Env, Facts, Found, Layout, Reader, Refusal, Root
-from helixstore.values import Format, Key, LinkKind, Source, Variant
+from helixstore.values import Family, Format, Key, LinkKind, Source, Variant
 
-from .gguf_files import main_projector, refuse, shard_names, stem, weight
+from .gguf_files import gguf_places, main_projector, own_entries, refuse, shard_names, stem, weight
 from .hf_folders import folder_entries, model_files, refuse_unservable
 from .llamacpp import projector_name
 from .names import distinct, legal
+from .own import below, found_own, loose, own_places
+
+if TYPE_CHECKING:
+    from helixstore.formats import Inspection
 
 __all__ = ["LMStudio"]
 
 _PART = re.compile(r'(?!\.)[^<>:"\\|?*/\x00-\x1f]{1,100}(?<![. ])')
+_BEFORE = "before"                  # label of the folder that LM Studio read before the person moved it
 
 
 class LMStudio(Layout):
@@ -43,9 +52,14 @@ class LMStudio(Layout):
         if env.setting:
             return (Root(env.setting, "setting"),)
         home, origin = _home(env)
-        if folder := _downloads_folder(env.reader.text(home / "settings.json")):
-            return (Root(env.expand(folder), "settings.json of LM Studio", present=(home,)),)
-        return (Root(home / "models", origin, present=(home,)),)
+        default = Root(home / "models", origin, present=(home,))
+        folder = _downloads_folder(env.reader.text(home / "settings.json"))
+        if not folder or (moved := env.expand(folder)) == default.path:
+            return (default,)
+        roots = (Root(moved, "settings.json of LM Studio", present=(home,)),)
+        if not env.reader.exists(default.path) or moved.is_relative_to(default.path):
+            return roots
+        return (*roots, Root(default.path, "before settings.json of LM Studio", label=_BEFORE, present=(home,)))
 
     def accepts(self, variant: Variant, facts: Facts) -> Refusal | None:
         """GGUF, and MLX where its engine runs."""
@@ -57,47 +71,51 @@ class LMStudio(Layout):
 
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
         """Each variant below its publisher and model; what lies in LM Studio already keeps its place."""
+        if root.label == _BEFORE:
+            return
         kinds = (LinkKind.HARD, LinkKind.REFLINK) if facts.platform == "win32" else LINKS
-        lies = {variant.key: place for variant in variants if (place := _place(variant))}
-        folders = _folders(variants, facts.namespace, lies)
-        files = distinct(
-            variants,
-            {v.key: f"{folders[v.key]}/{stem(v)}" for v in variants if v.format is Format.GGUF},
-            {key: f"{folder}/{name}" for key, (folder, name) in lies.items() if name})
+        own = {variant.key: _own_places(variant) for variant in variants}
+        folders = _folders(variants, facts.namespace, own)
+        wanted = {v.key: f"{folders[v.key]}/{stem(v)}" for v in variants
+                  if v.format is Format.GGUF and v.key in folders}
+        taken = [path.removesuffix(".gguf") for places in own.values() for path, _ in places]
+        files = distinct(variants, wanted, taken=taken)
         for variant in variants:
-            if variant.format is Format.MLX:
-                yield from folder_entries(folders[variant.key], variant, model_files(variant, code=False), kinds)
-                continue
-            folder, _, name = files[variant.key].rpartition("/")
-            for number, (file_name, file) in enumerate(shard_names(variant, name)):
-                yield Entry(f"{folder}/{file_name}", weight(file, kinds), variant.key, witness=number == 0)
-            if projector := main_projector(variant):
-                path = f"{folder}/{projector_name(projector.path)}"
-                yield Entry(path, weight(projector, kinds), variant.key)
+            mlx = variant.format is Format.MLX
+            for path, source in own[variant.key]:
+                yield from _mlx(path, variant, kinds) if mlx else own_entries(path, source, variant, kinds)
+            if mlx and variant.key in folders:
+                yield from _mlx(folders[variant.key], variant, kinds)
+            elif variant.key in files:
+                yield from _gguf(files[variant.key], variant, kinds)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
-        """What lies where LM Studio looks, and models that lie too high for it to see, as loose files."""
+        """What lies where LM Studio looks, and models that lie too high or too deep for it, as loose files."""
         for inspection in reader.models(root.path):
-            yield Found(inspection, Source("file", name=inspection.location.name), inspection.name)
+            yield loose(inspection)
         for publisher in reader.entries(root.path):
-            if publisher.kind != "folder" or publisher.name.startswith("."):
+            if publisher.kind != "folder" or publisher.linked or publisher.name.startswith("."):
                 continue
-            for inspection in reader.models(publisher.path):
-                yield Found(inspection, Source("file", name=inspection.location.name), inspection.name)
-            for model in reader.entries(publisher.path):
-                if model.kind == "folder" and not model.name.startswith("."):
-                    yield from self._models(publisher.name, model.name, model.path, reader)
+            here: dict[str, list[Inspection]] = {}
+            for inspection in reader.models(publisher.path, -1):
+                parts = below(root.path, inspection.location).split("/")
+                if any(part.startswith(".") for part in parts[:-1]):
+                    continue
+                single = inspection.location.suffix == ".safetensors" or inspection.format.family is Family.GGUF
+                if len(parts) == 2 + single and root.label != _BEFORE:
+                    here.setdefault(parts[1], []).append(inspection)
+                else:
+                    yield loose(inspection)
+            for model, found in here.items():
+                yield from self._models(root.path, publisher.name, model, found)
 
-    def _models(self, publisher: str, model: str, folder: Path, reader: Reader) -> Iterator[Found]:
-        found = reader.models(folder)
+    def _models(self, folder: Path, publisher: str, model: str, found: list[Inspection]) -> Iterator[Found]:
+        """What lies in one model folder. Quantisations of one thing are one model; different things there are not."""
         alone = len({inspection.name.casefold() for inspection in found}) == 1
         for inspection in found:
-            name = f"{publisher}/{model}"
-            if inspection.location != folder:
-                name += f"/{inspection.location.name}"
-            # several quantisations of one model in one folder are one repository; different models there are not
-            source = Source("program", f"{publisher}/{model}" if alone else None, None, self.name, name)
-            yield Found(inspection, source, model if alone else inspection.name)
+            repository = f"{publisher}/{model}/{inspection.name}"
+            name = model if alone else inspection.name
+            yield found_own(inspection, self.name, below(folder, inspection.location), folder, name, repository)
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """The names of the model's files are unlinked, and the folder goes if nothing is left in it."""
@@ -125,42 +143,52 @@ def _downloads_folder(settings: str | None) -> str | None:
     return folder if isinstance(folder, str) and folder.strip() else None
 
 
-def _place(variant: Variant) -> tuple[str, str] | None:
-    """(`publisher/model`, stem) where the variant lies in LM Studio itself; the stem is "" for a model folder."""
-    for source in variant.sources:
-        parts = (source.name or "").split("/") if source.program == LMStudio.name else []
-        if len(parts) not in (2, 3) or not all(_PART.fullmatch(part) for part in parts):
-            continue
-        if len(parts) == 2 and variant.format is Format.MLX:
-            return f"{parts[0]}/{parts[1]}", ""
-        if len(parts) == 3 and parts[2].endswith(".gguf") and variant.format is Format.GGUF:
-            name = re.sub(r"(?:-\d{5}-of-\d{5})?\.gguf$", "", parts[2])
-            return f"{parts[0]}/{parts[1]}", name
-    return None
+def _own_places(variant: Variant) -> list[tuple[str, Source]]:
+    """Where the variant lies in LM Studio itself: `publisher/model/file.gguf`, or the folder of an MLX model."""
+    mlx = variant.format is Format.MLX
+    places = list(own_places(variant, LMStudio.name)) if mlx else gguf_places(variant, LMStudio.name)
+    return [(path, source) for path, source in places
+            if path.count("/") == 2 - mlx and all(_PART.fullmatch(part) for part in path.split("/")[:2])]
+
+
+def _mlx(folder: str, variant: Variant, kinds: tuple[LinkKind, ...]) -> Iterable[Entry]:
+    return folder_entries(folder, variant, model_files(variant, code=False), kinds)
+
+
+def _gguf(path: str, variant: Variant, kinds: tuple[LinkKind, ...]) -> Iterator[Entry]:
+    """`path`: publisher, model and stem."""
+    folder, _, name = path.rpartition("/")
+    for number, (file_name, file) in enumerate(shard_names(variant, name)):
+        yield Entry(f"{folder}/{file_name}", weight(file, kinds), variant.key, witness=number == 0)
+    if projector := main_projector(variant):
+        yield Entry(f"{folder}/{projector_name(projector.path)}", weight(projector, kinds), variant.key)
 
 
 def _folders(
-    variants: Sequence[Variant], namespace: str, lies: dict[Key, tuple[str, str]]
+    variants: Sequence[Variant], namespace: str, own: dict[Key, list[tuple[str, Source]]]
 ) -> dict[Key, str]:
-    """`publisher/model` for each, spelt in one way; where one would hold two projectors, they get their own."""
+    """`publisher/model` for each that lies nowhere yet; where one would hold two projectors, they get their own."""
     folders: dict[Key, str] = {}
     company: dict[Key, str] = {}
     shared: dict[str, set[str]] = {}
-    for variant in variants:
-        hub = variant.hub
-        publisher, _, model = (hub.repository or "").rpartition("/") if hub else (namespace, "", variant.key.model)
-        made = f"{legal(publisher or namespace, 90)}/{legal(model, 90)}"
-        folders[variant.key] = lies[variant.key][0] if variant.key in lies else made
-        projector = main_projector(variant)
-        beside = projector.blake3 if projector else ""
-        company[variant.key] = variant.manifest if variant.format is Format.MLX else beside
-        shared.setdefault(folders[variant.key].casefold(), set()).add(company[variant.key])
     spelt: dict[str, str] = {}
-    for key in sorted(folders, key=lambda key: (key not in lies, folders[key])):
-        spelt.setdefault(folders[key].casefold(), folders[key])
-    folders = {key: folder if key in lies else spelt[folder.casefold()] for key, folder in folders.items()}
+    for variant in variants:
+        projector = main_projector(variant)
+        company[variant.key] = (variant.manifest if variant.format is Format.MLX
+                                else projector.blake3 if projector else "")
+        there = [path if variant.format is Format.MLX else path.rpartition("/")[0] for path, _ in own[variant.key]]
+        spelt |= {folder.casefold(): folder for folder in there}
+        if not there:
+            hub = variant.hub
+            publisher, _, model = (hub.repository or "").rpartition("/") if hub else (namespace, "", variant.key.model)
+            there = [f"{legal(publisher or namespace, 90)}/{legal(model, 90)}"]
+            folders[variant.key] = there[0]
+        for folder in there:
+            shared.setdefault(folder.casefold(), set()).add(company[variant.key])
+    for folder in sorted(folders.values()):
+        spelt.setdefault(folder.casefold(), folder)
     return {
-        key: f"{folder}-{company[key][:8]}"
-        if company[key] and key not in lies and len(shared[folder.casefold()]) > 1 else folder
+        key: f"{spelt[folder.casefold()]}-{company[key][:8]}"
+        if company[key] and len(shared[folder.casefold()]) > 1 else spelt[folder.casefold()]
         for key, folder in folders.items()
     }

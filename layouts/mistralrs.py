@@ -7,9 +7,11 @@ by the quantisation in its file name, and the projector (`mmproj*`) from beside 
     <farm>/mistralrs/gemma-3-4b-it-Q4_K_M/gemma-3-4b-it-Q4_K_M.gguf, mmproj-F16.gguf
 
 Refused are the IQ quantisations, big-endian files, and byte-pair tokenizers without a known pre-tokenizer. Which GGUF
-architectures it knows changes with each release and is not looked at: an unknown one fails at start, by name. GPTQ and
-AWQ need CUDA, so they are refused where there is none, on macOS; elsewhere a layout cannot see the GPU. Weights that
-MLX quantised are its AFQ. The guide's BF16 and FP16 are types of numbers, not formats.
+architectures it knows grows with each release (`gguf/normal_registry.rs` and the registries of its multimodal models),
+so only those are refused that llama.cpp has known for years and no release of mistral.rs up to the one read: any other
+is tried, and if it is unknown fails at start, by name. GPTQ and AWQ need CUDA, so they are refused where there is none,
+on macOS; elsewhere a layout cannot see the GPU. Weights that MLX quantised are its AFQ. The guide's BF16 and FP16 are
+types of numbers, not formats.
 """
 
 from __future__ import annotations
@@ -22,15 +24,21 @@ from helixstore.providers.layout import LINKS, Entry, Env, Facts, Found, Reader,
 from helixstore.values import Format, Variant
 
 from . import hub_cache
-from .gguf_files import refuse, shard_names, stem
+from .gguf_files import gguf_places, own_entries, refuse, shard_names, stem
 from .hf_folders import refuse_unservable
 from .hub_cache import HubCache, hub_root
 from .names import distinct, label, legal
+from .own import discover_own
 
 __all__ = ["MistralRs"]
 
 _TYPES = frozenset({"F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K",
                     "Q5_K", "Q6_K", "Q8_K", "MXFP4"})
+#: architectures of GGUF files without a loader
+_UNKNOWN = frozenset({
+    "arctic", "baichuan", "bert", "bitnet", "bloom", "chatglm", "codeshell", "command-r", "dbrx", "falcon", "gpt2",
+    "gptj", "gptneox", "grok", "internlm2", "jais", "mamba", "mpt", "nomic-bert", "olmo", "olmoe", "openelm", "orion",
+    "persimmon", "plamo", "qwen", "refact", "rwkv6", "stablelm", "starcoder", "t5", "xverse"})
 _INTEGERS = re.compile(r"I(8|16|32|64)")
 _WANTS = (Format.HF, Format.GGUF)
 _METHODS = ("mxfp4", "fp8", "afq")
@@ -73,8 +81,8 @@ class MistralRs(HubCache):
         return _folders([variant for variant in variants if variant.format is Format.GGUF])
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
-        """What lies in the cache; the folder of GGUF files is told by its label, and left to a later version."""
-        return super().discover(root, reader) if root.label == "hub" else iter(())
+        """What lies in the cache, and at any depth in the folder of GGUF files."""
+        return super().discover(root, reader) if root.label == "hub" else discover_own(root.path, reader, self.name)
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """`mistralrs cache delete`: the repository's whole folder. It has no delete for files outside the cache."""
@@ -88,19 +96,30 @@ class MistralRs(HubCache):
 
 
 def _folders(variants: Sequence[Variant]) -> Iterator[Entry]:
-    names = distinct(variants, {variant.key: label(variant) for variant in variants})
+    """A folder for each, called by model and quantisation; what the person put there keeps its place."""
+    own = {variant.key: gguf_places(variant, MistralRs.name) for variant in variants}
+    taken = [path.partition("/")[0] for places in own.values() for path, _ in places]
+    names = distinct(variants, {v.key: label(v) for v in variants if not own[v.key]}, taken=taken)
     for variant in variants:
-        folder = names[variant.key]
-        projectors = {legal(PurePosixPath(file.path).stem): file for file in variant.projectors}
-        for name, file in projectors.items():
-            if "mmproj" not in name.casefold():
-                name = f"mmproj-{name}"
-            yield Entry(f"{folder}/{name}.gguf", Weight(file.blake3, file.bytes, LINKS), variant.key)
-        for number, (name, file) in enumerate(shard_names(variant, stem(variant))):
-            yield Entry(f"{folder}/{name}", Weight(file.blake3, file.bytes, LINKS), variant.key, number == 0, order=1)
+        for path, source in own[variant.key]:
+            yield from own_entries(path, source, variant)
+        if variant.key in names:
+            yield from _folder(names[variant.key], variant)
+
+
+def _folder(folder: str, variant: Variant) -> Iterator[Entry]:
+    projectors = {legal(PurePosixPath(file.path).stem): file for file in variant.projectors}
+    for name, file in projectors.items():
+        if "mmproj" not in name.casefold():
+            name = f"mmproj-{name}"
+        yield Entry(f"{folder}/{name}.gguf", Weight(file.blake3, file.bytes, LINKS), variant.key)
+    for number, (name, file) in enumerate(shard_names(variant, stem(variant))):
+        yield Entry(f"{folder}/{name}", Weight(file.blake3, file.bytes, LINKS), variant.key, number == 0, order=1)
 
 
 def _refuse_gguf(variant: Variant) -> Refusal | None:
+    if variant.header.architecture in _UNKNOWN:
+        return Refusal(f"mistral.rs has no loader for GGUF of the architecture {variant.header.architecture}")
     types = {name for name, _ in variant.header.tensor_types if not _INTEGERS.fullmatch(name)}
     if strange := sorted(types - _TYPES):
         return Refusal(f"mistral.rs does not read the tensor types {', '.join(strange)}", _WANTS)

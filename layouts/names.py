@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from helixstore.fs.names import folded
 from helixstore.providers.layout import unique_names
 from helixstore.values import Key, Variant
 
@@ -20,6 +21,7 @@ _LENGTH = 150                                   # bytes: leaves room for a shard
 _OUTSIDE = re.compile(r"[^\w.+-]+")             # letters and digits of any script, "_", ".", "+" and "-" stay
 _OUTSIDE_ASCII = re.compile(r"[^A-Za-z0-9_.-]+")
 _DOTS = re.compile(r"\.{2,}")                   # LocalAI refuses ".." anywhere in a path
+_UNFINISHED = "incomplete-"                     # how GPT4All calls half a download: scans leave it out
 _DEVICES = frozenset(                           # on Windows, with any extension
     ["con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(10))])
 
@@ -42,7 +44,8 @@ def legal(text: str, limit: int = _LENGTH, ascii_only: bool = False) -> str:
         kept = kept.encode()[:limit].decode(errors="ignore").rstrip(".-+")
     if not kept:
         return "model"
-    return f"model-{kept}" if kept.partition(".")[0].casefold() in _DEVICES else kept
+    lower = kept.casefold()
+    return f"model-{kept}" if lower.startswith(_UNFINISHED) or lower.partition(".")[0] in _DEVICES else kept
 
 
 def label(variant: Variant, ascii_only: bool = False) -> str:
@@ -60,7 +63,8 @@ def quantized_id(key: Key) -> str:
 
 
 def distinct(
-    variants: Iterable[Variant], wanted: Mapping[Key, str], fixed: Mapping[Key, str] | None = None
+    variants: Iterable[Variant], wanted: Mapping[Key, str], fixed: Mapping[Key, str] | None = None,
+    taken: Iterable[str] = (),
 ) -> dict[Key, str]:
     """Names that differ even where case is folded.
 
@@ -68,7 +72,11 @@ def distinct(
         variants: those that share the folder.
         wanted: the name each would like, legal.
         fixed: names that must stay as they are, because the model lies there: they win over `wanted`.
+        taken: names of what lies there beside, which nobody else may get.
     """
     fixed = fixed or {}
-    names = unique_names({**wanted, **fixed}, {variant.key: variant.manifest for variant in variants}, limit=1024)
-    return {**names, **fixed}
+    digests = {variant.key: variant.manifest for variant in variants}
+    names = unique_names({**wanted, **fixed}, digests, limit=1024)
+    lie = {folded(name) for name in taken}
+    return {key: f"{name[:1015]}-{digests[key][:8]}" if folded(name) in lie else name
+            for key, name in names.items()} | dict(fixed)

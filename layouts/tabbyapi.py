@@ -4,19 +4,20 @@ Facts: theroyallab/tabbyAPI e632af41 (2026-08) and exllamav3 1.4.1; the server w
 EXL3 and safetensors in FP16 or BF16 are loaded since the exllamav2 backend went (July 2026); the guide's GGUF was never
 there, its GPTQ is rejected by name. It reads every `*.safetensors` of the folder, whatever the index says, so exactly
 one set of weights may lie there. A linked folder would be shown under the name of what it leads to: real folders,
-linked weights. It renames a `config.yml` of old style, which is not ours to touch.
+linked weights. It has no delete. It renames a `config.yml` of old style, which is not ours to touch.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from helixstore.providers.layout import Entry, Env, Facts, Layout, Reader, Refusal, Root
+from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root
 from helixstore.values import Format, Purpose, Variant
 
-from .hf_folders import folder_entries, folder_names, model_files, refuse_unservable
+from .hf_folders import folder_names, refuse_unservable
+from .model_folder import discover_folders, project_folders
 
 __all__ = ["TabbyAPI"]
 
@@ -32,6 +33,7 @@ class TabbyAPI(Layout):
     title = "TabbyAPI"
     checked = ("2026-08-13",)
     formats = (Format.EXL3, Format.HF)
+    bears_dangling = True
     refresh = "nothing: it lists its folder with every request; load with POST /v1/model/load"
     launch = ("{python}", "main.py", "--model-dir", "{root}")
 
@@ -70,9 +72,11 @@ class TabbyAPI(Layout):
 
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
         """One real folder for each model, one level deep, with one set of weights."""
-        names = folder_names(variants)
-        for variant in variants:
-            yield from folder_entries(names[variant.key], variant, model_files(variant, code=False))
+        return project_folders(variants, self.name, folder_names(variants), lambda variant: False)
+
+    def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
+        """The model folders; the source's name is the folder's, by which TabbyAPI loads it."""
+        return discover_folders(root.path, reader, self.name)
 
 
 def _refuse_format(variant: Variant) -> str:

@@ -89,7 +89,7 @@ def test_discover_gives_back_what_was_projected(tmp_path: Path, symbolic: bool) 
     assert {e.path for e in GPT.project(again, root, FACTS)} == {e.path for e in entries}
 
 
-def test_discover_leaves_out_what_gpt4all_does_not_list(tmp_path: Path) -> None:
+def test_discover_takes_what_gpt4all_does_not_list_for_the_persons(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "blobs")
     data = shelf.blobs[shelf.gguf("x").weights[0].blake3].read_bytes()
     for name in ("Odd Name.v1.gguf", "sub/deep.gguf", "UPPER.GGUF", "incomplete-y.gguf"):
@@ -98,8 +98,8 @@ def test_discover_leaves_out_what_gpt4all_does_not_list(tmp_path: Path) -> None:
     (tmp_path / "root" / "hf").mkdir()
     for file in shelf.hf("h").files:
         (tmp_path / "root" / "hf" / file.path).write_bytes(shelf.blobs[file.blake3].read_bytes())
-    found = {f.source.name for f in GPT.discover(Root(tmp_path / "root", "test"), DiskReader(tmp_path))}
-    assert found == {"Odd Name.v1.gguf", "sub/deep.gguf"}
+    found = {(f.source.kind, f.source.name) for f in GPT.discover(Root(tmp_path / "root", "test"), DiskReader(tmp_path))}
+    assert found == {("program", "Odd Name.v1.gguf"), ("program", "sub/deep.gguf"), ("file", "UPPER.GGUF"), ("file", "hf")}
 
 
 def test_what_lies_there_keeps_its_place_and_a_newcomer_of_the_same_name_yields(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from many import gguf
 
 from helixstore.providers.layout import Root
+from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, Header, Purpose, Role, Variant
 from layouts.llamacpp import LlamaCpp
 from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
@@ -106,10 +108,107 @@ def test_big_endian_files_run_on_big_endian_machines() -> None:
 
 
 def test_roots(home: Path) -> None:
-    (own,) = LLAMA.roots(sandbox(home))
-    assert own.owned
-    assert own.path == sandbox(home).farms / "llamacpp"
-    (named,) = LLAMA.roots(sandbox(home, {"LLAMA_ARG_MODELS_DIR": "~/gguf"}))
+    own, hub, cache = LLAMA.roots(sandbox(home))
+    assert (own.owned, own.path) == (True, sandbox(home).farms / "llamacpp")
+    assert (hub.path, cache.path) == (home / ".cache/huggingface/hub", home / ".cache/llama.cpp")
+    assert hub.present == (cache.path,), "a hub cache is no sign of llama.cpp"
+    assert len({own.label, hub.label, cache.label}) == 3
+    named = LLAMA.roots(sandbox(home, {"LLAMA_ARG_MODELS_DIR": "~/gguf"}))[0]
     assert (named.path, named.owned) == (home / "gguf", False)
-    (chosen,) = LLAMA.roots(sandbox(home, {"LLAMA_ARG_MODELS_DIR": "~/gguf"}, setting=Path("/mine")))
+    chosen = LLAMA.roots(sandbox(home, {"LLAMA_ARG_MODELS_DIR": "~/gguf"}, setting=Path("/mine")))[0]
     assert chosen.path == Path("/mine")
+
+
+@pytest.mark.parametrize(("environ", "platform", "path"), [
+    ({"XDG_CACHE_HOME": "/xdg"}, "linux", "/xdg/llama.cpp"),
+    ({}, "darwin", "{home}/Library/Caches/llama.cpp"),
+    ({}, "win32", "{home}/AppData/Local/llama.cpp"),
+    ({"LOCALAPPDATA": "/c/local"}, "win32", "/c/local/llama.cpp"),
+    ({"LLAMA_CACHE": "/told"}, "linux", "/told"),
+])
+def test_the_old_cache_of_each_system(home: Path, environ: dict[str, str], platform: str, path: str) -> None:
+    _, hub, cache = LLAMA.roots(sandbox(home, environ, platform))
+    assert cache.path == Path(path.format(home=home))
+    assert (hub.path == cache.path) == ("LLAMA_CACHE" in environ)
+
+
+def lie(shelf: Shelf, root: Path, variant: Variant, *names: str) -> None:
+    """The files of a variant as a person has put them."""
+    for name, file in zip(names, variant.files, strict=True):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(shelf.blobs[file.blake3].read_bytes())
+
+
+def test_what_lies_there_is_found_and_keeps_its_place(tmp_path: Path) -> None:
+    shelf, root = Shelf(tmp_path / "blobs"), Root(tmp_path / "models", "test", label="models")
+    one, big, eye = shelf.gguf("one"), shelf.gguf("big", shards=2, seed=3), shelf.gguf("eye", projector=True, seed=8)
+    lie(shelf, root.path, one, "My One.gguf")
+    lie(shelf, root.path, one, "again/one.gguf")
+    lie(shelf, root.path, big, *(f"Big/b-{i:05d}-of-00002.gguf" for i in (1, 2)))
+    lie(shelf, root.path, eye, "Eye/e.gguf", "Eye/mmproj-mine.gguf")
+    lie(shelf, root.path, shelf.gguf("deep", seed=20), "a/b/deep.gguf")
+    lie(shelf, root.path, shelf.gguf("upper", seed=30), "UPPER.GGUF")
+    reader = DiskReader(tmp_path)
+    found = list(LLAMA.discover(root, reader))
+    assert reader.issues == []
+    assert {(f.source.kind, f.source.name) for f in found} == {
+        ("program", "models/My One.gguf"), ("program", "models/again/one.gguf"),
+        ("program", "models/Big/b-00001-of-00002.gguf"), ("program", "models/Eye/e.gguf"),
+        ("file", "deep.gguf"), ("file", "UPPER.GGUF")}
+    sources = {str(f.source.name): f.source for f in found}
+    variants = [
+        replace(one, sources=(sources["models/My One.gguf"], sources["models/again/one.gguf"])),
+        replace(big, sources=(sources["models/Big/b-00001-of-00002.gguf"],)),
+        replace(eye, sources=(sources["models/Eye/e.gguf"],)),
+    ]
+    newcomers = [shelf.gguf("Big", seed=40, stem="Big"), shelf.gguf("my one", seed=50, stem="my one")]
+    entries = list(LLAMA.project([*newcomers, *variants], root, FACTS))
+    theirs = {entry.path for entry in entries if entry.key in {variant.key for variant in variants}}
+    assert theirs == {
+        "My One.gguf", "again/one.gguf", "Big/b-00001-of-00002.gguf", "Big/b-00002-of-00002.gguf", "Eye/e.gguf",
+        "Eye/mmproj-mine.gguf"}
+    assert {entry.path for entry in entries if entry.witness} >= {"My One.gguf", "again/one.gguf"}
+    folders = {path.partition("/")[0].removesuffix(".gguf").casefold() for path in theirs}
+    assert not folders & {entry.path.removesuffix(".gguf").casefold() for entry in entries if entry.path not in theirs}
+
+
+def test_the_old_cache_tells_the_repository(tmp_path: Path) -> None:
+    shelf, root = Shelf(tmp_path / "blobs"), Root(tmp_path / "cache", "test", label="cache")
+    by_answer, by_address, plain = shelf.gguf("a"), shelf.gguf("b", "Q8_0", seed=5), shelf.gguf("c", "F16", seed=9)
+    big = shelf.gguf("d", shards=2, seed=12)
+    lie(shelf, root.path, by_answer, "acme_My_Model-GGUF_sub_a-Q4_K_M.gguf")
+    lie(shelf, root.path, by_address, "acme_other_b-Q8_0.gguf")
+    lie(shelf, root.path, plain, "c-F16.gguf")
+    lie(shelf, root.path, big, *(f"acme_Big-GGUF_d-{i:05d}-of-00002.gguf" for i in (1, 2)))
+    hub = "http" + "s://hub.example/"
+    texts = {
+        "manifest=acme=My_Model-GGUF=Q4_K_M.json": {"ggufFile": {"rfilename": "sub/a-Q4_K_M.gguf"}, "mmprojFile": None},
+        "manifest=acme_Big-GGUF=latest.json": {"ggufFile": {"rfilename": "d-00001-of-00002.gguf"}},
+        "manifest=a=b=c=d.json": {"ggufFile": {"rfilename": "x"}},
+        "acme_other_b-Q8_0.gguf.json": {"url": f"{hub}acme/other/resolve/main/b-Q8_0.gguf", "etag": '"abc"'},
+        "c-F16.gguf.json": {"url": f"{hub}some/where/c-F16.gguf"},
+    }
+    for name, value in texts.items():
+        (root.path / name).write_text(json.dumps(value))
+    (root.path / "acme_My_Model-GGUF_sub_a-Q4_K_M.gguf.etag").write_text("abc")
+    reader = DiskReader(tmp_path)
+    found = {f.source.name: (f.source.kind, f.source.repository, f.name) for f in LLAMA.discover(root, reader)}
+    assert reader.issues == []
+    assert found == {
+        "cache/acme_My_Model-GGUF_sub_a-Q4_K_M.gguf": ("program", "acme/My_Model-GGUF", "My_Model-GGUF"),
+        "cache/acme_other_b-Q8_0.gguf": ("program", "acme/other", "other"),
+        "cache/c-F16.gguf": ("program", None, "c"),
+        "cache/acme_Big-GGUF_d-00001-of-00002.gguf": ("program", "acme/Big-GGUF", "Big-GGUF"),
+    }
+    again = [replace(plain, sources=(f.source,)) for f in LLAMA.discover(root, reader)]
+    assert list(LLAMA.project(again, root, FACTS)) == [], "nothing is put there"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"ggufFile": 3}', '{"url": 3}', "\x00", "[" * 5000, "x" * (2 << 20)])
+def test_notes_that_make_no_sense_are_as_none(tmp_path: Path, text: str) -> None:
+    shelf, root = Shelf(tmp_path / "blobs"), Root(tmp_path / "cache", "test", label="cache")
+    lie(shelf, root.path, shelf.gguf("a"), "acme_m_a.gguf")
+    for name in ("acme_m_a.gguf.json", "manifest=acme=m=latest.json"):
+        (root.path / name).write_text(text)
+    (found,) = LLAMA.discover(root, DiskReader(tmp_path))
+    assert (found.source.repository, found.name) == (None, found.inspection.name)

@@ -146,9 +146,9 @@ def test_discover_gives_back_what_was_projected(tmp_path: Path, symbolic: bool) 
         assert [(part.path, part.bytes, part.role) for part in f.inspection.parts] == [
             (file.path, file.bytes, file.role) for file in variant.files]
     assert [(f.source.kind, f.source.program, f.source.repository, f.source.name) for f in found] == [
-        ("program", "lmstudio", name.rpartition("/")[0], name) for name in (
-            "local-x7/big/big-Q4_K_M-00001-of-00003.gguf", "local-x7/eye/eye-Q4_K_M.gguf",
-            "local-x7/one/one-Q8_0.gguf")]
+        ("program", "lmstudio", repository, name) for repository, name in (
+            ("local-x7/big/big", "local-x7/big/big-Q4_K_M-00001-of-00003.gguf"),
+            ("local-x7/eye/eye", "local-x7/eye/eye-Q4_K_M.gguf"), ("local-x7/one/one", "local-x7/one/one-Q8_0.gguf"))]
     again = [replace(variant, sources=(f.source,)) for variant, f in zip(variants, found, strict=True)]
     assert {e.path for e in LMS.project(again, root, FACTS)} == {e.path for e in entries}
 
@@ -161,7 +161,7 @@ def test_discover_finds_an_mlx_folder_where_it_lies(tmp_path: Path) -> None:
     (found,) = LMS.discover(root, DiskReader(tmp_path))
     assert (found.name, found.inspection.format) == ("Foo-4bit", Format.MLX)
     name = "mlx-community/Foo-4bit"
-    assert found.source == Source("program", name, program="lmstudio", name=name)
+    assert found.source == Source("program", f"{name}/Foo-4bit", program="lmstudio", name=name)
     again = replace(variant, sources=(found.source,))
     assert {entry.path for entry in LMS.project([again], root, MAC)} == {entry.path for entry in entries}
 
@@ -182,7 +182,7 @@ def test_discover_names_a_model_by_its_folder_unless_several_lie_there_and_tells
         ("program", "TheBloke/Mistral-GGUF/mistral.Q4_K_M.gguf", "Mistral-GGUF"),
         ("program", "imported/uncategorized/a-Q4_K_M.gguf", "a"),
         ("program", "imported/uncategorized/b-Q4_K_M.gguf", "b"),
-        ("file", "high.gguf", "high"), ("file", "higher.gguf", "higher"),
+        ("file", "high.gguf", "high"), ("file", "higher.gguf", "higher"), ("file", "x.gguf", "x"),
     }
 
 
