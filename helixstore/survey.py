@@ -19,7 +19,7 @@ from helixstore.results import Duplicates, Holding, Survey
 from helixstore.session import Machine
 
 if TYPE_CHECKING:
-    from helixstore.formats import Inspection
+    from helixstore.providers.layout import Found
     from helixstore.session import PlacedRoot
 
 __all__ = ["survey"]
@@ -35,14 +35,15 @@ class _Held:
         self.files: dict[tuple[int, int], tuple[str, int]] = {}
         self.models = 0
 
-    def take(self, inspection: Inspection) -> None:
+    def take(self, found: Found) -> None:
         self.models += 1
-        for part in inspection.parts:
+        for part in found.inspection.parts:
+            where = str(found.files.get(part.path, part.location))
             try:
-                stat = os.stat(part.location)
+                stat = os.stat(where)
             except OSError:
                 continue        # it has gone since it was listed: it is not held any more
-            self.files[stat.st_dev, stat.st_ino] = (str(part.location), stat.st_size)
+            self.files[stat.st_dev, stat.st_ino] = (where, stat.st_size)
 
 
 def survey(environ: Mapping[str, str], seconds: float = 5.0) -> Survey:
@@ -75,7 +76,7 @@ def survey(environ: Mapping[str, str], seconds: float = 5.0) -> Survey:
             continue
         held = _Held()
         for found in placed.layout.discover(placed.root, reader):
-            held.take(found.inspection)
+            held.take(found)
         if held.models:
             fresh = {key: value for key, value in held.files.items() if key not in everything}
             everything |= fresh

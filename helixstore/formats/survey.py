@@ -10,17 +10,20 @@ from helixstore.formats.folder import inspect_folder, is_model_folder, tell
 from helixstore.formats.inspection import Inspection
 from helixstore.formats.listing import SKIPPED_FOLDERS, Item, Listing, Tree, list_folder, safe_name
 from helixstore.formats.loose import LooseFile, group, read_loose
-from helixstore.formats.names import PLAIN_EXTENSIONS, extension, is_digest, looks_like_model
+from helixstore.formats.names import PLAIN_EXTENSIONS, extension, is_digest, looks_like_model, shard_of_name
 from helixstore.fs.names import printable, unfinished
 from helixstore.values import Issue
 
-__all__ = ["survey"]
+__all__ = ["Known", "survey"]
 
 MAX_LEVELS = 64
 
+Known = Callable[[Item], bool]
+
 
 def survey(
-    folder: str | os.PathLike[str], depth: int = -1, *, issue: Callable[[Issue], None], tree: Tree | None = None
+    folder: str | os.PathLike[str], depth: int = -1, *, issue: Callable[[Issue], None], tree: Tree | None = None,
+    known: Known | None = None,
 ) -> list[Inspection]:
     """Find every whole model in a folder and below it.
 
@@ -29,6 +32,7 @@ def survey(
         depth: levels of folders below it that are entered; -1: all of them. Links to folders are never entered.
         issue: is called once for everything that is broken, cut, unreadable or badly named and looks like a model.
         tree: is told of every folder listed and every file that counts.
+        known: whether a file is one that nothing new can be learnt of; a model of such files is left out unread.
 
     Returns:
         Only whole models, in the order of their paths. Left out without a word: unfinished downloads, blobs named by a
@@ -37,7 +41,7 @@ def survey(
     top = os.path.abspath(folder)
     if not os.path.lexists(top):
         return []
-    walk = _Survey(issue, tree)
+    walk = _Survey(issue, tree, known)
     pending = [(top, 0)]
     while pending:
         path, level = pending.pop()
@@ -48,8 +52,9 @@ def survey(
 
 
 class _Survey:
-    def __init__(self, issue: Callable[[Issue], None], tree: Tree | None) -> None:
+    def __init__(self, issue: Callable[[Issue], None], tree: Tree | None, known: Known | None) -> None:
         self.found: list[Inspection] = []
+        self._known = known
         self._issue = issue
         self._tree = tree
         self._seen: set[tuple[int, int]] = set()        # bind mounts can make a loop of real folders
@@ -68,7 +73,7 @@ class _Survey:
         taken: frozenset[str] = frozenset()
         whole = is_model_folder(listing)
         self._strange(listing, whole)
-        if whole:
+        if whole and not (self._known and all(map(self._known, listing.files))):
             taken = self._model_folder(listing)
         self._loose(listing, whole)
         return [item.path for item in below if item.name not in taken and self._enters(item)]
@@ -103,7 +108,7 @@ class _Survey:
     def _loose(self, listing: Listing, in_model_folder: bool) -> None:
         files: list[LooseFile] = []
         broken: set[str] = set()
-        for item in listing.files:
+        for item in self._unread(listing):
             name = item.name
             ending = extension(name)
             if ending in PLAIN_EXTENSIONS or (in_model_folder and ending != "gguf"):
@@ -119,6 +124,15 @@ class _Survey:
             found = group(files, frozenset(broken), lambda error: self._fail(error.path or listing.path, error))
             for inspection in found:
                 self._take(inspection)
+
+    def _unread(self, listing: Listing) -> list[Item]:
+        """The files of a folder that must be read: those that are not known, and, where shards or projectors are among
+        them or beside them, all, since these go together."""
+        if self._known is None:
+            return listing.files
+        fresh = [item for item in listing.files if not self._known(item)]
+        together = any(shard_of_name(item.name) or "mmproj" in item.name.casefold() for item in listing.files)
+        return listing.files if fresh and together else fresh
 
     def _read(self, item: Item) -> LooseFile | None:
         """The file's header; None when it is no model, or could not be read."""

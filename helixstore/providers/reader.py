@@ -9,6 +9,7 @@ from helixstore.errors import HelixError, Unreadable
 from helixstore.formats import Inspection, inspect_file, survey
 from helixstore.formats.listing import list_folder
 from helixstore.formats.opened import Opened
+from helixstore.formats.survey import Known
 from helixstore.fs.kernel import Fingerprint, fingerprint_of
 from helixstore.providers.layout import Seen
 from helixstore.values import Issue
@@ -23,6 +24,7 @@ class DiskReader:
         home: relative paths are counted from it, absolute.
 
     Attributes:
+        known: whether a file is one that nothing new can be learnt of: `models` leaves such models out, unread.
         issues: what a person should know, in the order in which it was found, each once.
         notes: path -> why what lies there is left alone, though nothing is wrong with it.
         folders: every folder that was listed -> its modification time in nanoseconds before that.
@@ -32,9 +34,10 @@ class DiskReader:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._models: dict[tuple[str, int], list[Inspection]] = {}
+        self._models: dict[tuple[str, int, Known | None], list[Inspection]] = {}
         self._single: dict[str, Inspection | None] = {}
         self._noted: set[Issue] = set()
+        self.known: Known | None = None
         self.issues: list[Issue] = []
         self.notes: dict[str, str] = {}
         self.folders: dict[str, int] = {}
@@ -90,9 +93,9 @@ class DiskReader:
     def models(self, folder: Path, depth: int = 0) -> list[Inspection]:
         """Every whole model in the folder and `depth` levels of folders below it (-1: all of them)."""
         where = os.fspath(self._home / folder)
-        key = (where, depth)
+        key = (where, depth, self.known)
         if key not in self._models:
-            self._models[key] = survey(where, depth, issue=self._once, tree=self)
+            self._models[key] = survey(where, depth, issue=self._once, tree=self, known=self.known)
         return list(self._models[key])
 
     def model(self, path: Path) -> Inspection | None:

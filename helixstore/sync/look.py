@@ -13,6 +13,9 @@ from helixstore.farm.ledger import FOLDER, Record
 from helixstore.farm.library import Library
 from helixstore.farm.scan import look_at
 from helixstore.formats import Inspection, inspect
+from helixstore.formats.listing import Item
+from helixstore.formats.names import WEIGHT_EXTENSIONS, extension
+from helixstore.formats.survey import Known
 from helixstore.fs.kernel import fingerprint
 from helixstore.providers.layout import Found
 from helixstore.providers.reader import DiskReader
@@ -104,8 +107,10 @@ def _gather(
         folder = (str(place.root.path), place.root.label)
         if place.on and folder not in looked:
             looked.add(folder)
+            reader.known = ours.settled(place.provider)
             for found in place.layout.discover(place.root, reader):
                 yield from _fresh(session, candidate_of(found, folder[0]), seen, ours, restore)
+    reader.known = ours.settled(None)
     for loose in session.settings.scan if everywhere else ():
         for inspection in reader.models(loose, -1):
             yield from _fresh(session, candidate_of(_loose(inspection, None), None), seen, ours, restore)
@@ -140,6 +145,9 @@ def _fresh(
     yield candidate
 
 
+_LINKS = frozenset({"hard", "symlink", "inner"})
+
+
 class _Ours:
     """What needs no second look: paths in a ledger that still are what they were when they were entered, and small
     files beside adopted weights that are as they were when they were hashed. What was adopted for a model that has no
@@ -157,6 +165,23 @@ class _Ours:
                 if record.kind != FOLDER and (root or not named.isdisjoint(record.keys)):
                     self._records.setdefault(prefix + path, []).append(record)
                     self._folders.add((prefix + path).rpartition("/")[0])
+
+    def settled(self, provider: str | None) -> Known:
+        """Whether nothing new can be learnt of a file of a folder that `provider` reads (None: one of the person's).
+
+        It is ours, or adopted, and as it was by what a stat tells; and its variant is known by the name that it has
+        there. A small file beside such ones is as it was when it was hashed.
+        """
+        def known(item: Item) -> bool:
+            now = item.status
+            for r in self._records.get(item.path, ()):
+                same = r.kind in _LINKS or (now.st_size, now.st_mtime_ns) == (r.bytes, r.mtime_ns)
+                if same and now.st_ino == r.inode:
+                    return r.origin != "adopted" or provider is None or any(
+                        source.program == provider for key in r.keys for source in self._sources.get(key, ()))
+            return extension(item.name) not in WEIGHT_EXTENSIONS and self.seen(item.path)
+
+        return known
 
     def has(self, path: str) -> bool:
         """Whether an absolute path is ours, or adopted, and unchanged by what a stat tells."""

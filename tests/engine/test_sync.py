@@ -412,15 +412,28 @@ def test_a_folder_that_the_person_left_for_another_loses_our_links_and_nothing_e
         assert store.sync().nothing
 
 
+HOUSE = b"""
+from helixstore.providers.layout import Layout, Root
+from helixstore.values import Format
+
+class House(Layout):
+    name, title, checked, formats = "house", "House", ("1",), (Format.GGUF,)
+    def roots(self, env): return [Root(env.home / "house" / "models", "default")]
+    def accepts(self, variant, facts): return None
+    def project(self, variants, root, facts): return []
+"""
+
+
 def test_before_there_is_a_store_a_file_is_judged_and_every_program_counted(person: Person) -> None:
     model = person.put("Downloads/other-F16.gguf", model_gguf(seed=2))
-    person.put(".ollama/models/blobs/sha256-aa", bytes(2 << 20))
+    person.put("house/models/weights.bin", bytes(2 << 20))
+    person.put(".config/helixstore/layouts/house.py", HOUSE)
     before = person.tree()
     verdicts = {one.provider: one.answer for one in HelixStore.compat_of(model, environ=person.environ)}
     assert verdicts["llamacpp"] == "yes"
     assert verdicts["vllm"] == "after conversion"
     [unread] = HelixStore.survey(person.environ).unread
-    assert (unread.provider, unread.bytes) == ("ollama", 2 << 20)
+    assert (unread.provider, unread.bytes) == ("house", 2 << 20)
     assert person.tree() == before
 
 
