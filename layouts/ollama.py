@@ -5,9 +5,11 @@ Contract (providers-1.md section 1, Ollama 0.33; an older real server, 0.5.4, li
 - `ollama create` would rewrite the GGUF into a second copy with another digest; a manifest of our own names the same
   bytes. It needs a configuration blob, which `ollama list` shows, and one layer for the weights. It has no template
   layer: since 0.30 the chat template of the GGUF itself is used, before that the bare prompt.
+- What Ollama has by itself keeps its manifests, one or several, and every small blob that they name, byte for byte.
 - Case: a lookup replaces each part of a name by any spelling of that part in the whole tree (`getExistingName`), so one
   part must never be spelt in two ways: tags are spelt as those pulled from the hub usually are (`Q4_K_M`).
 - A blob that no manifest names is deleted at the next start: the weights go first, the manifest last and soon after.
+- `ollama cp` and `create` name the blobs that lie there, also those that are links of ours.
 
 The desktop app keeps its own folder setting in `db.sqlite`, which is not text and is not read: name the folder with
 `helixstore providers set ollama --root DIR`.
@@ -15,45 +17,33 @@ The desktop app keeps its own folder setting in `db.sqlite`, which is not text a
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
-from helixstore.errors import LayoutError
-from helixstore.providers.layout import Entry, Env, Facts, Layout, Refusal, Root, Text
-from helixstore.values import File, Format, Key, Variant
+from helixstore.errors import LayoutError, Unreadable
+from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
+from helixstore.values import File, Format, Variant
 
+from . import ollama_found
 from .gguf_files import main_projector, refuse, weight
-from .names import distinct, legal, quantized_id
+from .ollama_manifest import (
+    DEFAULTS,
+    Manifest,
+    blob_path,
+    configuration,
+    digest_of,
+    json_line,
+    manifest_text,
+    read_manifest,
+)
+from .ollama_names import Name, made_names
+from .own import kept_text, own_sources
 
-__all__ = ["DEFAULT_HOST", "FILE_TYPES", "Ollama", "human_number"]
+__all__ = ["Ollama"]
 
-#: the host of Ollama's own library, which it leaves out of the names it shows
-DEFAULT_HOST = ".".join(("registry", "ollama", "ai"))
 _SERVICE = Path("/usr/share/ollama/.ollama/models")
-_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
-_CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
-_LAYER_TYPE = "application/vnd.ollama.image."
-#: names of `general.file_type`; 0 and whatever is not here is "unknown" (fs/ggml/type.go)
-FILE_TYPES: Mapping[int, str] = {
-    1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
-    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
-    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
-    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4",
-    40: "Q1_0",
-}
-#: renderer, parser and parameters that `ollama create` adds for an architecture (server/create.go)
-_DEFAULTS: Mapping[str, tuple[str, str, Mapping[str, object]]] = {
-    "gemma4": ("gemma4", "gemma4", {"stop": ["<turn|>"]}),
-    "laguna": ("laguna", "laguna", {}),
-    **dict.fromkeys(("nemotron_h", "nemotron_h_moe", "nemotron_h_omni"), ("nemotron-3-nano", "nemotron-3-nano", {})),
-}
-#: host, namespace, model, tag (types/model/name.go); a port in the host cannot be a folder's name everywhere
-_PARTS = tuple(re.compile(pattern, re.ASCII) for pattern in (
-    r"\w[\w.-]{0,349}", r"\w[\w-]{0,79}", r"\w[\w.-]{0,79}", r"\w[\w.-]{0,79}"))
 
 
 class Ollama(Layout):
@@ -85,10 +75,19 @@ class Ollama(Layout):
         return None
 
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
-        """For each variant the links to its blobs, its configuration blob, then its manifest."""
-        names = _names(variants)
+        """For each variant the links to its blobs, its small blobs, then its manifest, or all that Ollama has of it."""
+        own = {variant.key: places for variant in variants if (places := tuple(_own_places(variant)))}
+        kept = [place.name for places in own.values() for place in places]
+        names = made_names([variant for variant in variants if variant.key not in own], kept)
         for variant in variants:
-            yield from _entries(variant, names[variant.key])
+            if variant.key in own:
+                yield from _own_entries(variant, own[variant.key])
+            else:
+                yield from _made_entries(variant, names[variant.key])
+
+    def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
+        """The model of every manifest."""
+        return ollama_found.discover(root, reader)
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """`ollama rm`: the manifest, then each of its blobs that no other manifest names, then empty folders."""
@@ -114,113 +113,75 @@ def _service_reason(env: Env) -> str:
         f"helixstore providers set ollama --root {_SERVICE}")
 
 
-def human_number(count: int) -> str:
-    """A number of parameters as Ollama writes it (`format.HumanNumber`): `8.0B`, `268.10M`, `7B`, `512K`."""
-    for size, suffix, digits in ((10**9, "B", 1), (10**6, "M", 2), (1000, "K", 0)):
-        if count >= size:
-            return f"{count / size:.{digits if count % size else 0}f}{suffix}"
-    return str(count)
+class _Place(NamedTuple):
+    """One name that a variant has in Ollama itself, with what lies there."""
+
+    name: Name
+    manifest: Manifest
+    texts: Mapping[str, str]
 
 
-def _names(variants: Sequence[Variant]) -> dict[Key, str]:
-    """`host/namespace/model/tag` for each: Ollama's own name back where it has one, no part spelt in two ways."""
-    own = {variant.key: name for variant in variants if (name := _own_name(variant))}
-    folded = [name.casefold() for name in own.values()]
-    fixed = {key: name for key, name in own.items() if folded.count(name.casefold()) == 1} if own else {}
-    names = distinct(variants, {v.key: own.get(v.key) or _made_name(v) for v in variants}, fixed)
-    if not _differ_in_case(names.values()):
-        return names
-    spellings: list[dict[str, str]] = [{} for _ in _PARTS]
-    for key in sorted(names, key=lambda key: (key not in fixed, names[key])):
-        for level, part in enumerate(names[key].split("/")):
-            spellings[level].setdefault(part.casefold(), part)
-    return {key: name if key in fixed else _respelt(name, spellings) for key, name in names.items()}
-
-
-def _differ_in_case(names: Iterable[str]) -> bool:
-    levels = [set(level) for level in zip(*(name.split("/") for name in names), strict=True)]
-    return any(len({part.casefold() for part in level}) != len(level) for level in levels)
-
-
-def _respelt(name: str, spellings: Sequence[Mapping[str, str]]) -> str:
-    return "/".join(known[part.casefold()] for known, part in zip(spellings, name.split("/"), strict=True))
-
-
-def _own_name(variant: Variant) -> str | None:
-    for source in variant.sources:
-        if source.program != Ollama.name or not source.name:
+def _own_places(variant: Variant) -> Iterator[_Place]:
+    """The names that Ollama has for the variant itself, as far as their manifests are about these very files."""
+    digests = {file.sha256 for file in variant.files}
+    for source in own_sources(variant, Ollama.name):
+        texts = dict(source.sidecars)
+        name = Name.read(source.name or "")
+        if name is None or name.path not in texts:
             continue
-        path, _, tag = source.name.rpartition(":") if ":" in source.name.rpartition("/")[2] else (source.name, "", "")
-        parts = path.split("/")
-        full = [*(DEFAULT_HOST, "library")[:3 - len(parts)], *parts, tag or "latest"]
-        if len(full) == len(_PARTS) and all(rule.fullmatch(part) for rule, part in zip(_PARTS, full, strict=True)):
-            return "/".join(full)
-    return None
+        try:
+            manifest = read_manifest(texts[name.path])
+        except Unreadable:
+            continue
+        if all(layer.digest in digests or blob_path(layer.digest) in texts for layer in manifest.all):
+            yield _Place(name, manifest, texts)
 
 
-def _made_name(variant: Variant) -> str:
-    model = legal(variant.key.model, 80, ascii_only=True)
-    tag = legal(quantized_id(variant.key), 71, ascii_only=True) if quantized_id(variant.key) else "latest"
-    return f"{DEFAULT_HOST}/library/{model}/{tag}"
+def _own_entries(variant: Variant, places: Sequence[_Place]) -> Iterator[Entry]:
+    """What lies in Ollama already. A manifest at a path that not every system takes is left to Ollama."""
+    key, files = variant.key, {file.sha256: file for file in variant.files}
+    linked: dict[str, bool] = {}
+    texts: dict[str, str] = {}
+    for place in places:
+        for layer in place.manifest.all:
+            if layer.digest in files:
+                alone = layer.kind == "model" and not place.name.portable
+                linked[layer.digest] = linked.get(layer.digest, False) or alone
+        texts.update(place.texts)
+    for digest, witness in linked.items():
+        yield Entry(blob_path(digest), weight(files[digest]), key, witness)
+    manifests = {place.name.path: place.name.portable for place in places}
+    for path, text in texts.items():
+        if manifests.get(path, True):
+            witness = path in manifests
+            yield Entry(path, kept_text(text), key, witness, order=int(witness))
 
 
-def _entries(variant: Variant, name: str) -> Iterator[Entry]:
+def _made_entries(variant: Variant, name: Name) -> Iterator[Entry]:
+    """What shows Ollama a model that came from elsewhere."""
     header, key = variant.header, variant.key
-    renderer, parser, parameters = _DEFAULTS.get(header.architecture or "", ("", "", {}))
-    config = _config(header.architecture or "unknown", header.parameters, header.file_type or 0, renderer, parser)
+    renderer, parser, parameters = DEFAULTS.get(header.architecture or "", ("", "", {}))
+    config = configuration(header.architecture or "unknown", header.parameters, header.file_type or 0, renderer, parser)
     texts = [config]
     layers = [("model", _sha256(variant.weights[0], variant), variant.weights[0].bytes)]
-    yield Entry(_blob(layers[0][1]), weight(variant.weights[0]), key)
+    yield Entry(blob_path(layers[0][1]), weight(variant.weights[0]), key)
     if projector := main_projector(variant):
         layers.append(("projector", _sha256(projector, variant), projector.bytes))
-        yield Entry(_blob(layers[1][1]), weight(projector), key)
+        yield Entry(blob_path(layers[1][1]), weight(projector), key)
     if parameters:
-        texts.append(_encode(parameters))
-        layers.append(("params", _digest(texts[1]), len(texts[1])))
+        texts.append(json_line(parameters))
+        layers.append(("params", digest_of(texts[1]), len(texts[1])))
     for text in texts:
-        yield Entry(_blob(_digest(text)), Text(text), key)
-    yield Entry(f"manifests/{name}", Text(_manifest(config, layers)), key, witness=True, order=1)
+        yield Entry(blob_path(digest_of(text)), Text(text), key)
+    manifest = manifest_text(config, layers).encode()
+    yield Entry(name.path, Text(manifest, _keep_theirs), key, witness=True, order=1)
 
 
-def _manifest(config: bytes, layers: Sequence[tuple[str, str, int]]) -> bytes:
-    """The manifest's JSON, compact and with a newline: its digest is the id that `ollama list` shows.
-
-    Put together by hand, since it holds nothing that JSON would escape and ten thousand are made in one go.
-    """
-    listed = ",".join(_descriptor(_LAYER_TYPE + kind, digest, size) for kind, digest, size in layers)
-    return (
-        f'{{"schemaVersion":2,"mediaType":"{_MANIFEST_TYPE}",'
-        f'"config":{_descriptor(_CONFIG_TYPE, _digest(config), len(config))},"layers":[{listed}]}}\n').encode()
-
-
-def _descriptor(kind: str, digest: str, size: int) -> str:
-    return f'{{"mediaType":"{kind}","digest":"sha256:{digest}","size":{size}}}'
-
-
-@lru_cache(maxsize=4096)
-def _config(architecture: str, parameters: int | None, file_type: int, renderer: str, parser: str) -> bytes:
-    """The configuration blob, in the order of the fields of `ConfigV2`."""
-    config: dict[str, object] = {
-        "model_format": "gguf", "model_family": architecture, "model_families": [architecture],
-        "model_type": human_number(parameters) if parameters else "", "file_type": FILE_TYPES.get(file_type, "unknown"),
-    }
-    if renderer:
-        config |= {"renderer": renderer, "parser": parser}
-    return _encode(config | {"architecture": "amd64", "os": "linux"})
-
-
-def _encode(value: object) -> bytes:
-    """Compact, with a newline, as Ollama writes."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
-
-
-@lru_cache(maxsize=4096)
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _blob(digest: str) -> str:
-    return f"blobs/sha256-{digest}"
+def _keep_theirs(base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | None:
+    """A manifest of ours that the person has made anew is theirs; one that was there before us is in the way."""
+    if theirs is None:
+        return ours
+    return theirs if base is not None else None
 
 
 def _sha256(file: File, variant: Variant) -> str:
