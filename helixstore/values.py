@@ -78,6 +78,7 @@ class LinkKind(StrEnum):
 
     HARD = "hard"
     SYMBOLIC = "symlink"
+    STAND_IN = "stand-in"                       # a symlink, but never to the blob itself: a delete may follow it
     REFLINK = "reflink"
     COPY = "copy"
     REFERENCE = "reference"                     # the sidecar names the path; nothing is linked

@@ -59,7 +59,7 @@ class Adopter:
         self.failed: set[str] = set()
         self.refused: dict[str, str] = {}
         self._ours: set[tuple[int, int]] = set()            # inodes whose ctime we have moved
-        self._checked: dict[str, Fingerprint] = {}          # blobs that were read in full, or proven, in this run
+        self._checked: dict[str, Fingerprint] = {}          # path of a blob, when read or proven in this run
 
     def intake(self, action: Action) -> str:
         """The path's own inode becomes the blob."""
@@ -84,7 +84,7 @@ class Adopter:
             return SKIPPED
         after = kernel.fingerprint(adoption.path)
         self._ours.add((after.device, after.inode))
-        self._checked.setdefault(adoption.digest, added.fingerprint)
+        self._checked.setdefault(self.services.store.blobs.path(adoption.digest), added.fingerprint)
         self._enter(action, "hard" if self._is_blob(adoption) else "reflink")
         return DONE
 
@@ -95,7 +95,7 @@ class Adopter:
             self._enter(action, "hard")
             return DONE if self.recovering else SKIPPED
         look = look_at(adoption.path)
-        if look is not None and look.kind == "link" and look.target == self.services.store.blobs.path(adoption.digest):
+        if look is not None and look.kind == "link" and look.target in self.services.store.blobs.texts(adoption.digest):
             self._enter(action, "symlink")
             return DONE if self.recovering else SKIPPED
         if self._unchanged(adoption, fatal=False) is None:
@@ -116,19 +116,19 @@ class Adopter:
             hashes, _ = hash_file(adoption.path)
             if hashes.blake3 != adoption.digest:
                 raise Failed("it holds other bytes than when the plan was made", "helixstore sync", adoption.path)
-        blob = self.services.store.blobs.path(adoption.digest)
+        blob = self._blob(adoption)
         now = kernel.fingerprint(blob)
-        known = self._checked.get(adoption.digest)
+        known = self._checked.get(blob)
         if known is not None and known.same_content(now, ours=True):
             return
         memory = self.services.memory
         if memory is not None and memory.digest_at(blob, now) == adoption.digest:
-            self._checked[adoption.digest] = now
+            self._checked[blob] = now
             return
         hashes, fingerprint = hash_file(blob, lease=False)
         if hashes.blake3 != adoption.digest:
             raise Failed(f"the blob {adoption.digest[:12]} is damaged, so the copy was kept", "helixstore verify", blob)
-        self._checked[adoption.digest] = fingerprint
+        self._checked[blob] = fingerprint
         if memory is not None:
             memory.remember([(blob, fingerprint, hashes)])
 
@@ -136,7 +136,8 @@ class Adopter:
         """Link to a temporary name, then rename over the copy, while nobody can be writing to it."""
         path = adoption.path
         placer = Placer(self.services.store.blobs, Stage(adoption.root or os.path.dirname(path), self.services.staging),
-                        self.services.uid)
+                        self.services.uid, adoption.keep)
+        allowed = ("symlink",) if adoption.keep else ("hard", "symlink")
         kinds: list[str] = []
         parked = False
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
@@ -163,7 +164,7 @@ class Adopter:
                     return True
 
                 if not placer.stage.put(path, lambda temporary: kinds.append(
-                        placer.weight(temporary, adoption.digest, adoption.expect.bytes, ("hard", "symlink")).kind),
+                        placer.weight(temporary, adoption.digest, adoption.expect.bytes, allowed).kind),
                         finish):
                     raise Busy("it changed in the last moment", "helixstore sync", path)
         finally:
@@ -179,9 +180,13 @@ class Adopter:
 
     def _park(self, path: str, adoption: Adoption) -> None:
         """Keep the inode under another name on its file system for a day."""
-        os.makedirs(self.services.parking, mode=0o700, exist_ok=True)
+        parking = self.services.parking
+        volumes = self.services.store.volumes
+        if volumes.attached and (home := volumes.near(path)) is not None and home != volumes.main:
+            parking = volumes.parking(home)
+        os.makedirs(parking, mode=0o700, exist_ok=True)
         until = int(self.services.now) + PARKED_SECONDS
-        target = os.path.join(self.services.parking, f"{until}-{adoption.digest[:16]}-{adoption.expect.inode}")
+        target = os.path.join(parking, f"{until}-{adoption.digest[:16]}-{adoption.expect.inode}")
         try:
             kernel.hard_link(path, target)
         except FileExistsError:
@@ -232,10 +237,17 @@ class Adopter:
         index: int = action.body[1]
         return self.plan.adoptions[index]
 
+    def _blob(self, adoption: Adoption) -> str:
+        """The copy that the path becomes, or gives way to."""
+        blobs = self.services.store.blobs
+        if not blobs.volumes.attached:
+            return blobs.path(adoption.digest)
+        return blobs.near(os.path.dirname(adoption.path), adoption.keep)(adoption.digest).path
+
     def _is_blob(self, adoption: Adoption) -> bool:
         """A path with a blob's inode is that blob, whatever its times."""
         try:
-            return os.path.samestat(os.lstat(adoption.path), os.stat(self.services.store.blobs.path(adoption.digest)))
+            return os.path.samestat(os.lstat(adoption.path), os.stat(self._blob(adoption)))
         except OSError:
             return False
 
@@ -268,6 +280,8 @@ class Adopter:
         look = look_at(adoption.path)
         if look is None:
             return
+        if look.kind == "file" and os.path.abspath(adoption.path) == self._blob(adoption):
+            kind = "reference"                  # the file itself is what the store's volume refers to
         claims = tuple(Claim(provider, adoption.key, False) for provider in adoption.providers or ("",))
         self.services.ledgers.of("").put(Record(
             adoption.path, kind, adoption.digest, look.inode, adoption.expect.bytes, look.mtime_ns, look.target, "",

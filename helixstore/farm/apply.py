@@ -184,9 +184,7 @@ class Executor:
         look = look_at(path)
         if look is None or not holds(action, look):
             if look is not None and is_already(action, look, self.placer(action.root), self.plan.texts):
-                original = action.body[3] if action.body[0] == "text" and len(action.body) > 3 else ""
-                self.put(action, found(action, look, self.placer(action.root)), "merged" if original else "made",
-                         original)
+                self.put(action, found(action, look, self.placer(action.root)), *_origin(action))
                 return DONE if self.recovering else SKIPPED
             return self.skip(action, "it is not what it was when the plan was made")
         made: list[Placed] = []
@@ -202,10 +200,8 @@ class Executor:
 
         if not placer.stage.put(path, make, finish):
             return self.skip(action, "it changed in the last moment")
-        original = action.body[3] if action.body[0] == "text" and len(action.body) > 3 else ""
         now = placer.placed(path, made[-1].kind, made[-1].digest) if made[-1].kind != "symlink" else made[-1]
-        self.put(action, now._replace(target=made[-1].target, why=made[-1].why), "merged" if original else "made",
-                 original)
+        self.put(action, now._replace(target=made[-1].target, why=made[-1].why), *_origin(action))
         return DONE
 
     def restore(self, action: Action) -> str:
@@ -268,6 +264,9 @@ class Executor:
             if not holds(action, look):
                 self.drop(action)
                 return self.skip(action, "it was changed meanwhile, so it stays")
+            if self.services.in_use(path, (claim.provider for claim in action.claims)):
+                self.drop(action)
+                return self.skip(action, "the program uses it, so it is the program's now")
             kernel.unlink(path)
             self.touched.add(os.path.dirname(path))
             self.outcome.removed += 1
@@ -475,3 +474,10 @@ class Executor:
         for ledger in ledgers:
             ledger.flush()
 
+
+def _origin(action: Action) -> tuple[str, str]:
+    """Of what a replacement leaves: its origin, and the digest of the person's text that we wrote into."""
+    if action.body[0] == "text" and len(action.body) > 3:
+        return "merged", action.body[3]
+    given = action.was is not None and action.was.kind == "symlink" and action.was.origin == "adopted"
+    return "adopted" if given else "made", ""       # a link in the place of a copy that the person gave stays theirs

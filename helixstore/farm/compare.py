@@ -46,9 +46,9 @@ def is_already(action: Action, look: Look, placer: Placer, texts: Mapping[str, b
         return look.kind == "link" and (look.target == body[1] or (action.note == LAY_THERE and holds(action, look)))
     if kind == "text":
         return look.kind == "file" and look.bytes == len(texts[body[1]]) and _content(action.absolute) == body[1]
-    source, status = placer.source(body[1], body[2])
+    _, status = placer.source(body[1], body[2])
     if look.kind == "link":
-        return (kind == "weight" and look.target == source) or (action.note == LAY_THERE and (
+        return (kind == "weight" and look.target in placer.blobs.texts(body[1])) or (action.note == LAY_THERE and (
             _leads_to(action.absolute, status) or (kind == "copy" and _content(action.absolute) == body[1])))
     if look.kind != "file" or look.bytes != body[2]:
         return False
@@ -64,7 +64,7 @@ def found(action: Action, look: Look, placer: Placer) -> Placed:
     if body[0] == "inner":
         return Placed("inner", "", look.inode, 0, look.mtime_ns, look.target, "")
     if look.kind == "link":
-        kind = "symlink" if look.target == placer.source(body[1], body[2])[0] else "inner"
+        kind = "symlink" if look.target in placer.blobs.texts(body[1]) else "inner"
         return Placed(kind, body[1], look.inode, body[2], look.mtime_ns, look.target, "")
     kind = body[0]
     if kind == "weight":

@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from helixstore.errors import Failed
-from helixstore.farm.scan import BlobPaths
+from helixstore.farm.scan import DIRECT
 from helixstore.fs import kernel
 from helixstore.fs.probe import explain_refusal
+from helixstore.store.blobs import Blobs
+from helixstore.store.volumes import Place
 
 __all__ = ["CannotPlace", "Placed", "Placer", "Stage", "sweep"]
 
@@ -119,11 +122,13 @@ class Placer:
         blobs: where blobs lie.
         stage: where files wait.
         uid: ours; -1 where the system knows none.
+        keep: the volume whose copies are to be linked, whatever lies nearer; "" for the nearest.
     """
 
-    def __init__(self, blobs: BlobPaths, stage: Stage, uid: int) -> None:
+    def __init__(self, blobs: Blobs, stage: Stage, uid: int, keep: str = "") -> None:
         self.blobs, self.stage, self.uid = blobs, stage, uid
         self._blobs = os.path.dirname(os.path.dirname(blobs.path("0" * 64)))
+        self._near = blobs.near(stage.root, keep) if blobs.volumes.attached else None
         self._sources: dict[str, tuple[str, os.stat_result]] = {}
         self._no_reflink = ""
         self._drafts: dict[str, str] = {}
@@ -136,10 +141,12 @@ class Placer:
         """
         known = self._sources.get(digest)
         if known is None:
-            path = self.blobs.path(digest)
+            path = self.blobs.path(digest) if self._near is None else self._near(digest).path
             try:
                 known = path, os.stat(path)
             except FileNotFoundError:
+                if why := self.blobs.absent(digest):
+                    raise CannotPlace(why, "", path) from None
                 raise Failed(f"blob {digest[:12]} is missing in the store", "helixstore verify --repair",
                              path) from None
             self._sources[digest] = known
@@ -175,10 +182,14 @@ class Placer:
 
     def _link(self, path: str, digest: str, size: int, kind: str, why: str) -> Placed:
         """One try with one kind."""
-        source, _ = self.source(digest, size)
-        if kind == "symlink":
-            kernel.symlink(source, path)
-            return Placed(kind, digest, os.lstat(path).st_ino, size, 0, source, why)
+        source, status = self.source(digest, size)
+        if kind in ("symlink", "stand-in"):
+            target, refusal = self._lent(digest, source, status)
+            if refusal and kind == "stand-in" and _may_unlink(source, self.uid):
+                raise _Refused(f"symlink: deleting the model in the program could delete the blob itself ({refusal})")
+            kernel.symlink(target, path)
+            why = "; ".join(filter(None, (why, f"{DIRECT}: {refusal}" if refusal else "")))
+            return Placed("symlink", digest, os.lstat(path).st_ino, size, 0, target, why)
         if kind == "reflink":
             if self._no_reflink:
                 raise _Refused(f"reflink: {self._no_reflink}")
@@ -189,17 +200,32 @@ class Placer:
             raise _Refused(f"{kind}: nothing is to be linked")
         return self.placed(path, kind, digest)._replace(why=why)
 
+    def _lent(self, digest: str, source: str, status: os.stat_result) -> tuple[str, str]:
+        """What a symbolic link leads to: a stand-in, or the blob itself and why there can be no stand-in."""
+        place = Place(self.blobs.volumes.main, source) if self._near is None else self._near(digest)
+        if place.volume.refers:
+            return source, "the file stays where it lies on its disk"
+        if not self.blobs.stand_ins.possible(status):
+            return source, "the blob belongs to another user"
+        try:
+            return self.blobs.stand_ins.make(place.volume.path, digest, source), ""
+        except OSError as error:
+            if not kernel.cannot_here(error):
+                raise
+            return source, explain_refusal(error)
+
     def _hard(self, path: str, digest: str, size: int) -> Placed:
         """One system call to link and one to look at what was linked: this is what most entries are."""
+        source = f"{self._blobs}/{digest[:2]}/{digest}" if self._near is None else self.source(digest, size)[0]
         try:
-            kernel.hard_link(f"{self._blobs}/{digest[:2]}/{digest}", path, plain=True)
+            kernel.hard_link(source, path, plain=True)
         except FileNotFoundError:
             self.source(digest, size)                   # says so when it is the blob that is missing
             raise
         now = os.lstat(path)
         if now.st_size == size and self.uid in (-1, now.st_uid) and now.st_mode & _TYPE == _REGULAR:
             return Placed("hard", digest, now.st_ino, size, now.st_mtime_ns, "", "")
-        if not os.path.samestat(now, os.stat(f"{self._blobs}/{digest[:2]}/{digest}")):
+        if not os.path.samestat(now, os.stat(source)):
             raise FileExistsError(path)                 # somebody has put their own file there since: it is theirs
         kernel.unlink(path)
         self.source(digest, size)
@@ -274,3 +300,12 @@ class Placer:
         now = os.lstat(path)
         return Placed(kind, digest, now.st_ino, now.st_size, now.st_mtime_ns,
                       os.readlink(path) if kind == "inner" else "", "")
+
+
+def _may_unlink(path: str, uid: int) -> bool:
+    """Whether this person could remove the file: they may write its folder, which is not a sticky one of another's."""
+    folder = os.path.dirname(path)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    above = os.stat(folder)
+    return not (above.st_mode & stat.S_ISVTX and uid not in (-1, 0, above.st_uid, os.stat(path).st_uid))

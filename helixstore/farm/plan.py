@@ -79,6 +79,7 @@ class Adoption:
         sha256: if it is known, from the same reading.
         gitsha1: likewise.
         copy: copy its bytes into the store where no link can be made.
+        keep: the volume whose copy it gives way to, although its own disk may have one; "" for the nearest.
     """
 
     path: str
@@ -92,6 +93,7 @@ class Adoption:
     sha256: str | None = None
     gitsha1: str | None = None
     copy: bool = False
+    keep: str = ""
 
 
 class Action(NamedTuple):
@@ -323,13 +325,14 @@ def _action(row: list[Any]) -> Action:
 
 def _adoption_row(adoption: Adoption) -> list[Any]:
     return [adoption.path, adoption.digest, adoption.expect, adoption.replace, adoption.key, adoption.root,
-            adoption.hashed_now, adoption.providers, adoption.sha256, adoption.gitsha1, adoption.copy]
+            adoption.hashed_now, adoption.providers, adoption.sha256, adoption.gitsha1, adoption.copy,
+            adoption.keep]
 
 
 def _adoption(row: list[Any]) -> Adoption:
     """As written, but hashed in another run: it is read again before it is replaced."""
     return Adoption(row[0], row[1], Fingerprint(*row[2]), row[3], Key(*row[4]), row[5], False, tuple(row[7]), row[8],
-                    row[9], row[10])
+                    row[9], row[10], row[11])
 
 
 def _as_text(data: bytes) -> str | list[str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -19,30 +19,23 @@ from helixstore.farm.ledger import FOLDER, Ledger, Record
 from helixstore.farm.plan import Look
 from helixstore.fs.mounts import mount_of
 from helixstore.providers.layout import Body, Copy, Inner, Text, Weight
-from helixstore.values import Key
+from helixstore.store.blobs import Blobs
+from helixstore.values import Key, LinkKind
 
 __all__ = [
     "Actual", "BlobLook", "BlobPaths", "Missing", "digest_of", "folders_of", "identity_of", "look_at",
     "missing_witnesses", "root_state", "scan", "suits", "vanished",
 ]
 
+STAND_IN = LinkKind.STAND_IN
 _TYPE, _FILE, _LINK, _FOLDER = 0o170000, 0o100000, 0o120000, 0o040000
 _TEXT_LIMIT = 16 << 20          # bytes; a sidecar beyond that is not one
+#: how the reason begins why a symbolic link leads to the blob itself and not to a stand-in
+DIRECT = "no stand-in"
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 _CHUNK = 1 << 20
 _MANY = 2000                    # new entries from which on listing all blobs is quicker than looking at each
 
-
-class BlobPaths(Protocol):
-    """Where blobs lie; `store.blobs`."""
-
-    def path(self, digest: str) -> str:
-        """Absolute path of a blob, whether it exists or not."""
-        ...
-
-    def digests(self) -> Iterator[str]:
-        """Every blob that exists."""
-        ...
 
 
 class BlobLook(NamedTuple):
@@ -71,6 +64,9 @@ class Actual:
         texts: path -> digest of the text that is wanted.
         bases: digest -> bytes, of the common ancestors that a merge may need.
         blobs: digest -> its file, of those that were looked at and exist.
+        absent: digest -> why it may come back, of those that are not here because a disk is not.
+        leads: symbolic links of ours that lead to their blob, by way of what they are to pass.
+        strays: hard links of ours to what is no blob any more, since the blob was moved to another disk.
         present: digests of blobs that are known to exist without a look.
         folders: folders that exist, relative; "" is the root.
         crowded: folders of ours that nobody wants any more and that hold something that is not ours.
@@ -88,6 +84,9 @@ class Actual:
     texts: dict[str, str] = field(default_factory=dict)
     bases: dict[str, bytes] = field(default_factory=dict)
     blobs: dict[str, BlobLook] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    leads: set[str] = field(default_factory=set)
+    strays: set[str] = field(default_factory=set)
     present: frozenset[str] = frozenset()
     folders: set[str] = field(default_factory=set)
     crowded: set[str] = field(default_factory=set)
@@ -202,7 +201,7 @@ def vanished(root: str, ledger: Ledger) -> dict[Key, str]:
     return {key: missing.paths[0] for key, missing in missing_witnesses(root, ledger).items() if not missing.others}
 
 
-def scan(wanted: WantedRoot, ledger: Ledger, blobs: BlobPaths, adopting: Mapping[str, str],
+def scan(wanted: WantedRoot, ledger: Ledger, blobs: Blobs, adopting: Mapping[str, str],
          base: Callable[[str], bytes | None], restore: bool = False) -> Actual:
     """Look at one root.
 
@@ -245,11 +244,12 @@ def folders_of(paths: Iterable[str]) -> set[str]:
 class _Eyes:
     """One pass over one root."""
 
-    def __init__(self, root: str, actual: Actual, blobs: BlobPaths | None,
+    def __init__(self, root: str, actual: Actual, blobs: Blobs | None,
                  base: Callable[[str], bytes | None] = lambda digest: None,
                  adopting: Mapping[str, str] | None = None, entries: Mapping[str, Joined] | None = None) -> None:
         self.root, self.actual, self.blobs, self.base = root, actual, blobs, base
         self.adopting, self.entries = adopting or {}, entries or {}
+        self.spread = blobs is not None and bool(blobs.volumes.attached)
         self.prefix = root + "/"
         self.missing: set[str] = set()
         self.reasons: dict[str, str] = {}
@@ -280,9 +280,13 @@ class _Eyes:
                                                 or not suits(record, body)):
             blob = self.blob(body.blob)
         if kind == "symlink":
-            self.blob(record.digest)
+            if self.blob(record.digest) is not None and self.blobs is not None and self.blobs.leads(
+                    look.target, record.digest, direct=DIRECT in record.why):
+                self.actual.leads.add(name)
             return
         if kind == "hard":
+            if self.spread and isinstance(body, Weight) and self.stray(look, body):
+                self.actual.strays.add(name)
             if (isinstance(body, Weight) and blob is not None and look.kind == "file" and look.inode == blob.inode
                     and look.bytes == blob.bytes):
                 self.actual.same.add(name)
@@ -300,13 +304,20 @@ class _Eyes:
         elif touched:
             self.digest(name)
 
+    def stray(self, look: Look, body: Weight) -> bool:
+        """Whether a hard link of ours is none of the copies of its blob: it was moved to another disk."""
+        assert self.blobs is not None
+        blob = self.blob(body.blob)
+        return blob is not None and look.inode != blob.inode and all(
+            look.inode != os.stat(place.path).st_ino for place in self.blobs.places(body.blob))
+
     def foreign(self, name: str, look: Look, joined: Joined) -> None:
         """Whether what lies there, and is not ours, is what we want."""
         body, same = joined.body, False
         if isinstance(body, Weight):
             blob = self.blob(body.blob)
             if look.kind == "file" and blob is not None:
-                same = look.inode == blob.inode and os.lstat(self.prefix + name).st_dev == blob.device
+                same = self.is_copy(look, os.lstat(self.prefix + name), body.blob, blob)
             elif look.kind == "link":
                 same = (blob is not None and look.target == blob.path) or self.leads(name, body)
         elif isinstance(body, Inner):
@@ -320,6 +331,13 @@ class _Eyes:
                 same = look.bytes == body.bytes and self.digest(name) == body.blob
         if same:
             self.actual.same.add(name)
+
+    def is_copy(self, look: Look, status: os.stat_result, digest: str, blob: BlobLook) -> bool:
+        """Whether a file is the blob, or one of its copies on several disks."""
+        if look.inode == blob.inode and status.st_dev == blob.device:
+            return True
+        return self.spread and self.blobs is not None and any(
+            os.path.samestat(status, os.stat(place.path)) for place in self.blobs.places(digest))
 
     def behind(self, name: str, body: Inner) -> Body | None:
         """What is wanted where an inner link shall lead."""
@@ -410,6 +428,8 @@ class _Eyes:
                 status = os.stat(path)
             except FileNotFoundError:
                 self.missing.add(digest)
+                if why := self.blobs.absent(digest):
+                    self.actual.absent[digest] = why
                 return None
             blob = BlobLook(status.st_ino, status.st_size, status.st_dev, status.st_uid, path)
             self.actual.blobs[digest] = blob

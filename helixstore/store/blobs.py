@@ -88,13 +88,17 @@ class Blobs:
         far = self.volumes.far.get(digest)
         return (main,) if not far else tuple(place for place in (main, *far) if place.holds) or (main,)
 
-    def near(self, folder: str) -> Callable[[str], Place]:
-        """What tells for each digest which copy to link from in a folder: the one on the same disk, if there is one."""
+    def near(self, folder: str, keep: str = "") -> Callable[[str], Place]:
+        """What tells for each digest which copy to link from in a folder: the one on the same disk, if there is one.
+
+        `keep`: the id of a volume that goes before that.
+        """
         home = self.volumes.near(f"{folder}/.") if self.volumes.attached else None
 
         def nearest(digest: str) -> Place:
             places = self.places(digest)
-            return next((place for place in places if place.volume == home), places[0])
+            kept = next((place for place in places if place.volume.id == keep), None)
+            return kept or next((place for place in places if place.volume == home), places[0])
 
         return nearest
 

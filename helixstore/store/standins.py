@@ -14,7 +14,6 @@ import os
 import stat
 
 from helixstore.fs import kernel
-from helixstore.fs.probe import explain_refusal
 from helixstore.store.host import Host
 
 __all__ = ["StandIns", "of_blob"]
@@ -60,21 +59,6 @@ class StandIns:
             kernel.hard_link(blob, temporary, plain=True)
             kernel.replace(temporary, path)
         return path
-
-    def lend(self, volume: str, digest: str, blob: str) -> tuple[str, str]:
-        """(path, "") of the stand-in, or ("", why there can be none).
-
-        Raises:
-            OSError: the disk is full, and other things that are not about links.
-        """
-        if not self.possible(os.stat(blob)):
-            return "", "the blob belongs to another user"
-        try:
-            return self.make(volume, digest, blob), ""
-        except OSError as error:
-            if not kernel.cannot_here(error):
-                raise
-            return "", explain_refusal(error)
 
 
 def of_blob(volume: str, digest: str) -> list[str]:

@@ -216,6 +216,10 @@ class Volumes:
             self._stagings[volume.path] = Staging(volume.path, self._host, lambda: None)
         return self._stagings[volume.path]
 
+    def parking(self, volume: Volume) -> str:
+        """Where replaced copies wait for a day on a volume's disk."""
+        return f"{volume.path}/farms/{self._host.id}/{self._host.uid}/parked"
+
     def _blobs_on(self, volume: Volume) -> list[tuple[str, Place]]:
         found: list[tuple[str, Place]] = []
         now = time.time_ns()
