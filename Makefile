@@ -4,11 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := -m pip --disable-pip-version-check --quiet
-PROGRAMS := $(patsubst tests/programs/environments/%.txt,.venvs/%/.installed,$(wildcard tests/programs/environments/*.txt))
+ENVIRONMENTS := tests/programs/environments
+installed = $(patsubst %.txt,.venvs/%/.installed,$(notdir $(wildcard $(1)/*.txt)))
+PROGRAMS := $(call installed,$(ENVIRONMENTS))
+OCCASIONAL := $(call installed,$(ENVIRONMENTS)/occasional)
+vpath %.txt $(ENVIRONMENTS) $(ENVIRONMENTS)/occasional
 MODELS := .cache/models/.fetched
 TESTS ?=
 
-.PHONY: help setup demo test test-programs programs lint bench size clean
+.PHONY: help setup demo test test-programs test-programs-all programs lint bench size clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -16,6 +20,7 @@ help:
 	@echo 'make demo            real models in a sandbox HOME: what every provider sees, by which link, at what cost'
 	@echo 'make test            the tests, without the real programs (TESTS=... for some of them)'
 	@echo 'make test-programs   install the real programs under .venvs/ and let them read what was projected'
+	@echo 'make test-programs-all   these and the large ones: vLLM, a whole Ollama (6 GB, some minutes more)'
 	@echo 'make lint            ruff and mypy'
 	@echo 'make bench           the benchmarks: speed and memory, as ratios'
 	@echo 'make size            the wheel in a fresh environment: bytes beyond huggingface_hub, and that it runs'
@@ -42,18 +47,25 @@ test: $(BIN)/.installed
 	$(BIN)/python -m pytest -m 'not programs' -n auto --dist loadfile $(TESTS)
 
 test-programs: $(BIN)/.installed $(MODELS) $(PROGRAMS)
+	$(BIN)/python -m pytest -m 'programs and not occasional' tests/programs --durations 8 $(TESTS)
+
+test-programs-all: $(BIN)/.installed $(MODELS) $(PROGRAMS) $(OCCASIONAL)
 	$(BIN)/python -m pytest -m programs tests/programs --durations 8 $(TESTS)
 
 programs: $(PROGRAMS)
 
-.venvs/%/.installed: tests/programs/environments/%.txt
+.venvs/%/.installed: %.txt
 	$(PYTHON) -m venv --clear .venvs/$*
 	$(if $(FIRST),-.venvs/$*/bin/python $(PIP) install $(FIRST))
 	.venvs/$*/bin/python $(PIP) install $(PIP_OPTIONS) --requirement $<
+	$(if $(UNWANTED),.venvs/$*/bin/python $(PIP) uninstall --yes $(UNWANTED))
 	@touch $@
 
-.venvs/ollama/.installed: PIP_OPTIONS := --no-deps
-.venvs/hub/.installed: FIRST := torch==2.13.0 # where there is none for this Python, any torch does
+.venvs/ollama/.installed .venvs/ollama-whole/.installed: PIP_OPTIONS := --no-deps
+# where there is none for this Python, any torch does
+.venvs/hub/.installed .venvs/fastchat/.installed .venvs/vllm/.installed: FIRST := torch==2.13.0
+# built for another torch: transformers fails where they lie
+.venvs/vllm/.installed: UNWANTED := torchvision torchaudio torchcodec
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

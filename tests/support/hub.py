@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["Repository", "hub"]
+__all__ = ["Repository", "cached", "hub"]
 
 _LFS = (".safetensors", ".gguf", ".bin")
 
@@ -68,6 +69,21 @@ class Repository:
             siblings.append(sibling)
         return {"id": self.name, "modelId": self.name, "sha": self.commit, "private": False, "gated": False,
                 "disabled": False, "tags": [], "downloads": 0, "likes": 0, "siblings": siblings}
+
+
+def cached(cache: Path, name: str, files: Sequence[Path], commit: str = "1edfc51ff61fdd41a1ea0ea81799d23522f379b2",
+           ) -> Path:
+    """A repository in the hub cache as a client leaves it that has downloaded these files: its snapshot's folder."""
+    folder = cache / f"models--{name.replace('/', '--')}"
+    served = Repository(name, commit, {file.name: file for file in files})
+    snapshot = folder / "snapshots" / commit
+    for part in (folder / "blobs", folder / "refs", snapshot):
+        part.mkdir(parents=True)
+    for path, file in served.files.items():
+        shutil.copyfile(file, folder / "blobs" / served.etag(path))
+        (snapshot / path).symlink_to(f"../../blobs/{served.etag(path)}")
+    (folder / "refs" / "main").write_text(commit)
+    return snapshot
 
 
 @contextlib.contextmanager

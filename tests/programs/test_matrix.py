@@ -1,0 +1,138 @@
+"""Every real program against every kind of link: it reads what was projected, and its own delete takes from nobody else.
+
+The farm is made by the real engine from one home: a GGUF and a Hugging Face folder of the person's, and a GGUF that a
+hub client has downloaded. `HELIXSTORE_PROVIDERS_<P>_LINKS` forces the kind of link everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support import real_gguf, real_hub
+from tests.support.hub import cached
+from tests.support.models import tiny_gguf
+from tests.support.sandbox import Sandbox, sha256
+
+pytestmark = pytest.mark.programs
+
+Act = Callable[[Sandbox, Path], object]
+
+
+class Real(NamedTuple):
+    """One program: whose folder it reads, which model, how it is made to read it, and its own delete, if it has one.
+
+    `place`: the folder from which it deletes, relative to the home.
+    """
+
+    provider: str
+    model: str
+    read: Act
+    delete: Act | None = None
+    place: str = ""
+
+
+_CACHE = ".cache/huggingface/hub"
+
+
+def _hub(environment: str) -> Real:
+    return Real("vllm", "tiny-llama", lambda sandbox, _: real_hub.hub_reads(environment, sandbox),
+                lambda sandbox, _: real_hub.hub_deletes(environment, sandbox), _CACHE)
+
+
+PROGRAMS = {
+    "llama-server": Real("llamacpp", "pebble", real_gguf.router_answers),
+    "llama-server-cache": Real("mistralrs", "cobble", real_gguf.router_reads_the_cache,
+                               real_gguf.router_deletes_from_the_cache, _CACHE),
+    "ollama": Real("ollama", "pebble", real_gguf.ollama_shows, real_gguf.ollama_deletes, ".ollama/models"),
+    "transformers": Real("vllm", "tiny-llama", real_hub.transformers_load),
+    "huggingface_hub-0.36": _hub("hub-old"),
+    "huggingface_hub-1.28": _hub("hub-1"),
+    "huggingface_hub-2.4": _hub("hub"),
+    "mlx": Real("mlx", "tiny-llama", real_hub.mlx_answers, real_hub.mlx_deletes, _CACHE),
+    "mistralrs-safetensors": Real("mistralrs", "tiny-llama", real_hub.mistralrs_loads),
+    "mistralrs-gguf": Real("mistralrs", "pebble", real_gguf.mistralrs_answers),
+    "gpt4all": Real("gpt4all", "pebble", real_gguf.gpt4all_answers),
+    "fastchat": Real("fastchat", "tiny-llama", real_hub.fastchat_answers),
+    "vllm": Real("vllm", "tiny-llama", real_hub.vllm_answers),
+    "ollama-whole": Real("ollama", "pebble", real_gguf.ollama_generates),
+}
+OCCASIONAL = ("vllm", "ollama-whole")
+READERS = [pytest.param(name, marks=pytest.mark.occasional if name in OCCASIONAL else ()) for name in PROGRAMS]
+DELETERS = [name for name, program in PROGRAMS.items() if program.delete]
+
+
+def shared(home: Path, tiny: Path, kind: str) -> Sandbox:
+    """A home in which every program sees every model it can load, through links of this kind."""
+    sandbox = Sandbox.make(home)
+    sandbox.place(tiny / "pebble.gguf", "models/pebble.gguf")
+    sandbox.place(tiny / "tiny-sharded", "models/tiny-llama")
+    cobble = tiny_gguf(home.parent / "cobble-F16.gguf", seed=2, name="Cobble")
+    cached(sandbox.home / ".cache/huggingface/hub", "acme/cobble-GGUF", [cobble])
+    sandbox.helix("init", "--all", "--scan", str(sandbox.home / "models"))
+    names = [provider["name"] for provider in sandbox.document("providers")["providers"]]
+    sandbox.environ |= {f"HELIXSTORE_PROVIDERS_{name.upper()}_LINKS": kind for name in names}
+    assert sandbox.sync()["issues"] == []
+    return sandbox
+
+
+def readers(sandbox: Sandbox, folder: Path) -> set[str]:
+    """The providers that read a folder."""
+    return {provider["name"] for provider in sandbox.document("providers")["providers"]
+            if str(folder) in [root["path"] for root in provider["roots"]]}
+
+
+def projected(sandbox: Sandbox) -> dict[tuple[str, str], dict[Path, str]]:
+    """(provider, model) -> each path under which it is linked, with the SHA-256 of what opens there."""
+    return {(provider, model["name"]): {path: sha256(path) for path in map(Path, here["paths"])}
+            for model in sandbox.document("list")["models"] for variant in model["variants"]
+            for provider, here in variant["providers"].items() if here["state"] == "linked"}
+
+
+@pytest.fixture(scope="module", params=("hard", "symlink"))
+def kind(request: pytest.FixtureRequest) -> str:
+    """By which links the programs get their weights."""
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def farm(kind: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """One farm for all readers; none of them changes it."""
+    sandbox = shared(tmp_path_factory.mktemp(kind) / "home", tiny, kind)
+    before = projected(sandbox)
+    yield sandbox
+    sandbox.whole()
+    assert projected(sandbox) == before
+    assert sandbox.sync()["actions"] == []
+    sandbox.helix("verify")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_it_lists_or_loads_and_answers(name: str, kind: str, farm: Sandbox, tmp_path: Path) -> None:
+    program = PROGRAMS[name]
+    assert farm.linked(program.provider, program.model).link == kind
+    program.read(farm, tmp_path)
+
+
+@pytest.mark.parametrize("name", DELETERS)
+def test_its_own_delete_takes_the_model_from_nobody_else(name: str, kind: str, tiny: Path, tmp_path: Path) -> None:
+    program = PROGRAMS[name]
+    assert program.delete
+    sandbox = shared(tmp_path / "home", tiny, kind)
+    model = sandbox.linked(program.provider, program.model).model
+    before = projected(sandbox)
+    program.delete(sandbox, tmp_path)
+    sandbox.whole()
+    sandbox.helix("verify")
+    assert sandbox.sync()["issues"] == []
+    gone = {(provider, model) for provider in readers(sandbox, sandbox.home / program.place)} & before.keys()
+    assert (program.provider, model) in gone
+    assert {sandbox.seen(provider, program.model).state for provider, _ in gone} == {"hidden"}
+    assert projected(sandbox) == {key: paths for key, paths in before.items() if key not in gone}
+    assert sandbox.sync()["actions"] == []
+    sandbox.helix("verify")
