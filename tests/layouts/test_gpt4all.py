@@ -98,8 +98,9 @@ def test_discover_takes_what_gpt4all_does_not_list_for_the_persons(tmp_path: Pat
     (tmp_path / "root" / "hf").mkdir()
     for file in shelf.hf("h").files:
         (tmp_path / "root" / "hf" / file.path).write_bytes(shelf.blobs[file.blake3].read_bytes())
-    found = {(f.source.kind, f.source.name) for f in GPT.discover(Root(tmp_path / "root", "test"), DiskReader(tmp_path))}
-    assert found == {("program", "Odd Name.v1.gguf"), ("program", "sub/deep.gguf"), ("file", "UPPER.GGUF"), ("file", "hf")}
+    discovered = GPT.discover(Root(tmp_path / "root", "test"), DiskReader(tmp_path))
+    assert {(f.source.kind, f.source.name) for f in discovered} == {
+        ("program", "Odd Name.v1.gguf"), ("program", "sub/deep.gguf"), ("file", "UPPER.GGUF"), ("file", "hf")}
 
 
 def test_what_lies_there_keeps_its_place_and_a_newcomer_of_the_same_name_yields(tmp_path: Path) -> None:
@@ -130,6 +131,16 @@ def test_roots_of_each_system(home: Path) -> None:
     local = GPT.roots(sandbox(home, {"LOCALAPPDATA": "/c/local"}, "win32"))[0].path
     assert local == Path("/c/local/nomic.ai/GPT4All")
     assert GPT.roots(sandbox(home, setting=Path("/mine")))[0].path == Path("/mine")
+
+
+def test_the_python_packages_downloads_are_found_and_nothing_is_put_there(home: Path) -> None:
+    shelf = Shelf(home / "blobs")
+    (home / ".cache/gpt4all").mkdir(parents=True)
+    (home / ".cache/gpt4all/x.gguf").write_bytes(shelf.blobs[shelf.gguf("x").weights[0].blake3].read_bytes())
+    python = GPT.roots(sandbox(home))[1]
+    (found,) = GPT.discover(python, DiskReader(home))
+    assert (found.source.kind, found.name) == ("file", "x")
+    assert list(GPT.project([shelf.gguf("x")], python, FACTS)) == []
 
 
 @pytest.mark.parametrize(("ini", "path"), [

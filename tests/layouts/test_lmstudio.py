@@ -186,6 +186,49 @@ def test_discover_names_a_model_by_its_folder_unless_several_lie_there_and_tells
     }
 
 
+def test_every_name_of_one_content_stays_and_a_projector_keeps_its_own(tmp_path: Path) -> None:
+    shelf, root = Shelf(tmp_path / "blobs"), Root(tmp_path / "root", "test")
+    eye = shelf.gguf("eye", projector=True)
+    weights, projector = (shelf.blobs[file.blake3].read_bytes() for file in (eye.weights[0], eye.projectors[0]))
+    for folder in ("a/one", "b/two"):
+        (root.path / folder).mkdir(parents=True)
+        (root.path / folder / "w.gguf").write_bytes(weights)
+    (root.path / "a/one/mmproj-x.gguf").write_bytes(projector)
+    (root.path / "b/two/y-mmproj.gguf").write_bytes(projector)
+    sources = [found.source for found in LMS.discover(root, DiskReader(tmp_path))]
+    entries = list(LMS.project([replace(eye, sources=tuple(sources))], root, FACTS))
+    assert {(entry.path, entry.witness) for entry in entries} == {
+        ("a/one/w.gguf", True), ("b/two/w.gguf", True), ("a/one/mmproj-x.gguf", False),
+        ("b/two/y-mmproj.gguf", False)}
+
+
+def test_a_newcomer_shares_no_folder_with_what_lies_there_and_has_another_projector(tmp_path: Path) -> None:
+    lies = gguf("eye", projector="mmproj-A.gguf", sources=[
+        Source("program", program="lmstudio", name="Local-X7/Eye/eye.gguf",
+               sidecars=(("Local-X7/Eye/mmproj-A.gguf", ""),))])
+    newcomer, plain = gguf("eye", "Q8_0", projector="mmproj-B.gguf"), gguf("eye", "F16")
+    entries = list(LMS.project([newcomer, lies, plain], Root(tmp_path, "test"), FACTS))
+    folders = {entry.key: entry.path.rpartition("/")[0] for entry in entries}
+    assert folders[lies.key] == "Local-X7/Eye"
+    assert folders[newcomer.key].casefold() != "local-x7/eye"
+    assert folders[plain.key] == "Local-X7/Eye", "spelt as it is there"
+
+
+def test_what_was_left_in_the_folder_before_is_found_and_nothing_is_put_there(home: Path) -> None:
+    shelf = Shelf(home / "blobs")
+    old = home / ".lmstudio/models/p/m/x.gguf"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(shelf.blobs[shelf.gguf("x").weights[0].blake3].read_bytes())
+    (home / ".lmstudio/settings.json").write_text(json.dumps({"downloadsFolder": str(home / "big")}))
+    now, before = LMS.roots(sandbox(home))
+    assert (now.path, before.path) == (home / "big", home / ".lmstudio/models")
+    (found,) = LMS.discover(before, DiskReader(home))
+    assert (found.source.kind, found.inspection.location) == ("file", old)
+    assert list(LMS.project([shelf.gguf("x")], before, FACTS)) == []
+    (home / ".lmstudio/settings.json").write_text(json.dumps({"downloadsFolder": str(home / ".lmstudio/models/in")}))
+    assert len(LMS.roots(sandbox(home))) == 1, "a folder is not looked at twice"
+
+
 @pytest.mark.parametrize("symbolic", [False, True])
 def test_deleting_in_lm_studio_leaves_the_store(tmp_path: Path, symbolic: bool) -> None:
     shelf = Shelf(tmp_path / "blobs")

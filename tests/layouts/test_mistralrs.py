@@ -134,3 +134,14 @@ def test_any_names_give_paths_of_their_own(chosen: list[tuple[str, str, bool]]) 
     for entry in entries:
         number = entry.path[-14:-5].partition("-of-")
         assert (number[1] == "-of-") == any(v.key == entry.key and len(v.weights) == 2 for v in variants)
+
+
+@pytest.mark.parametrize(("architecture", "taken"), [
+    ("llama", True), ("qwen3moe", True), ("gemma3", True), ("something-of-next-year", True), ("falcon", False),
+    ("stablelm", False), ("command-r", False)])
+def test_architectures_without_a_loader_are_refused_and_unknown_ones_tried(
+    architecture: str, taken: bool, shelf: Shelf
+) -> None:
+    refusal = MistralRs().accepts(shelf.gguf(architecture=architecture), FACTS)
+    assert (refusal is None) == taken
+    assert refusal is None or architecture in refusal.reason
