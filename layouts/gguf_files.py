@@ -114,11 +114,11 @@ def shard_names(variant: Variant, name: str) -> Iterator[tuple[str, File]]:
         yield f"{name}-{number:05d}-of-{len(weights):05d}.gguf", file
 
 
-def gguf_places(variant: Variant, program: str, prefix: str = "") -> list[tuple[str, Source]]:
+def gguf_places(variant: Variant, program: str) -> list[tuple[str, Source]]:
     """`own_places` that can be the names of this GGUF: of one file, or of the first shard of as many."""
     count = len(variant.weights)
     ending = ".gguf" if count == 1 else f"-00001-of-{count:05d}.gguf"
-    return [place for place in own_places(variant, program, prefix) if place[0].endswith(ending)]
+    return [place for place in own_places(variant, program) if place[0].endswith(ending)]
 
 
 def own_entries(

@@ -83,7 +83,7 @@ class LlamaCpp(Layout):
         """A file in the root, or a folder for shards and for a model with a projector; what lies there stays so."""
         if root.label in (_HUB, _CACHE):
             return
-        own = {variant.key: gguf_places(variant, self.name, f"{_MODELS}/") for variant in variants}
+        own = {variant.key: gguf_places(variant, self.name) for variant in variants}
         taken = [path.partition("/")[0].removesuffix(".gguf") for places in own.values() for path, _ in places]
         wanted: dict[Key, str] = {variant.key: _model_id(variant) for variant in variants if not own[variant.key]}
         names = distinct(variants, wanted, taken=taken)
@@ -103,7 +103,7 @@ class LlamaCpp(Layout):
             for inspection in reader.models(root.path, -1):
                 where = below(root.path, inspection.location)
                 seen = inspection.format is Format.GGUF and where.count("/") < 2 and where.endswith(".gguf")
-                yield found_own(inspection, self.name, f"{_MODELS}/{where}", root.path) if seen else loose(inspection)
+                yield found_own(inspection, self.name, where, root.path) if seen else loose(inspection)
 
 
 def _entries(variant: Variant, name: str) -> Iterator[Entry]:
@@ -148,7 +148,7 @@ def _downloads(folder: Path, reader: Reader) -> Iterator[Found]:
         name = inspection.location.name
         repository = listed.get(re.sub(r"-\d{5}-of-", "-00001-of-", name)) or _address(folder / f"{name}.json", reader)
         model = repository.rpartition("/")[2] if repository else ""
-        yield found_own(inspection, LlamaCpp.name, f"{_CACHE}/{name}", folder, model, repository)
+        yield found_own(inspection, LlamaCpp.name, f"{_CACHE}:{name}", folder, model, repository)
 
 
 def _listed(folder: Path, reader: Reader) -> dict[str, str]:

@@ -30,18 +30,12 @@ def own_sources(variant: Variant, program: str) -> Iterator[Source]:
     return (source for source in variant.sources if source.program == program and source.name)
 
 
-def own_places(variant: Variant, program: str, prefix: str = "") -> Iterator[tuple[str, Source]]:
-    """The paths of the variant in `program`'s own folder, relative to it, POSIX; each once, none that climbs out.
-
-    Args:
-        variant: any variant.
-        program: the provider's name.
-        prefix: what the names of this root begin with, "models/", where the provider has several roots.
-    """
+def own_places(variant: Variant, program: str) -> Iterator[tuple[str, Source]]:
+    """The paths of the variant in `program`'s own folder, relative to it, POSIX; each once, none that climbs out."""
     seen: set[str] = set()
     for source in own_sources(variant, program):
         path = str(source.name)
-        if path.startswith(prefix) and _is_safe(path := path[len(prefix):]) and path not in seen:
+        if path not in seen and _is_safe(path):
             seen.add(path)
             yield path, source
 

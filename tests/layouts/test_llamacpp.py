@@ -152,14 +152,14 @@ def test_what_lies_there_is_found_and_keeps_its_place(tmp_path: Path) -> None:
     found = list(LLAMA.discover(root, reader))
     assert reader.issues == []
     assert {(f.source.kind, f.source.name) for f in found} == {
-        ("program", "models/My One.gguf"), ("program", "models/again/one.gguf"),
-        ("program", "models/Big/b-00001-of-00002.gguf"), ("program", "models/Eye/e.gguf"),
+        ("program", "My One.gguf"), ("program", "again/one.gguf"),
+        ("program", "Big/b-00001-of-00002.gguf"), ("program", "Eye/e.gguf"),
         ("file", "deep.gguf"), ("file", "UPPER.GGUF")}
     sources = {str(f.source.name): f.source for f in found}
     variants = [
-        replace(one, sources=(sources["models/My One.gguf"], sources["models/again/one.gguf"])),
-        replace(big, sources=(sources["models/Big/b-00001-of-00002.gguf"],)),
-        replace(eye, sources=(sources["models/Eye/e.gguf"],)),
+        replace(one, sources=(sources["My One.gguf"], sources["again/one.gguf"])),
+        replace(big, sources=(sources["Big/b-00001-of-00002.gguf"],)),
+        replace(eye, sources=(sources["Eye/e.gguf"],)),
     ]
     newcomers = [shelf.gguf("Big", seed=40, stem="Big"), shelf.gguf("my one", seed=50, stem="my one")]
     entries = list(LLAMA.project([*newcomers, *variants], root, FACTS))
@@ -195,10 +195,10 @@ def test_the_old_cache_tells_the_repository(tmp_path: Path) -> None:
     found = {f.source.name: (f.source.kind, f.source.repository, f.name) for f in LLAMA.discover(root, reader)}
     assert reader.issues == []
     assert found == {
-        "cache/acme_My_Model-GGUF_sub_a-Q4_K_M.gguf": ("program", "acme/My_Model-GGUF", "My_Model-GGUF"),
-        "cache/acme_other_b-Q8_0.gguf": ("program", "acme/other", "other"),
-        "cache/c-F16.gguf": ("program", None, "c"),
-        "cache/acme_Big-GGUF_d-00001-of-00002.gguf": ("program", "acme/Big-GGUF", "Big-GGUF"),
+        "cache:acme_My_Model-GGUF_sub_a-Q4_K_M.gguf": ("program", "acme/My_Model-GGUF", "My_Model-GGUF"),
+        "cache:acme_other_b-Q8_0.gguf": ("program", "acme/other", "other"),
+        "cache:c-F16.gguf": ("program", None, "c"),
+        "cache:acme_Big-GGUF_d-00001-of-00002.gguf": ("program", "acme/Big-GGUF", "Big-GGUF"),
     }
     again = [replace(plain, sources=(f.source,)) for f in LLAMA.discover(root, reader)]
     assert list(LLAMA.project(again, root, FACTS)) == [], "nothing is put there"

@@ -24,8 +24,6 @@ from support.layouts import FACTS, Shelf
 
 FOLDERS = [TabbyAPI(), FastChat()]
 GGUF = [LlamaCpp(), LMStudio(), GPT4All(), MistralRs()]
-#: what the names of a layout's own root begin with
-_PREFIX = {"llamacpp": "models/"}
 _LABEL = {"llamacpp": "models", "mistralrs": "gguf"}
 
 
@@ -34,7 +32,7 @@ def root_of(layout: Layout, path: Path) -> Root:
 
 
 def own(layout: Layout, path: str) -> Source:
-    return Source("program", program=layout.name, name=_PREFIX.get(layout.name, "") + path)
+    return Source("program", program=layout.name, name=path)
 
 
 def lay(shelf: Shelf, folder: Path, variant: Variant) -> None:
