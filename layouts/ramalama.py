@@ -237,7 +237,8 @@ def _linked(variant: Variant, folder: str, snapshot: str, pieces: Sequence[_Piec
 def _pieces(variant: Variant) -> Iterator[_Piece]:
     if variant.format is not Format.GGUF:
         for file in model_files(variant, code=variant.hub is not None):
-            yield _Piece(file.path, f"sha256-{_sha256(file, variant)}", "safetensor" if file.role is Role.WEIGHTS else "other", file)
+            kind = "safetensor" if file.role is Role.WEIGHTS else "other"
+            yield _Piece(file.path, f"sha256-{_sha256(file, variant)}", kind, file)
         return
     first = _sha256(variant.weights[0], variant)
     for called, file in shard_names(variant, stem(variant)):
@@ -269,10 +270,9 @@ def _merge(base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | Non
 
 def _ref(source: Source) -> tuple[str, Mapping[str, Any]]:
     """The ref among the source's sidecars, its path and what it says; nothing when there is none."""
-    for path, text in source.sidecars:
-        if path.rpartition("/")[0].endswith("/refs") and (listed := _listed(text)):
-            return path, listed
-    return "", {}
+    found = next(((path, listed) for path, text in source.sidecars
+                  if path.rpartition("/")[0].endswith("/refs") and (listed := _listed(text))), ("", {}))
+    return found if _safe([path for path, _ in source.sidecars]) else ("", {})
 
 
 def _kept(variant: Variant, source: Source, facts: Facts) -> Iterator[Entry]:
@@ -313,10 +313,14 @@ def _listed(text: str | None) -> Mapping[str, Any] | None:
             isinstance(file[key], str) for file in listed["files"] for key in ("hash", "name", "type"))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return listed if well and _safe([listed["hash"], *(f["name"] for f in listed["files"])]) else None
+    if not well or not _safe([file["name"] for file in listed["files"]]):
+        return None
+    hashes = [listed["hash"], *(file["hash"] for file in listed["files"])]
+    return listed if _safe(hashes) and not any("/" in each or "\\" in each for each in hashes) else None
 
 
 def _safe(names: Sequence[str]) -> bool:
+    """Whether none of these names leads out of its folder."""
     return all(part not in ("", ".", "..") for name in names for part in name.replace("\\", "/").split("/"))
 
 
