@@ -11,10 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from helixstore.formats import Part, describe
+from helixstore.store.manifests import Manifest, ManifestFile
 from helixstore.testing.models import Shelf, hub, json_bytes, safetensors_bytes
 from helixstore.values import File, Format, Header, Key, Purpose, Role, Source, Variant
 
-__all__ = ["STRANGE", "Samples", "assortment", "described", "hostile", "renamed", "strange"]
+__all__ = ["STRANGE", "Samples", "assortment", "described", "hostile", "manifest_of", "renamed",
+           "strange"]
 
 #: builds a layout's own samples over a shelf
 Samples = Callable[[Shelf], Sequence[Variant]]
@@ -62,7 +64,15 @@ def described(variant: Variant, blobs: Mapping[str, Path]) -> Variant:
     found = describe([Part(file.path, blobs[file.blake3], file.bytes, file.role) for file in variant.files])
     named = f"{found.format.value}:{found.quantization}" if found.quantization else found.format.value
     return replace(variant, key=Key(variant.key.model, named), format=found.format, quantization=found.quantization,
-                   purpose=found.purpose, header=found.header)
+                   purpose=found.purpose, header=found.header,
+                   manifest=manifest_of(found.format, found.quantization, found.purpose, variant.files))
+
+
+def manifest_of(format_: Format, quantization: str, purpose: Purpose, files: Iterable[File]) -> str:
+    """The digest of the manifest that the store would make."""
+    return Manifest(format_, quantization, purpose, tuple(
+        ManifestFile(file.path, file.bytes, file.blake3, file.role)
+        for file in sorted(files, key=lambda file: file.path))).digest
 
 
 def _gguf(shelf: Shelf) -> Iterator[Variant]:
