@@ -4,10 +4,13 @@ Contract (providers-1.md section 3; janhq/jan of 2026, `core/app/commands.rs` 00
 - data folder: `JAN_DATA_FOLDER` (the command line), `data_folder` of the app's `settings.json`, else `Jan/data` in the
   system's data directory. Models: `llamacpp/models/<id>/model.yml`, MLX `mlx/models/<id>/model.yml`; ids of letters,
   digits and `_-./`, and nothing below a folder with a `model.yml` is looked at.
-- `model_path` is absolute here. Jan takes that for an imported file; it would remove the parent of some relative ones.
+- `model_path` is relative to the data folder or absolute; a file that the person imported lies anywhere.
+- Ours are absolute. Jan takes that for an imported file; it would remove the parent of some relative ones.
   The weights lie beside `model.yml` in a real folder: Jan's delete follows a folder that is a link and wipes what is
   behind it, while links inside a real folder are only unlinked. No path into the store is ever written.
 - Jan rewrites `model.yml` in place as it lists, and people set options in it: only the paths in it are ours.
+- up to 0.6.4 (cortex) the files lay below `models` in the data folder; the first later release writes a `model.yml` for
+  each that names it there, so that is where they are found.
 """
 
 from __future__ import annotations
@@ -15,24 +18,36 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from helixstore.providers.layout import Entry, Env, Facts, Layout, Refusal, Root, Text
-from helixstore.values import Format, LinkKind, Purpose, Variant
+from helixstore.formats.names import base_name, quantization_in_name
+from helixstore.fs.names import printable
+from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
+from helixstore.values import Format, Key, LinkKind, Purpose, Source, Variant
 
 from . import yaml_lines
 from .gguf_files import main_projector, refuse, shard_names, stem, weight
 from .hf_folders import folder_entries, model_files, refuse_unservable
 from .llamacpp import projector_name
-from .names import distinct, label, legal
+from .names import label, legal
+from .own import kept_text, own_sources
+from .sidecars import Files, Sidecar, inside, names_beside, own_weights
+from .yaml_tree import first_document, text_at
+
+if TYPE_CHECKING:
+    from helixstore.formats import Inspection
 
 __all__ = ["Jan"]
 
 _KINDS = (LinkKind.HARD, LinkKind.REFLINK, LinkKind.SYMBOLIC)
 _PATHS = (("model_path",), ("mmproj_path",))         # in model.yml
 _GGUF, _MLX = "llamacpp/models", "mlx/models"
+_LIMIT = 1 << 18                                     # bytes of a `model.yml`; a chat template in it may be long
+_LEVELS = 12                                         # parts of an id
 
 
 class Jan(Layout):
@@ -41,6 +56,7 @@ class Jan(Layout):
     name = "jan"
     title = "Jan"
     checked = ("0.7",)
+    bears_dangling = False   # not known; the model stays listed and fails to load
     formats = (Format.GGUF, Format.MLX)
     refresh = "open Jan's Hub or settings, or restart Jan"
 
@@ -64,12 +80,27 @@ class Jan(Layout):
         return refuse(variant, facts, self.title)
 
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
-        """The files of each model in a folder of its own, then its `model.yml`."""
+        """The files of each model in a folder of its own, then its `model.yml`; Jan's own models as they are."""
+        own = {variant.key: found for variant in variants if (found := list(_own(variant, root.path)))}
+        texts: dict[str, Text] = {}
         for where, group in ((_GGUF, [v for v in variants if v.format is not Format.MLX]),
                              (_MLX, [v for v in variants if v.format is Format.MLX])):
-            names = distinct(group, {v.key: _model_id(v) for v in group})
-            for variant in group:
+            made = [variant for variant in group if variant.key not in own]
+            names = names_beside(made, {v.key: _model_id(v) for v in made}, _first_parts(own, where))
+            for variant in made:
                 yield from _entries(variant, str(root.path), f"{where}/{names[variant.key]}")
+            for variant in group:
+                for one in own.get(variant.key, ()):
+                    yield from _own_entries(variant, one, texts)
+
+    def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
+        """The models that Jan lists, by their `model.yml`, wherever their files lie."""
+        files = Files(root, reader)
+        for where in (_GGUF, _MLX):
+            for id, path in _sidecars(root.path / where, files, reader, ()):
+                sidecar = Sidecar(path, printable(id), "delete the model in Jan, or import its file again")
+                if found := _found(root.path, where, id, sidecar, files, reader):
+                    yield found
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """The model's folder, resolved, is removed with all that is in it."""
@@ -101,6 +132,106 @@ def _data_folder(settings: str | None) -> str | None:
         return None
     folder = value.get("data_folder") if isinstance(value, dict) else None
     return folder if isinstance(folder, str) and folder.strip() else None
+
+
+class _Own(NamedTuple):
+    """A model of Jan's: its sidecar, and where its files lie, relative to the root; "" elsewhere."""
+
+    sidecar: str
+    text: str
+    first: str
+    projector: str
+
+
+def _sidecars(folder: Path, files: Files, reader: Reader, id: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    """(id, path) of every `model.yml`: depth first, nothing below one, no folder that is a link."""
+    listing = files.listing(folder)
+    if id and (seen := listing.get("model.yml")) is not None and seen.kind != "folder":
+        if seen.linked:
+            reader.note(seen.path, "is a link, which Jan would overwrite; what it names is left as it is")
+        else:
+            yield "/".join(id), seen.path
+        return
+    for seen in listing.values():
+        if seen.kind == "folder" and not seen.linked and len(id) < _LEVELS:
+            yield from _sidecars(seen.path, files, reader, (*id, seen.name))
+
+
+def _found(root: Path, where: str, id: str, sidecar: Sidecar, files: Files, reader: Reader) -> Found | None:
+    text = reader.text(sidecar.path, _LIMIT)
+    if text is None:
+        return None
+    try:
+        settings = first_document(text)
+    except ValueError as error:
+        reader.issue("unreadable", sidecar.path, f"{sidecar.model}: this is no YAML ({error})",
+                     "delete the model in Jan and import its file again")
+        return None
+    main, projector = text_at(settings, "model_path"), text_at(settings, "mmproj_path")
+    if not main:
+        reader.issue("incomplete", sidecar.path, f"{sidecar.model} names no model file", sidecar.remedy)
+        return None
+    model = _mlx(sidecar, main, files, reader) if where == _MLX else files.gguf(sidecar, main, projector)
+    if model is None:
+        return None
+    name, repository = _called(id)
+    sidecars = ((f"{where}/{id}/model.yml", text),)
+    called = id if where == _GGUF else f"{where}/{id}"
+    return Found(model, Source("program", repository, None, Jan.name, called, sidecars), name)
+
+
+def _mlx(sidecar: Sidecar, main: str, files: Files, reader: Reader) -> Inspection | None:
+    """The folder that `model_path` names, or in which the weights lie that it names; without Jan's own file in it."""
+    path = files.place(sidecar, main)
+    if path is None:
+        return None
+    model = files.folder(path if files.is_folder(path) else path.parent)
+    if model is None:
+        reader.note(sidecar.path, f"{path.name} is no model that another program could run")
+        return None
+    return replace(model, parts=tuple(part for part in model.parts if part.path != "model.yml"))
+
+
+def _called(id: str) -> tuple[str, str | None]:
+    """The model's name, and what its quantisations have in common, where the id begins with who made it."""
+    *above, last = id.split("/")
+    if above and quantization_in_name(last).casefold() == last.casefold():
+        return above[-1], "/".join(above)
+    name = base_name(last)
+    return name, "/".join((*above, name)) if above else None
+
+
+def _own(variant: Variant, root: Path) -> Iterator[_Own]:
+    for source in own_sources(variant, Jan.name):
+        for path, text in source.sidecars:
+            if path.endswith("/model.yml"):
+                main, projector = _paths(text)
+                yield _Own(path, text, inside(root, main), inside(root, projector) if projector else "")
+
+
+@lru_cache(maxsize=16384)
+def _paths(text: str) -> tuple[str, str]:
+    try:
+        settings = first_document(text)
+    except ValueError:                      # it was read before it was kept, by an earlier version perhaps
+        return "", ""
+    return text_at(settings, "model_path"), text_at(settings, "mmproj_path")
+
+
+def _first_parts(own: Mapping[Key, Sequence[_Own]], where: str) -> dict[Key, set[str]]:
+    """The first parts of the ids that Jan has: below a folder with a `model.yml` it looks at nothing."""
+    return {key: {one.sidecar[len(where) + 1:].partition("/")[0] for one in found
+                  if one.sidecar.startswith(f"{where}/")} for key, found in own.items()}
+
+
+def _own_entries(variant: Variant, own: _Own, texts: dict[str, Text]) -> Iterator[Entry]:
+    if variant.format is Format.MLX:
+        folder = own.first.rpartition("/")[0] if own.first.endswith(".safetensors") else own.first
+        for entry in folder_entries(folder, variant, model_files(variant, code=False), _KINDS) if folder else ():
+            yield Entry(entry.path, entry.body, entry.key, order=entry.order)
+    else:
+        yield from own_weights(variant, own.first, own.projector, _KINDS)
+    yield Entry(own.sidecar, texts.setdefault(own.sidecar, kept_text(own.text)), variant.key, witness=True, order=2)
 
 
 def _model_id(variant: Variant) -> str:

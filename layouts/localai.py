@@ -3,28 +3,42 @@
 Contract (providers-1.md section 5; mudler/LocalAI 82c191a, v4.9):
 - models path: `LOCALAI_MODELS_PATH` or `MODELS_PATH`, the launcher's `~/.localai/models`, else `models` in the working
   directory, which is why helixstore has one of its own.
-- only `*.yaml` at the top level is read, each must be a regular file (one symbolic link makes every gallery operation
-  fail) called `<name>.yaml`; anything at the top level without a known extension is listed as a model, folders apart.
+- only `*.yaml` and `*.yml` at the top level are read, one model or a list of them in each; ours must be a regular file
+  (one symbolic link makes every gallery operation fail) called `<name>.yaml`; anything at the top level without a known
+  extension is listed as a model, folders apart.
 - `parameters.model` and `mmproj` are relative, without a leading separator and without `..` anywhere. If the path were
   missing, a Python backend would take it for a repository and download it: the YAML comes after the files.
-- backends are installed apart from LocalAI; an empty one is guessed for GGUF only.
+- backends are installed apart from LocalAI; an empty one is guessed for GGUF only. Many run no text model, and a Python
+  one takes the name of a repository for `parameters.model`: those are nobody else's to run.
+- galleries put the files flat into the models path; a GGUF there without a YAML can be asked for by its file name.
 - LocalAI and people edit the YAML: only its paths are ours. Deleting unlinks the model file, the projector, the YAML.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from helixstore.providers.layout import Entry, Env, Facts, Layout, Refusal, Root, Text
-from helixstore.values import Format, LinkKind, Purpose, Variant
+from helixstore.formats.names import extension, shard_of_name
+from helixstore.fs.names import printable
+from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Seen, Text
+from helixstore.values import Format, LinkKind, Purpose, Source, Variant
 
 from . import yaml_lines
 from .gguf_files import main_projector, refuse, shard_names, stem, weight
 from .hf_folders import folder_entries, model_files, refuse_unservable
 from .llamacpp import projector_name
-from .names import distinct, label, legal
+from .names import label, legal
+from .own import kept_text, own_sources
+from .sidecars import Files, Sidecar, inside, names_beside, own_weights, shown, telling
+from .yaml_tree import Tree, first_document, text_at
+
+if TYPE_CHECKING:
+    from helixstore.formats import Inspection
 
 __all__ = ["LocalAI"]
 
@@ -37,6 +51,13 @@ _BACKENDS = {
     Format.HF: "transformers", Format.BITSANDBYTES: "transformers", Format.GPTQ: "vllm", Format.AWQ: "vllm",
     Format.FP8: "vllm", Format.COMPRESSED_TENSORS: "vllm", Format.MLX: "mlx",
 }
+_LIMIT = 1 << 18                                    # bytes of a YAML file: templates and grammars may be long
+#: names of backends that run text models: `cuda12-llama-cpp`, `vllm`, `sentencetransformers`
+_TEXT_BACKENDS = re.compile(r"llama|vllm|sglang|transformers|mlx|gptq|exllama|rerank|^$")
+_NO_TEXT = re.compile(r"audio|music|image|diffus|tts|whisper")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://|(?:github|huggingface|hf|ollama|oci):", re.IGNORECASE)
+#: endings of files, where a value without one may be the name of a repository
+_FILES = frozenset({"gguf", "ggml", "bin", "safetensors", "pt", "pth", "ckpt"})
 
 
 class LocalAI(Layout):
@@ -45,6 +66,7 @@ class LocalAI(Layout):
     name = "localai"
     title = "LocalAI"
     checked = ("4.9.0",)
+    bears_dangling = False   # not known; a file at the top is listed as a model
     formats = (Format.GGUF, *_BACKENDS)
     refresh = "none for a new model; POST /models/reload for one that was changed or removed"
     launch = ("local-ai", "run", "--models-path", "{root}")
@@ -72,19 +94,36 @@ class LocalAI(Layout):
         return refuse_unservable(variant)
 
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
-        """The files of each model in `helix/<name>/`, then `<name>.yaml`."""
-        names = distinct(variants, {variant.key: _model_name(variant) for variant in variants})
+        """The files of each model in `helix/<name>/`, then `<name>.yaml`; what LocalAI has itself stays as it is."""
+        own = {variant.key: found for variant in variants if (found := list(_own(variant, root.path)))}
+        made = [variant for variant in variants if all(one.ours for one in own.get(variant.key, ()))]
+        names = names_beside(made, {variant.key: _model_name(variant) for variant in made},
+                             {key: [name for one in found for name in one.names] for key, found in own.items()})
+        texts: dict[str, Text] = {}
         for variant in variants:
-            name = names[variant.key]
-            folder = f"{_FOLDER}/{name}"
-            if variant.format is Format.GGUF:
-                yield from _gguf_entries(variant, folder, name)
-            else:
-                for entry in folder_entries(folder, variant, model_files(variant, code=False), _KINDS):
-                    yield Entry(entry.path, entry.body, entry.key, order=entry.order)
-            merge = partial(yaml_lines.merge_paths, _PATHS, partial(_leads_into, folder))
-            text = Text(_yaml(variant, name, folder).encode(), merge)
-            yield Entry(f"{name}.yaml", text, variant.key, witness=True, order=2)
+            if variant.key in names:
+                yield from _entries(variant, names[variant.key])
+            for one in own.get(variant.key, ()):
+                yield from _own_entries(variant, one, texts)
+
+    def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
+        """The models that the YAML files name, and GGUF files that none of them names."""
+        files = Files(root, reader)
+        listing = files.listing(root.path)
+        for seen in listing.values():
+            if seen.kind == "file" and not seen.name.startswith(".") and extension(seen.name) in ("yaml", "yml"):
+                yield from _configured(seen, files, reader)
+        for seen in listing.values():
+            if seen.kind != "file" or extension(seen.name) != "gguf" or seen.path in files.named:
+                continue
+            shard = shard_of_name(seen.name)
+            if shard is not None and shard.number > 1:
+                continue
+            model = files.single(seen.path)
+            if model is not None and model.purpose is Purpose.PROJECTOR:
+                reader.note(seen.path, "is a projector that no model of LocalAI names")
+            elif model is not None:
+                yield Found(model, Source("program", program=self.name, name=seen.name), telling(model.name, seen.name))
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """The model file and the projector that the YAML names, then the YAML; folders stay."""
@@ -94,6 +133,131 @@ class LocalAI(Layout):
             if path and (root / path).is_file():
                 (root / path).unlink()
         sidecar.unlink()
+
+
+class _Own(NamedTuple):
+    """What LocalAI has itself: the YAML ("": a GGUF by itself) and its text, the model's path, the projector's.
+
+    `names` are taken, of the model and of the file. `ours`: it is one more YAML for files that helixstore put there.
+    """
+
+    sidecar: str
+    text: str
+    model: str
+    projector: str
+    names: tuple[str, ...]
+    ours: bool
+
+
+def _configured(seen: Seen, files: Files, reader: Reader) -> Iterator[Found]:
+    """The models of one YAML file."""
+    text = reader.text(seen.path, _LIMIT)
+    if text is None:
+        return
+    if seen.linked:
+        reader.note(seen.path, "is a link, with which LocalAI's galleries fail; what it names is left as it is")
+        return
+    try:
+        configurations = _configurations(text)
+    except ValueError as error:
+        reader.issue("unreadable", seen.path, f"{printable(seen.name)} is no YAML ({error})",
+                     "mend it in LocalAI's editor, or remove it")
+        return
+    for configuration in configurations:
+        name = text_at(configuration, "name") or seen.name.rpartition(".")[0]
+        sidecar = Sidecar(seen.path, shown(name), "install the model again in LocalAI, or delete it there")
+        model = _model(sidecar, configuration, files, reader)
+        if model is not None:
+            source = Source("program", program=LocalAI.name, name=name, sidecars=((seen.name, text),))
+            yield Found(model, source, telling(model.name, name.replace("/", "-").replace(":", "-")))
+
+
+@lru_cache(maxsize=16384)
+def _configurations(text: str) -> tuple[Tree, ...]:
+    """The mappings in a YAML file: one model, or a list of them.
+
+    Raises:
+        ValueError: it is no YAML.
+    """
+    document = first_document(text)
+    return tuple(one for one in (document if isinstance(document, list) else [document]) if isinstance(one, dict))
+
+
+def _model(sidecar: Sidecar, configuration: Tree, files: Files, reader: Reader) -> Inspection | None:
+    value, backend = text_at(configuration, "parameters", "model"), text_at(configuration, "backend")
+    projector = text_at(configuration, "mmproj")
+    if not value:
+        reader.note(sidecar.path, f"{sidecar.model} names no file: it runs elsewhere, or is made of other models")
+        return None
+    if _ADDRESS.match(value):
+        reader.note(sidecar.path, f"{sidecar.model} names an address, which LocalAI downloads itself")
+        return None
+    if not _TEXT_BACKENDS.search(backend) or _NO_TEXT.search(backend):
+        reader.note(sidecar.path, f"{sidecar.model} is run by LocalAI's backend {shown(backend)}, and nowhere else")
+        return None
+    if climbing := next((v for v in (value, projector) if ".." in v or os.path.isabs(v)), ""):
+        reader.issue("unsafe", sidecar.path, f"{sidecar.model} names {shown(climbing)}, which LocalAI refuses: paths "
+                     "are counted from the models path and stay in it", "move the file there, and edit the model")
+        return None
+    ending = extension(value)
+    if ending not in _FILES and "llama" not in backend and not reader.exists(files.root / value):
+        reader.note(sidecar.path, f"{sidecar.model} names {shown(value)}, which its backend downloads by name")
+        return None
+    if ending == "gguf" or "llama" in backend or not backend:
+        return files.gguf(sidecar, value, projector)
+    path = files.place(sidecar, value)
+    if path is None:
+        return None
+    model = files.folder(path) if files.is_folder(path) else files.single(path)
+    if model is None or model.unsafe:
+        reader.note(sidecar.path, f"{shown(value)} is no model that another program could run")
+        return None
+    return model
+
+
+def _own(variant: Variant, root: Path) -> Iterator[_Own]:
+    for source in own_sources(variant, LocalAI.name):
+        name = source.name or ""
+        for path, text in source.sidecars:
+            configuration = _called(name, path, text)
+            model, projector = text_at(configuration, "parameters", "model"), text_at(configuration, "mmproj")
+            model = inside(root, model) if model else ""
+            yield _Own(path, text, model, inside(root, projector) if projector else "",
+                       (name, path.rpartition(".")[0]), model.startswith(f"{_FOLDER}/"))
+        if not source.sidecars and "/" not in name:
+            yield _Own("", "", name, "", (), ours=False)
+
+
+def _called(name: str, path: str, text: str) -> Tree:
+    """The configuration of that name in a YAML file."""
+    try:
+        configurations = _configurations(text)
+    except ValueError:                      # it was read before it was kept, by an earlier version perhaps
+        return None
+    return next((one for one in configurations if (text_at(one, "name") or path.rpartition(".")[0]) == name), None)
+
+
+def _own_entries(variant: Variant, own: _Own, texts: dict[str, Text]) -> Iterator[Entry]:
+    if variant.format is Format.GGUF:
+        yield from own_weights(variant, own.model, own.projector, _KINDS, witness=not own.sidecar)
+    elif own.model:
+        for entry in folder_entries(own.model, variant, model_files(variant, code=False), _KINDS):
+            yield Entry(entry.path, entry.body, entry.key, order=entry.order)
+    if own.sidecar:
+        text = texts.setdefault(own.sidecar, kept_text(own.text))
+        yield Entry(own.sidecar, text, variant.key, witness=True, order=2)
+
+
+def _entries(variant: Variant, name: str) -> Iterator[Entry]:
+    folder = f"{_FOLDER}/{name}"
+    if variant.format is Format.GGUF:
+        yield from _gguf_entries(variant, folder, name)
+    else:
+        for entry in folder_entries(folder, variant, model_files(variant, code=False), _KINDS):
+            yield Entry(entry.path, entry.body, entry.key, order=entry.order)
+    merge = partial(yaml_lines.merge_paths, _PATHS, partial(_leads_into, folder))
+    text = Text(_yaml(variant, name, folder).encode(), merge)
+    yield Entry(f"{name}.yaml", text, variant.key, witness=True, order=2)
 
 
 def _model_name(variant: Variant) -> str:

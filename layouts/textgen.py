@@ -9,29 +9,38 @@ Contract (providers-2.md section 3; oobabooga/textgen v4.7.3):
 - GGUF at any depth, ids are relative paths; of a split set only the first part is listed. Dangling links are listed.
 - model folders at the top level only, whose name must not be that of a folder of the program (it is first looked up in
   the working directory), nor contain `exl3` unless it is one.
-- `models/config-user.yaml`: regular expressions against the file's name; the interface writes the name and `$`. It
-  belongs to the person: only entries marked `# helixstore` are ours, and one that the interface has rewritten is not.
+- `models/config-user.yaml`: regular expressions against the file's name, from its start, both in lower case, the later
+  over the earlier; the interface writes the name and `$`. It belongs to the person: only entries marked `# helixstore`
+  are ours, and one that the interface has rewritten is not. Patterns are read as far as names and `.*` go: any more
+  could take for ever to match.
 - the projector is a bare name below `user_data/mmproj`, or a full path where `user_data` is not the one it runs with.
 - GPTQ, AWQ and EXL2 have no loader any more (January 2025, March 2026); Transformers has no package for them there.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from helixstore.providers.layout import Entry, Env, Facts, Layout, Refusal, Root, Text
-from helixstore.values import Format, Variant
+from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
+from helixstore.values import Format, Purpose, Source, Variant
 
-from . import yaml_lines
 from .gguf_files import main_projector, refuse, shard_names, stem, weight
 from .hf_folders import folder_entries, folder_names, model_files, refuse_unservable
-from .names import distinct
+from .own import own_sources
+from .sidecars import Files, Sidecar, inside, names_beside, own_weights, telling, without_projector
+from .textgen_settings import Settings, merge, read_setting, written
+
+if TYPE_CHECKING:
+    from helixstore.formats import Inspection
 
 __all__ = ["TextGen"]
 
-_MARK = "  # helixstore"
+_CONFIG = "config-user.yaml"
 _PLAIN = "models"                                # label of a models folder without a user_data around it
 _USER_DATA = frozenset({"mmproj", "settings.yaml", "CMD_FLAGS.txt"})
 #: folders of the program in which a model of the same name would be looked for first
@@ -55,6 +64,7 @@ class TextGen(Layout):
     name = "textgen"
     title = "TextGen"
     checked = ("4.7.3",)
+    bears_dangling = True    # lists it as a model; the others stay listed (its scan was run)
     formats = (Format.GGUF, *_FOLDERS)
     refresh = "the list is read anew by itself; restart TextGen for a new projector"
     launch = ("{python}", "server.py", "--model-dir", "{root}/models")
@@ -82,20 +92,64 @@ class TextGen(Layout):
         return refuse_unservable(variant)
 
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
-        """GGUF flat or, split, in a folder; other models in a folder each; projectors apart, named in the settings."""
-        gguf = [variant for variant in variants if variant.format is Format.GGUF]
-        others = [variant for variant in variants if variant.format is not Format.GGUF]
+        """GGUF flat or, split, in a folder; other models in a folder each; projectors apart, named in the settings.
+
+        What the person has there stays in its place.
+        """
+        own = {variant.key: found for variant in variants if (found := list(_own(variant, root)))}
+        made = [variant for variant in variants if variant.key not in own]
+        gguf = [variant for variant in made if variant.format is Format.GGUF]
+        others = [variant for variant in made if variant.format is not Format.GGUF]
         called = folder_names(others)
         folders = {variant.key: _folder_name(called[variant.key], variant) for variant in others}
-        names = distinct(variants, {**{variant.key: stem(variant) for variant in gguf}, **folders})
+        names = names_beside(made, {**{variant.key: stem(variant) for variant in gguf}, **folders},
+                             {key: [name for one in found for name in one.names] for key, found in own.items()})
         projectors: dict[str, str] = {}
         for variant in gguf:
             yield from self._gguf(variant, names[variant.key], root, projectors)
         for variant in others:
             folder = f"{_models(root)}{names[variant.key]}"
             yield from folder_entries(folder, variant, model_files(variant, code=False))
+        for variant in variants:
+            for one in own.get(variant.key, ()):
+                yield from _own_entries(variant, one)
+                projectors.update(one.settings)
         if projectors:
-            yield Entry("models/config-user.yaml", Text(_config(projectors), _merge), None, order=2)
+            yield Entry(f"{_models(root)}{_CONFIG}", Text(written(projectors), merge), None, order=2)
+
+    def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
+        """Every GGUF below the models folder and the model folders directly in it, projectors as the settings say."""
+        files, models = Files(root, reader), root.path / _models(root)
+        sidecar = Sidecar(models / _CONFIG, _CONFIG, "choose another projector in TextGen, or put the file back")
+        settings = _settings(sidecar, reader)
+        for model in reader.models(models, -1):
+            place = model.location.relative_to(models).as_posix()
+            if model.format is not Format.GGUF:
+                top = model.location.parent == models and files.is_folder(model.location)
+                source = Source("program", program=self.name, name=place) if top else Source("file", name=place)
+                yield Found(model, source, model.name)
+            elif model.purpose is Purpose.PROJECTOR:
+                reader.note(model.location, "is a projector where TextGen lists models; it belongs into "
+                            f"{root.path / 'mmproj'}")
+            else:
+                yield self._found(without_projector(model), place, root, sidecar, settings, files)
+
+    def _found(self, model: Inspection, place: str, root: Root, sidecar: Sidecar, settings: Settings,
+               files: Files) -> Found:
+        setting = settings.projector_for(model.location.name)
+        sidecars: tuple[tuple[str, str], ...] = ()
+        if setting is not None and (root.label != _PLAIN or os.path.isabs(setting.projector)):
+            joined = files.joined(replace(sidecar, model=place), model, _beside(setting.projector))
+            if joined is not None and joined is not model:
+                model, sidecars = joined, ((f"{_models(root)}{_CONFIG}", setting.text()),)
+        return Found(model, Source("program", program=self.name, name=place, sidecars=sidecars),
+                     telling(model.name, place.rpartition("/")[0] or place))
+
+    def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
+        """It has no delete: the person removes the files from the models folder."""
+        for entry in entries:
+            if entry.key == variant.key and not entry.path.startswith("mmproj/"):
+                (root / entry.path).unlink()
 
     @staticmethod
     def _gguf(variant: Variant, name: str, root: Root, projectors: dict[str, str]) -> Iterator[Entry]:
@@ -108,6 +162,56 @@ class TextGen(Layout):
             called = f"mmproj-{name}.gguf"      # upstream's own advice, since most are called mmproj-F16.gguf
             projectors[files[0][0]] = str(root.path / "mmproj" / called) if root.owned else called
             yield Entry(f"mmproj/{called}", weight(projector), variant.key)
+
+
+class _Own(NamedTuple):
+    """What the person has: where it lies and where its projector does, relative to the root, "" outside.
+
+    `names` are taken; `settings` are ours: file name -> projector.
+    """
+
+    place: str
+    projector: str
+    names: tuple[str, ...]
+    settings: Mapping[str, str]
+
+
+def _settings(sidecar: Sidecar, reader: Reader) -> Settings:
+    text = reader.text(sidecar.path) or ""
+    try:
+        return Settings(text)
+    except ValueError as error:
+        reader.issue("unreadable", sidecar.path, f"these are no settings of TextGen ({error})", "mend or remove it")
+        return Settings("")
+
+
+def _beside(projector: str) -> str:
+    """A projector as the settings name it, counted from the root: by its bare name it lies in `mmproj`."""
+    return projector if os.path.isabs(projector) else f"mmproj/{projector}"
+
+
+def _own(variant: Variant, root: Root) -> Iterator[_Own]:
+    models = _models(root)
+    for source in own_sources(variant, TextGen.name):
+        place = source.name or ""
+        if inside(root.path, place) != place:
+            continue
+        setting = next((found for _, text in source.sidecars if (found := read_setting(text))), None)
+        projector = inside(root.path, _beside(setting.projector)) if setting else ""
+        shared = {place.rpartition("/")[2]: setting.projector} if setting and setting.ours else {}
+        names = (_stem(place.partition("/")[0]), _stem(projector.rpartition("/")[2]).removeprefix("mmproj-"))
+        yield _Own(f"{models}{place}", projector, names, shared)
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"(?i)(?:-\d{5}-of-\d{5})?\.gguf$", "", name)
+
+
+def _own_entries(variant: Variant, own: _Own) -> Iterator[Entry]:
+    if variant.format is Format.GGUF:
+        yield from own_weights(variant, own.place, own.projector, witness=True)
+    else:
+        yield from folder_entries(own.place, variant, model_files(variant, code=False))
 
 
 def _named(env: Env) -> Root:
@@ -134,35 +238,3 @@ def _folder_name(name: str, variant: Variant) -> str:
     if variant.format is not Format.EXL3:
         name = re.sub("(?i)exl3", "exl-3", name)
     return f"{name}-model" if name.casefold() in _PROGRAM_FOLDERS else name
-
-
-def _config(projectors: Mapping[str, str]) -> bytes:
-    return "".join(
-        f"{file_name}$:\n  mmproj: {yaml_lines.quote(projectors[file_name])}{_MARK}\n"
-        for file_name in sorted(projectors)).encode()
-
-
-def _merge(base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | None:
-    """Theirs, with our entries added, brought up to date, or, where they are not wanted any more, taken out."""
-    if theirs is None or theirs == base:
-        return ours
-    try:
-        text, wanted = theirs.decode(), ours.decode()
-    except UnicodeDecodeError:
-        return None
-    present = list(yaml_lines.keys(text))
-    if text.strip() and not present:
-        return None
-    new = {key: yaml_lines.read(wanted, key, "mmproj") for key in yaml_lines.keys(wanted)}
-    for key in present:
-        block = yaml_lines.block(text, key)
-        if block.count("\n") == 2 and block.rstrip().endswith(_MARK) and key not in new:
-            text = yaml_lines.remove(text, key)
-    for key, value in new.items():
-        line = f"{yaml_lines.quote(value or '')}{_MARK}"
-        if key not in present:
-            text = text if not text or text.endswith("\n") else f"{text}\n"
-            text += f"{key}:\n  mmproj: {line}\n"
-        elif yaml_lines.read(text, key, "mmproj") is None or _MARK.strip() in yaml_lines.block(text, key, "mmproj"):
-            text = yaml_lines.write(text, line, key, "mmproj")
-    return text.encode()

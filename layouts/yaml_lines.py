@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from .yaml_tree import first_document, text_at
+
 __all__ = ["block", "keys", "merge_paths", "quote", "read", "remove", "write"]
 
 _KEY = re.compile(
@@ -97,23 +99,27 @@ def merge_paths(
         ours: what we want.
 
     Returns:
-        None, a conflict, where the file is not ours and tells of a model of the person's, or of none.
+        None, a conflict, where the file is not ours and tells of a model of the person's, or of none, or where it
+        cannot be changed without making something else of it.
     """
     if theirs is None or theirs == base:
         return ours
     try:
-        text, wanted = theirs.decode(), ours.decode()
-    except UnicodeDecodeError:
+        text = theirs.decode()
+        now, new = first_document(text), first_document(ours.decode())
+        main = text_at(now, *places[0])
+        if not main or (base is None and not is_ours(main)):
+            return None
+        changed: dict[tuple[str, ...], str] = {}
+        for place in places:
+            has, wanted = text_at(now, *place), text_at(new, *place)
+            if has != wanted and (not has or is_ours(has)):
+                changed[place] = wanted
+                text = write(text, quote(wanted), *place) if wanted else remove(text, *place)
+        after = first_document(text) if changed else now
+    except (ValueError, KeyError):              # no YAML, or in a style that lines cannot change
         return None
-    main = read(text, *places[0])
-    if not main or (base is None and not is_ours(main)):
-        return None
-    for place in places:
-        now, new = read(text, *place), read(wanted, *place)
-        if now == new or (now and not is_ours(now)):
-            continue
-        text = remove(text, *place) if new is None else write(text, quote(new), *place)
-    return text.encode()
+    return text.encode() if all(text_at(after, *place) == wanted for place, wanted in changed.items()) else None
 
 
 def _added(text: str, value: str, path: tuple[str, ...]) -> str:

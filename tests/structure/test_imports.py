@@ -125,12 +125,12 @@ def test_the_order_of_the_parts_has_no_circle() -> None:
 def test_layouts_know_only_their_interface() -> None:
     wrong = []
     allowed = ("helixstore.values.", "helixstore.errors.", "helixstore.providers.layout.", "helixstore.formats.names.",
-               "helixstore.fs.names.", "yaml.")
+               "helixstore.fs.names.")
     for path in sources(LAYOUTS):
         for one in imports(path):
             top = one.module.partition(".")[0]
             fine = top in sys.stdlib_module_names or one.module.startswith(("__future__.", *allowed)) or \
-                one.module == "helixstore.formats.Inspection" or (not top and not one.module.startswith(".."))
+                one.module in ("helixstore.formats.Inspection", "yaml") or (not top and not one.module.startswith(".."))
             if not fine:
                 wrong.append(where(one))
     assert wrong == []
