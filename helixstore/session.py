@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -166,7 +166,16 @@ class Session(Machine):
 
         farm = Farm(self.store, self.index, self.places.state_for(self.store.id), self.settings)
         farm.handlers.update(handlers(self.store, self.index, self.choices, farm.intent))
+        farm.in_use = self._in_use
         return farm
+
+    def _in_use(self, path: str, providers: Iterable[str]) -> bool | None:
+        """Whether one of these providers relies on a file that we put into its cache; None when it is in no cache."""
+        from helixstore.providers.reader import DiskReader
+
+        layouts = [self.layouts[name] for name in providers if name in self.layouts]
+        said = {layout.in_use(Path(path), DiskReader(self.places.home)) for layout in layouts}
+        return True in said if said - {None} else None
 
     @cached_property
     def choices(self) -> Choices:

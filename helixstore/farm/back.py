@@ -13,6 +13,7 @@ from helixstore.farm.desired import Claim
 from helixstore.farm.journal import DONE
 from helixstore.farm.ledger import FOLDER, Ledgers, Record
 from helixstore.farm.library import Library
+from helixstore.farm.outcome import InUse
 from helixstore.farm.plan import Action, Look, Plan
 from helixstore.farm.planner import body_of
 from helixstore.farm.scan import look_at
@@ -139,16 +140,17 @@ class _Back:
         self.issues.append(Issue("changed", action.absolute, f"{why}, so it is left as it is"))
 
 
-def leave(ledgers: Ledgers, provider: str | None, clones: Clones) -> Plan:
+def leave(ledgers: Ledgers, provider: str | None, clones: Clones, in_use: InUse) -> Plan:
     """The plan that makes every adopted or linked file an ordinary one in its place.
 
     Args:
         ledgers: what is ours.
         provider: only entries that nobody but this provider claims; None for all.
         clones: whether a copy costs nothing at a path.
+        in_use: see `Farm`.
 
-    Only the library, which belongs to no program, is removed. Sidecars stay, since the model must go on working in
-    its program; they are only forgotten.
+    Only the library, which belongs to no program, is removed, and what no program uses in its cache. Sidecars stay,
+    since the model must go on working in its program; they are only forgotten.
     """
     actions: list[Action] = []
     issues: list[Issue] = []
@@ -156,10 +158,14 @@ def leave(ledgers: Ledgers, provider: str | None, clones: Clones) -> Plan:
     done: set[str] = set()
     for root in [root for root in ledgers.roots() if root]:
         records = ledgers.of(root).records.values()
-        alone = all({claim.provider for claim in r.claims} <= {provider} for r in records)
+        alone = all(_names(r) <= {provider} for r in records)
+        first = next((r for r in records if r.claims), None)
+        cached = first is not None and in_use(f"{root}/{first.path}", _names(first)) is not None
         for record in records:
             if record.kind != FOLDER or alone or provider is None:
-                _leave_one(root, record, provider if record.claims else None, adopted, actions, issues, done)
+                spare = cached and record.origin == "made" and not (
+                    record.kind == "hard" and in_use(f"{root}/{record.path}", _names(record)))
+                _leave_one(root, record, provider if record.claims else None, adopted, actions, issues, done, spare)
     for path, record in adopted.items():
         if path not in done:
             _leave_one("", record, provider, adopted, actions, issues, done)
@@ -169,8 +175,8 @@ def leave(ledgers: Ledgers, provider: str | None, clones: Clones) -> Plan:
 
 
 def _leave_one(root: str, record: Record, provider: str | None, adopted: Mapping[str, Record], actions: list[Action],
-               issues: list[Issue], done: set[str]) -> None:
-    names = {claim.provider for claim in record.claims}
+               issues: list[Issue], done: set[str], spare: bool = False) -> None:
+    names = _names(record)
     if provider is not None and names != {provider}:
         rest = tuple(claim for claim in record.claims if claim.provider != provider)
         if provider in names:
@@ -178,7 +184,7 @@ def _leave_one(root: str, record: Record, provider: str | None, adopted: Mapping
                                   record.order, record))
         return
     forget = Action("forget", root, record.path, claims=record.claims, was=record)
-    if names == {Library.name}:
+    if names == {Library.name} or spare:
         look = _look(forget.absolute)
         if look is not None and record.kind != FOLDER and _still(record, look):
             actions.append(forget._replace(op="remove", body=body_of(record), expect=_expected(record, look)))
@@ -205,6 +211,10 @@ def _leave_one(root: str, record: Record, provider: str | None, adopted: Mapping
     original = json.loads(taken.original) if taken is not None else None
     actions.append(Action("own", root, record.path, ("own", record.digest, record.bytes, original), look, record.claims,
                           record.order, record))
+
+
+def _names(record: Record) -> set[str]:
+    return {claim.provider for claim in record.claims}
 
 
 def space_needed(actions: Iterable[Action], clones: Clones) -> dict[str, int]:

@@ -54,8 +54,11 @@ class WantedRoot:
         path: absolute.
         providers: those that read it and are on.
         owned: the folder is helixstore's own.
+        cache: it is the program's cache of content; see `Root.cache`.
         entries: POSIX path relative to the root -> the entry.
         refused: (provider, key) -> why nothing is projected for it here, found while joining.
+        withdrawn: (provider, key) that are gone for as long as their disk is: links that lead there go, adopted ones
+            too, and come back with it.
     """
 
     path: str
@@ -63,16 +66,19 @@ class WantedRoot:
     owned: bool
     entries: Mapping[str, Joined]
     refused: Mapping[tuple[str, Key | None], str] = field(default_factory=dict)
+    cache: bool = False
+    withdrawn: frozenset[tuple[str, Key | None]] = frozenset()
 
 
 def join(path: str, projections: Sequence[tuple[str, Iterable[Entry]]], owned: bool = False,
-         ) -> tuple[WantedRoot, list[Issue]]:
+         cache: bool = False) -> tuple[WantedRoot, list[Issue]]:
     """Join what several providers want in the root `path`.
 
     Args:
         path: the root, absolute.
         projections: provider name and what its layout projects; the order does not matter.
         owned: the folder is helixstore's own.
+        cache: it is the program's cache of content.
 
     Returns:
         The root, and one conflict for each path that cannot be made as asked; the variants concerned have no entry.
@@ -115,7 +121,8 @@ def join(path: str, projections: Sequence[tuple[str, Iterable[Entry]]], owned: b
         refuse(name, claims, f"{_names(claims)} want paths that cannot exist side by side: {', '.join(others)}")
     if refused:
         entries = without(entries, refused)
-    return WantedRoot(path, tuple(sorted({p for p, _ in projections})), owned, entries, refused), issues
+    return WantedRoot(path, tuple(sorted({p for p, _ in projections})), owned, entries, refused,
+                      cache), issues
 
 
 def _unsafe(name: str) -> str:

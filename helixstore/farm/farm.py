@@ -28,7 +28,7 @@ from helixstore.farm.gather import HIDDEN, Gathered
 from helixstore.farm.intent import Intent
 from helixstore.farm.journal import DONE, Journal, OperationSummary
 from helixstore.farm.ledger import Ledgers, without_collector
-from helixstore.farm.outcome import Bases, Handler, Memory, Outcome, Progress, Services
+from helixstore.farm.outcome import Bases, Handler, InUse, Memory, Outcome, Progress, Services
 from helixstore.farm.place import sweep
 from helixstore.farm.plan import Adoption, Plan
 from helixstore.farm.planner import Intentions, plan_root, visible
@@ -90,6 +90,9 @@ class Farm:
         handlers: kind of extra record -> who carries it out; may be filled in later.
         clock: seconds since 1970.
         patience: seconds to wait for the farm lock.
+
+    Attributes:
+        in_use: whether a program itself relies on a file that we put into its cache; may be set later.
     """
 
     def __init__(self, store: Store, index: FarmIndex | None, state: Path | str, settings: FarmSettings,
@@ -99,6 +102,7 @@ class Farm:
         self.state = os.fspath(state)
         os.makedirs(self.state, mode=0o700, exist_ok=True)
         self.handlers: dict[str, Handler] = dict(handlers or {})
+        self.in_use: InUse = lambda path, providers: None
         self.ledgers = Ledgers(os.path.join(self.state, "ledger"))
         self.bases = Bases(os.path.join(self.state, "bases"))
         self.intent = Intent(self.state)
@@ -196,7 +200,7 @@ class Farm:
         declined = frozenset() if restore else self.intent.declined_in(root.path)
         intentions = Intentions(hidden, gone, declined - adopting.keys(), frozenset(lifted))
         seen = visible(root, intentions)
-        actual = scan(seen, ledger, self.store.blobs, adopting, self.bases.get, restore)
+        actual = scan(seen, ledger, self.store.blobs, adopting, self.bases.get, restore or root.cache)
         gathered.root(root.path, actual.identity, plan_root(seen, ledger.records, actual, intentions, adopting, coming))
 
     def withheld(self, variants: Iterable[Variant], roots: Mapping[str, Collection[str]] | None = None,
@@ -332,7 +336,7 @@ class Farm:
         host = self.store.host
         with self.store.working() as staging:
             yield Services(self.store, self.index, self.ledgers, self.intent, self.bases, self.handlers, staging,
-                           self._parking(), self.clock(), host.uid if hasattr(os, "getuid") else -1)
+                           self._parking(), self.clock(), host.uid if hasattr(os, "getuid") else -1, self.in_use)
 
     def _parking(self) -> str:
         """Where replaced copies wait: on the store's file system, which a hard link into it does not leave."""
@@ -429,7 +433,7 @@ class Farm:
         Args:
             provider: only what nobody but this provider uses; None for all.
         """
-        return back.leave(self.ledgers, provider, self._clones)
+        return back.leave(self.ledgers, provider, self._clones, self.in_use)
 
     def _clones(self, folder: str) -> bool:
         """Whether a file in `folder` can share the blocks of a blob."""

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from helixstore.store.hashing import Hashes
     from helixstore.store.store import Store
 
-__all__ = ["Bases", "Handler", "Memory", "Outcome", "Progress", "Services"]
+__all__ = ["Bases", "Handler", "InUse", "Memory", "Outcome", "Progress", "Services"]
 
 #: `progress(steps done, steps in all)`
 Progress = Callable[[int, int], None]
+
+#: An absolute path and the providers that wanted it there -> `Layout.in_use` of them: None when it is in no cache.
+InUse = Callable[[str, Iterable[str]], bool | None]
 
 
 class Handler(Protocol):
@@ -139,6 +142,7 @@ class Services:
         parking: a folder on the store's file system where replaced copies wait.
         now: seconds since 1970.
         uid: ours; -1 where the system knows none.
+        in_use: see `Farm`.
     """
 
     store: Store
@@ -151,3 +155,4 @@ class Services:
     parking: str
     now: float
     uid: int
+    in_use: InUse

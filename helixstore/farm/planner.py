@@ -6,7 +6,7 @@ A variant of which one entry is in conflict gets no new entries in that root: ha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from helixstore.farm.desired import Claim, Joined, WantedRoot
@@ -62,7 +62,7 @@ def visible(wanted: WantedRoot, intentions: Intentions) -> WantedRoot:
                        if claim.key not in vanished and (claim.provider, claim.key) not in hidden)
         if claims:
             entries[name] = joined if len(claims) == len(joined.claims) else joined._replace(claims=claims)
-    return WantedRoot(wanted.path, wanted.providers, wanted.owned, entries, wanted.refused)
+    return replace(wanted, entries=entries)
 
 
 def plan_root(wanted: WantedRoot, records: Mapping[str, Record], actual: Actual, intentions: Intentions,
@@ -182,7 +182,7 @@ class _RootPlanner:
             self.text(name, joined, look, record)
         elif self.is_right(joined, record, look):
             self.right(name, joined, look, record)
-        elif record.origin != "made":
+        elif record.origin != "made" and record.kind != "symlink":
             self.conflict(name, joined, f"it was adopted with other content ({record.digest[:8]})")
         elif not self.is_missing(name, joined):
             self.do("replace", name, joined, look, record, "other content or another kind of link is wanted")
@@ -197,6 +197,9 @@ class _RootPlanner:
         blob: str = getattr(joined.body, "blob", "")
         if not blob or blob in self.actual.present or blob in self.actual.blobs or blob in self.coming:
             return False
+        if why := self.actual.absent.get(blob):
+            self.block(joined, State.AWAY, why)
+            return True
         reason = f"blob {blob[:12]} is missing in the store"
         self.block(joined, State.INCOMPLETE, reason)
         self.out.issues.append(Issue("incomplete", f"{self.root}/{name}", reason, "helixstore verify --repair"))
@@ -208,6 +211,8 @@ class _RootPlanner:
             self.do("record", name, joined, look, None, LAY_THERE)
         elif type(joined.body) is Text and look.kind == "file" and joined.body.merge and name in self.actual.theirs:
             self.merge(name, joined, look, None)
+        elif self.wanted.cache:
+            self.state(joined, State.LINKED, "the program has it there by itself")
         else:
             self.conflict(name, joined, f"{_what(look)} lies there that helixstore did not make")
 
@@ -220,7 +225,8 @@ class _RootPlanner:
         elif look.kind == "file" and record.kind in ("copy", "reflink"):
             self.state(joined, State.MODIFIED, f"{name} was changed there; it is left as it is")
         else:
-            self.conflict(name, joined, f"what helixstore made there has been replaced by {_what(look)}")
+            if not self.wanted.cache:
+                self.conflict(name, joined, f"what helixstore made there has been replaced by {_what(look)}")
             self.out.actions.append(Action("forget", self.root, name, claims=record.claims, was=record,
                                            note="replaced by somebody else"))
 
@@ -280,7 +286,8 @@ class _RootPlanner:
         if name in self.actual.unknown:
             return
         look = self.actual.looks.get(name)
-        if look is not None and record.origin == "made" and self.is_ours(record, look):
+        withdrawn = record.kind == "symlink" and any(claim[:2] in self.wanted.withdrawn for claim in record.claims)
+        if look is not None and (record.origin == "made" or withdrawn) and self.is_ours(record, look):
             self.keep(name)
             self.out.actions.append(Action("remove", self.root, name, body_of(record), look, record.claims,
                                            record.order, record, "not wanted here any more"))
@@ -332,9 +339,8 @@ class _RootPlanner:
         if not isinstance(body, Weight | Copy) or not suits(record, body):
             return False
         if record.kind == "symlink":
-            blob = self.actual.blobs.get(body.blob)
-            return blob is not None and look.target == blob.path
-        return True
+            return record.path in self.actual.leads
+        return record.origin != "made" or record.path not in self.actual.strays
 
     def do(self, op: str, name: str, joined: Joined, look: Look | None, record: Record | None, note: str,
            texts: tuple[str, ...] = ()) -> None:

@@ -20,7 +20,7 @@ from helixstore.index.codec import BlobRow, FarmRow, Standing, unpack_rows, unpa
 from helixstore.index.database import MAP_BYTES, Damaged, Database, Tables, release, share
 from helixstore.index.farm_table import FarmTable
 from helixstore.index.names import resolve
-from helixstore.index.path_cache import PathCache
+from helixstore.index.path_cache import PathCache, add_hashes
 from helixstore.index.rows import blob_of, put_blob
 from helixstore.index.shelf import IndexShelf
 from helixstore.index.tables import STAMP, TABLES, raw, row_key, text_key
@@ -245,12 +245,15 @@ class Index:
 
     def learn(self, digest: str, *, sha256: str | None = None, gitsha1: str | None = None,
               xet: str | None = None) -> None:
-        """Note another hash of a blob that is known."""
+        """Note another hash of a blob that is known, or of content that was hashed and is not in the store yet."""
+        self._paths.flush()
+
         def put(tables: Tables) -> None:
             row = blob_of(tables, digest)
             if row is not None:
                 put_blob(tables, row._replace(sha256=sha256 or row.sha256, gitsha1=gitsha1 or row.gitsha1,
                                               xet=xet or row.xet))
+            add_hashes(tables, digest, sha256, gitsha1, xet)
         self._write(put)
 
     def digest_at(self, path: str, mark: Fingerprint) -> str | None:

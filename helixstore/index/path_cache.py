@@ -20,7 +20,7 @@ from helixstore.index.tables import path_key, raw
 if TYPE_CHECKING:
     from helixstore.store.hashing import Hashes
 
-__all__ = ["PathCache"]
+__all__ = ["PathCache", "add_hashes"]
 
 _ROW = struct.Struct("<QQqq32s")                # inode, bytes, mtime, ctime, digest
 _INODES = 0xFFFF_FFFF_FFFF_FFFF                 # ReFS has 128 bits
@@ -122,12 +122,19 @@ class PathCache:
 def _put_hashes(tables: Tables, hashes: Hashes) -> None:
     """Add to what is known of the content."""
     key = raw(hashes.blake3)
-    old = tables.get("hashed", key)
-    sha256, gitsha1, xet = hashes.sha256, hashes.gitsha1, hashes.xet
+    if tables.get("hashed", key) is None:
+        tables.put("hashed", key, dumps([hashes.bytes, hashes.sha256, hashes.gitsha1, hashes.xet]))
+    else:
+        add_hashes(tables, hashes.blake3, hashes.sha256, hashes.gitsha1, hashes.xet)
+
+
+def add_hashes(tables: Tables, digest: str, sha256: str | None, gitsha1: str | None, xet: str | None) -> None:
+    """Add other hashes of content that was hashed before; within a transaction."""
+    old = tables.get("hashed", raw(digest))
     if old is not None:
-        _, known_sha256, known_gitsha1, known_xet = loads(old)
-        sha256, gitsha1, xet = sha256 or known_sha256, gitsha1 or known_gitsha1, xet or known_xet
-    tables.put("hashed", key, dumps([hashes.bytes, sha256, gitsha1, xet]))
+        size, known_sha256, known_gitsha1, known_xet = loads(old)
+        row = [size, sha256 or known_sha256, gitsha1 or known_gitsha1, xet or known_xet]
+        tables.put("hashed", raw(digest), dumps(row))
 
 
 def _numbers(mark: Fingerprint) -> list[int]:

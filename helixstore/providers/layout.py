@@ -149,6 +149,8 @@ class Root:
         label: tells several roots of one provider apart ("", "mmproj", "hub"); unique within the provider.
         present: what must exist for the program to count as installed; empty: the root itself.
         forbid: why nothing may be projected here (a system service of another user, ...), or "".
+        cache: the program's own cache of content, named by its hash. What lies there already is as good as ours and
+            stays; a folder that is gone is no loss; entries need no witness, since nothing there shows a model.
     """
 
     path: Path
@@ -157,6 +159,7 @@ class Root:
     label: str = ""
     present: tuple[Path, ...] = ()
     forbid: str = ""
+    cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +291,8 @@ class Layout(ABC):
     formats: ClassVar[tuple[Format, ...]]
     #: what makes a running program see a change, for people; "" when nothing is needed
     refresh: ClassVar[str] = ""
-    #: aliases of blobs that `project` needs: "sha256", "gitsha1"; they are computed before it is called
+    #: aliases of blobs that `project` needs: "sha256", "gitsha1", "xet"; they are computed before it is called, but
+    #: "xet" stays None for small files and where no hard link from the store to the root can be
     aliases: ClassVar[frozenset[str]] = frozenset()
     #: whether the program's list bears a link that leads nowhere; where it does not, no link goes to a disk that may
     #: be taken away
@@ -316,6 +320,14 @@ class Layout(ABC):
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """The models that lie in `root`, whoever put them there. By default nothing is looked for."""
         yield from ()
+
+    def in_use(self, path: Path, reader: Reader) -> bool | None:
+        """Whether the program itself now relies on a file that we put into its cache (`Root.cache`).
+
+        While it does, the file is left to the program when we want it no more; `leave` takes it away when it does
+        not. None, the default: no cache, the file is a part of a model.
+        """
+        return None
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """Delete the model's files as the program's own delete does; used by tests only. By default: not known."""

@@ -1,4 +1,4 @@
-"""Which layouts there are: the built-in thirteen and those of third parties, found in the same way.
+"""Which layouts there are: the built-in ones and those of third parties, found in the same way.
 
 A layout comes by the entry-point group `helixstore.layouts.v1` of an installed package, or as a single file in the
 configuration's `layouts` folder. Whatever goes wrong while one is loaded is an issue, and the others work on: a
@@ -35,7 +35,7 @@ GROUP = "helixstore.layouts.v1"
 
 #: the order in which providers are listed; others follow by name
 ORDER = ("vllm", "llamacpp", "ollama", "localai", "fastchat", "textgen", "lmstudio", "jan", "koboldai", "gpt4all",
-         "tabbyapi", "mlx", "mistralrs")
+         "tabbyapi", "mlx", "mistralrs", "huggingface")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _OURS = "helixstore"

@@ -72,5 +72,7 @@ class XetHasher:
 
 def _start() -> subprocess.Popen[str]:
     command = [sys.executable, "-P", "-c", _CHILD]      # -P: nothing is imported from the current folder
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                            text=True, env={**os.environ, "HF_XET_LOG_DEST": os.devnull})
+    environ = {**os.environ, "HF_XET_LOG_DEST": os.devnull}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL,  # noqa: S603
+                            text=True, env=environ)

@@ -29,11 +29,11 @@ from helixstore.farm.handlers import (
     unhide_record,
 )
 from helixstore.farm.plan import Adoption, Plan
-from helixstore.fs.mounts import mount_of
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
 from helixstore.sync.deleted import deletions
+from helixstore.sync.disks import away_issues, limit
 from helixstore.sync.forgotten import forgotten
 from helixstore.sync.hashing import hash_and_name, with_aliases
 from helixstore.sync.intake import Intake, Wish
@@ -42,6 +42,7 @@ from helixstore.sync.projection import Projection, project
 from helixstore.sync.standing import freed, keep, quarantined
 from helixstore.sync.unchanged import remember, unchanged
 from helixstore.sync.wanted import Ask, Change, Progress
+from helixstore.sync.xet import note_new
 from helixstore.values import Issue, Key, LinkKind, Source, Variant
 
 __all__ = ["apply_file", "change", "report", "restate", "state_anew"]
@@ -84,6 +85,7 @@ def _change(
     if not dry_run:
         recovered += session.farm.recover()
     since = session.farm.journal.latest()
+    session.store.volumes.refresh()
     if wanted == Change() and (known := unchanged(session, roots_of(session))):
         return SyncReport(unchanged=known[0], issues=(*recovered, *known[1]), dry_run=dry_run)
     session.index.refresh()                     # `since` must not be later than what the plan rests on
@@ -99,19 +101,19 @@ def _change(
     variants = _current(session, intake, wanted)
     renamed = forgotten(session, looked.placed, intake.present, variants) if wanted.scan else {}
     variants = [replace(v, sources=renamed.get(v.key, v.sources)) for v in variants] if renamed else variants
-    variants = with_aliases(session, variants, progress, keep=not looking)
+    variants = with_aliases(session, variants, looked, intake, progress, keep=not looking)
     chosen = chosen_for(session, intake, wanted)
     withheld = withheld_from(session, variants, looked.placed, wanted, chosen, intake.present)
     projection = project(variants, looked.placed, session.facts, withheld)
     projection.close(_unwritable(projection))
-    projection.keep_near(_able_from(session.store.path))
+    limit(session, projection, variants)
     plan = session.farm.plan(
         [*projection.roots, *given_up(session, looked.placed, wanted.providers)],
-        adoptions=[_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"],
+        adoptions=[*(_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"), *wanted.swaps],
         restore=wanted.restore, hide=wanted.hide, unhide=wanted.unhide,
         extra=_extras(session, intake, wanted, chosen, renamed), present=intake.present,
     )
-    issues += [*looked.reader.issues, *intake.issues, *projection.issues, *plan.issues]
+    issues += [*away_issues(session, projection), *looked.reader.issues, *intake.issues, *projection.issues, *plan.issues]
     intake.notes += deletions(session, plan)
     preview = report(plan, intake, issues, dry_run=True)
     if save_plan is not None:
@@ -123,9 +125,11 @@ def _change(
     if not plan.empty and ask is not None and plan.adoptions and not ask(preview):
         return preview
     session.index.remember_headers({item.placed.manifest: item.variant.header for item in intake.new})
-    with session.store.working():               # until the refs are durable, no collection lets go of a blob
+    with session.store.working() as staging:    # until the refs are durable, no collection lets go of a blob
         outcome = session.farm.apply(plan, command=wanted.command, progress=_linking(progress), since=since)
+        session.store.volumes.note(staging)
     issues += outcome.issues
+    note_new(session, intake, variants)
     freed(session, outcome.number, outcome.freed)
     keep(session, session.index.variants(), projection, issues, wanted.providers)
     return report(plan, intake, issues, dry_run=False, operation=outcome.number, freed=outcome.freed,
@@ -160,7 +164,9 @@ def restate(session: Session, issues: Iterable[Issue] = ()) -> None:
     looked = look(session, scan=False)
     variants = session.index.variants()
     withheld = withheld_from(session, variants, looked.placed, Change(), {})
-    keep(session, variants, project(variants, looked.placed, session.facts, withheld), issues)
+    projection = project(variants, looked.placed, session.facts, withheld)
+    limit(session, projection, variants)
+    keep(session, variants, projection, [*issues, *away_issues(session, projection)])
 
 
 def state_anew(session: Session) -> None:
@@ -184,23 +190,6 @@ def _unwritable(projection: Projection) -> list[str]:
     """The roots that are there and that this person may not write into."""
     return [root.path for root in projection.roots
             if os.path.isdir(root.path) and not os.access(root.path, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE)]
-
-
-def _able_from(store: Path) -> Callable[[str], tuple[frozenset[LinkKind], str]]:
-    """A folder -> the kinds of link that may work there; only what certainly cannot is left out.
-
-    A hard link never crosses mounts [link(2) EXDEV]; a reflink may, between two mounts of one file system.
-    """
-    here = mount_of(store)
-
-    def able(folder: str) -> tuple[frozenset[LinkKind], str]:
-        there = mount_of(folder)
-        if there.id == here.id:
-            return frozenset(LinkKind), ""
-        kinds = {LinkKind.SYMBOLIC, LinkKind.COPY} | ({LinkKind.REFLINK} if there.source == here.source else set())
-        return frozenset(kinds), f"{folder} is on another disk than the store, and only a link within one disk is safe"
-
-    return able
 
 
 def _current(session: Session, intake: Intake, wanted: Change) -> list[Variant]:

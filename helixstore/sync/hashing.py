@@ -15,6 +15,7 @@ from helixstore.sync.look import Looked
 from helixstore.sync.naming import Known
 from helixstore.sync.projection import aliases_needed
 from helixstore.sync.wanted import Change, Progress
+from helixstore.sync.xet import XetAliases
 from helixstore.values import Variant
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def hash_and_name(session: Session, wanted: Change, looked: Looked, progress: Pr
     hasher = Hasher(recall, remember, step, sha256="sha256" in aliases_needed(on) or hubs)
     names = [name for _, name in wanted.paths if name]
     rules = Rules(session.store.path, session.store.host.uid, "sha256" in aliases_needed(on), session.settings.share,
-                  wanted.copy, names[0] if names else None)
+                  wanted.copy, names[0] if names else None, session.store.blobs)
     return take_in(looked.candidates, hasher, rules, [_known(v) for v in index.variants()], inodes,
                    session.store.blobs.exists, session.farm.adopted_as)
 
@@ -59,25 +60,40 @@ def _inodes(session: Session) -> dict[tuple[int, int], str]:
     """(device, inode) -> digest of every blob."""
     found = {}
     for digest in session.store.blobs.digests():
-        status = os.stat(session.store.blobs.path(digest))
-        found[status.st_dev, status.st_ino] = digest
+        for place in session.store.blobs.places(digest):
+            status = os.stat(place.path)
+            found[status.st_dev, status.st_ino] = digest
     return found
 
 
 def with_aliases(
-    session: Session, variants: Sequence[Variant], progress: Progress | None = None, keep: bool = True
+    session: Session, variants: Sequence[Variant], looked: Looked, intake: Intake, progress: Progress | None = None,
+    keep: bool = True,
 ) -> list[Variant]:
-    """The variants with the SHA-256 that layouts need; what is not known yet is computed from the blob.
+    """The variants with the other hashes that layouts need; what is not known yet is computed.
 
     Args:
         session: whose store and index learn it.
         variants: the current ones.
+        looked: the roots.
+        intake: where files lie that are to enter the store.
         progress: told how far the hashing is.
         keep: write it down in the store too, not in the index alone.
     """
     needed = aliases_needed(p for name, p in session.layouts.items() if session.is_on(name))
-    if "sha256" not in needed:
+    learnt = _sha256(session, variants, progress, keep) if "sha256" in needed else {}
+    xet = XetAliases(session, looked, intake, progress).of(variants, keep) if "xet" in needed else {}
+    if not learnt and not xet:
         return list(variants)
+    return [
+        replace(v, files=tuple([replace(f, sha256=f.sha256 or learnt.get(f.blake3), xet=f.xet or xet.get(f.blake3))
+                                for f in v.files]))
+        if any(f.blake3 in learnt or f.blake3 in xet for f in v.files) else v for v in variants
+    ]
+
+
+def _sha256(session: Session, variants: Sequence[Variant], progress: Progress | None, keep: bool) -> dict[str, str]:
+    """Digest -> SHA-256 of blobs of which it was not known."""
     learnt: dict[str, str] = {}
     for file in {f.blake3: f for v in variants for f in v.files if f.sha256 is None}.values():
         path = session.store.blobs.path(file.blake3)
@@ -89,8 +105,4 @@ def with_aliases(
                     session.store.blobs.learn(file.blake3, sha256=hashes.sha256)
                 session.index.learn(file.blake3, sha256=hashes.sha256)
                 learnt[file.blake3] = hashes.sha256
-    if not learnt:
-        return list(variants)
-    return [
-        replace(v, files=tuple(replace(f, sha256=f.sha256 or learnt.get(f.blake3)) for f in v.files)) for v in variants
-    ]
+    return learnt

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from helixstore.farm.desired import WantedRoot, join, without
+from helixstore.farm.desired import WantedRoot, join
 from helixstore.providers.layout import Weight
-from helixstore.values import Family, Format, Issue, Key, LinkKind, State, Variant
+from helixstore.values import Family, Format, Issue, Key, State, Variant
 
 if TYPE_CHECKING:
     from helixstore.providers.layout import Entry, Facts, Layout, Refusal
@@ -33,14 +33,18 @@ class Projection:
         refusals: (provider, key) -> why that provider cannot load it.
         issues: collisions between entries, layouts that broke their contract, folders that may not be written into.
         closed: provider -> why nothing can be put into its folder.
+        forbidden: provider -> why nothing may be projected into its first root.
         far: (provider, key) -> why no kind of link that its layout allows can lead there from the store.
+        away: key -> why its files are not here, and the ids of the volumes that they may be on; see `sync.disks`.
     """
 
     roots: list[WantedRoot] = field(default_factory=list)
     refusals: dict[tuple[str, Key], Refusal] = field(default_factory=dict)
     issues: list[Issue] = field(default_factory=list)
     closed: dict[str, str] = field(default_factory=dict)
+    forbidden: dict[str, str] = field(default_factory=dict)
     far: dict[tuple[str, Key | None], str] = field(default_factory=dict)
+    away: dict[Key, tuple[str, frozenset[str]]] = field(default_factory=dict)
 
     def close(self, folders: Sequence[str]) -> None:
         """Want nothing in these roots, neither made nor removed, and say so once for each."""
@@ -50,21 +54,6 @@ class Projection:
             self.closed.update(dict.fromkeys(root.providers, reason))
             self.issues.append(Issue("failed", root.path, "the folder cannot be written to; nothing is done there",
                                      f"make it writable for you, or: helixstore providers off {root.providers[0]}"))
-
-    def keep_near(self, able: Callable[[str], tuple[frozenset[LinkKind], str]]) -> None:
-        """Want nothing of a variant in a root where none of the kinds that its weights may have can work.
-
-        Args:
-            able: a root's path -> the kinds that can work there, and why the others cannot.
-        """
-        for index, root in enumerate(self.roots):
-            kinds, why = able(root.path)
-            far = {claim[:2] for joined in root.entries.values()
-                   if isinstance(joined.body, Weight) and kinds.isdisjoint(joined.body.kinds)
-                   for claim in joined.claims}
-            if far:
-                self.roots[index] = replace(root, entries=without(root.entries, far))
-                self.far.update(dict.fromkeys(far, why))
 
 
 def project(
@@ -91,7 +80,8 @@ def project(
         if entries is not None:
             shared.setdefault(str(place.root.path), []).append((place, entries))
     for path, parts in shared.items():
-        root, issues = join(path, [(place.provider, entries) for place, entries in parts], parts[0][0].root.owned)
+        root, issues = join(path, [(place.provider, entries) for place, entries in parts], parts[0][0].root.owned,
+                            parts[0][0].root.cache)
         projection.issues.extend(issues)
         projection.roots.append(root)
     return projection
@@ -102,6 +92,7 @@ def _entries(
 ) -> list[Entry] | None:
     """What the layout wants in this root; None when it failed, so that nothing there is taken for unwanted."""
     if place.root.forbid:
+        projection.forbidden.setdefault(place.provider, place.root.forbid)
         return []
     try:
         entries = list(place.layout.project(variants, place.root, facts))
@@ -137,5 +128,5 @@ def refused_state(variant: Variant, refusal: Refusal) -> State:
 
 
 def aliases_needed(layouts: Iterable[Layout]) -> frozenset[str]:
-    """The aliases that these layouts need: "sha256", "gitsha1"."""
+    """The aliases that these layouts need: "sha256", "gitsha1", "xet"."""
     return frozenset(alias for layout in layouts for alias in layout.aliases)

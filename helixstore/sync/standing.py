@@ -55,18 +55,27 @@ def keep(
             refusal = projection.refusals.get((name, variant.key))
             if variant.key in corrupt:
                 by_provider[name] = damaged
+            elif refusal is None and (gone := _away(projection, variant.key, linked.get((name, variant.key)))):
+                by_provider[name] = gone
             elif (name, variant.key) in projection.far:
                 by_provider[name] = Standing(State.PENDING, None, (), projection.far[name, variant.key])
             elif refusal is not None:
                 by_provider[name] = Standing(refused_state(variant, refusal), None, (), refusal.reason)
             else:
-                why = projection.closed.get(name, "nothing is projected for it yet")
+                why = projection.closed.get(name) or projection.forbidden.get(name, "nothing is projected for it yet")
                 waits = Standing(State.PENDING, None, (), why)
                 by_provider[name] = linked.get((name, variant.key)) or _unshared(session, name, variant.key) or waits
     session.index.put_standings(standings, None if providers is None else {*providers, Library.name})
     rows = [[issue.kind, issue.path, issue.message, issue.remedy] for issue in dict.fromkeys(issues)]
     session.index.put_state(LAST_ISSUES, json.dumps(rows).encode())
     session.index.put_state(_AVOIDED, json.dumps(sum(record.bytes for record in avoided_links(session))).encode())
+
+
+def _away(projection: Projection, key: Key, known: Standing | None) -> Standing | None:
+    """Away, where the variant would be linked if its disk were here."""
+    if key not in projection.away or (known is not None and known.state in (State.HIDDEN, State.CONFLICT)):
+        return None
+    return Standing(State.AWAY, None, known.paths if known is not None else (), projection.away[key][0])
 
 
 def _unshared(session: Session, provider: str, key: Key) -> Standing | None:

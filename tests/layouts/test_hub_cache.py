@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from helixstore.errors import LayoutError
 from helixstore.farm.desired import join
 from helixstore.layouts.hf_folders import folder_names, is_repository, repository_name
-from helixstore.layouts.hub_cache import hub_root, project
+from helixstore.layouts.hub_cache import KINDS, hub_root, project
 from helixstore.layouts.mistralrs import MistralRs
 from helixstore.layouts.mlx import MLX
 from helixstore.layouts.vllm import VLLM
@@ -70,7 +70,7 @@ class TestProjection:
             etag = file.sha256 if file.path == "model.safetensors" else file.gitsha1
             assert entries[f"{repository}/snapshots/{COMMIT}/{file.path}"].body == Inner(f"../../blobs/{etag}")
             body = entries[f"{repository}/blobs/{etag}"].body
-            expected = (Weight(file.blake3, file.bytes, (LinkKind.HARD, LinkKind.REFLINK))
+            expected = (Weight(file.blake3, file.bytes, KINDS)
                         if file.path == "model.safetensors" else Copy(file.blake3, file.bytes))
             assert body == expected
         assert len(entries) == 1 + 2 * len(variant.files)

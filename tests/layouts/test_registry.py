@@ -44,7 +44,7 @@ def drop(config: Path, file: str, text: str) -> None:
     (config / "layouts" / file).write_text(text)
 
 
-def test_the_thirteen_are_there_in_their_order() -> None:
+def test_the_built_in_ones_are_there_in_their_order() -> None:
     layouts, issues = load(None)
     assert issues == []
     assert tuple(layouts) == ORDER
@@ -58,7 +58,7 @@ def test_each_says_what_the_contract_asks(name: str) -> None:
     assert layout.checked
     assert all(isinstance(version, str) and version for version in layout.checked)
     assert len(set(layout.formats)) == len(layout.formats) > 0
-    assert layout.aliases <= {"sha256", "gitsha1"}
+    assert layout.aliases <= {"sha256", "gitsha1", "xet"}
     assert all(isinstance(argument, str) for argument in layout.launch)
 
 

@@ -1,0 +1,116 @@
+"""The Xet hashes that a layout needs: of large files, and only where a link to them could be made.
+
+It takes a reading of its own at the speed of one core, so it is not done for what no client would look up. A file that
+is only about to enter the store is hashed where it lies, so that the same sync can share it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from helixstore.errors import Unreadable
+from helixstore.fs.kernel import fingerprint
+from helixstore.fs.mounts import mount_of
+from helixstore.store.xet import XetHasher, xet_available
+from helixstore.values import File, Role, Variant
+
+if TYPE_CHECKING:
+    from helixstore.session import Session
+    from helixstore.sync.intake import Intake, Wish
+    from helixstore.sync.look import Looked
+    from helixstore.sync.wanted import Progress
+
+__all__ = ["XetAliases", "note_new"]
+
+_LARGE = 10 << 20                   # bytes: from here on the hub keeps every file in LFS, which is Xet today
+_ROLES = frozenset({Role.WEIGHTS, Role.PROJECTOR, Role.PICKLE})
+
+
+class XetAliases:
+    """What one sync learns.
+
+    Args:
+        session: whose store and index learn it.
+        looked: the roots; those of layouts that need Xet hashes count.
+        intake: where files lie that are to enter the store.
+        progress: told of each file, before and after.
+    """
+
+    def __init__(self, session: Session, looked: Looked, intake: Intake, progress: Progress | None) -> None:
+        self._session, self._progress = session, progress
+        self._coming: Mapping[str, Wish] = {w.digest.hashes.blake3: w for w in intake.wishes if w.how != "copy"}
+        self._mounts = {mount_of(place.root.path).id for place in looked.placed
+                        if place.on and not place.root.forbid and "xet" in place.layout.aliases}
+        self._folders: dict[str, str] = {}
+
+    def of(self, variants: Sequence[Variant], keep: bool) -> dict[str, str]:
+        """Digest -> Xet hash of files of which it was not known.
+
+        Args:
+            variants: the current ones.
+            keep: write it down in the store too, not in the index alone.
+        """
+        learnt: dict[str, str] = {}
+        if not self._mounts or not xet_available():
+            return learnt
+        missing = {f.blake3: f for v in variants for f in v.files
+                   if f.xet is None and f.bytes and (f.role in _ROLES or f.bytes >= _LARGE)}
+        with XetHasher() as hasher:
+            for digest, file in missing.items():
+                if hashed := self._hash(file, hasher):
+                    learnt[digest] = hashed
+                    _note(self._session, digest, hashed, keep)
+        return learnt
+
+    def _hash(self, file: File, hasher: XetHasher) -> str | None:
+        """The hash of one file, as it lies in the store or will be taken from; None when a link could not be made."""
+        path, wish = self._session.store.blobs.path(file.blake3), self._coming.get(file.blake3)
+        if not os.path.exists(path):
+            if wish is None:
+                return None
+            path = wish.location
+        if self._mount(os.path.dirname(path)) not in self._mounts:
+            return None
+        if (known := self._session.index.hashes(file.blake3)) is not None and known.xet:
+            return known.xet
+        try:
+            before = fingerprint(path)
+            if hasattr(os, "getuid") and before.uid != os.getuid():
+                return None         # never a hard link to what belongs to another
+            if wish is not None and path == wish.location and not before.same_content(wish.digest.fingerprint):
+                return None
+            if self._progress:
+                self._progress("hash", path, 0, file.bytes)
+            hashed = hasher.hash(path)
+            if self._progress:
+                self._progress("hash", path, file.bytes, file.bytes)
+            return hashed if fingerprint(path).same_content(before, ours=True) else None
+        except (OSError, Unreadable):
+            return None             # gone or changed meanwhile: the next sync looks again
+
+    def _mount(self, folder: str) -> str:
+        if folder not in self._folders:
+            self._folders[folder] = mount_of(folder).id
+        return self._folders[folder]
+
+
+def note_new(session: Session, intake: Intake, variants: Sequence[Variant]) -> None:
+    """After an apply: write down in the store what was learnt of files that have entered it.
+
+    Args:
+        session: whose store and index.
+        intake: says which entered.
+        variants: with the hashes.
+    """
+    coming = {wish.digest.hashes.blake3 for wish in intake.wishes}
+    learnt = {f.blake3: f.xet for v in variants for f in v.files if f.xet and f.blake3 in coming} if coming else {}
+    for digest, hashed in learnt.items():
+        _note(session, digest, hashed, keep=True)
+
+
+def _note(session: Session, digest: str, hashed: str, keep: bool) -> None:
+    if keep and session.store.blobs.exists(digest):
+        session.store.blobs.learn(digest, xet=hashed)
+    session.index.learn(digest, xet=hashed)
