@@ -109,7 +109,7 @@ def safetensors_header(
     """The header of safetensors, with what the configuration adds, if there is one."""
     config = config or Config()
     return Header(
-        architecture=config.architecture,
+        architecture=config.architecture or totals.metadata.get("modelspec.architecture"),  # of image models
         parameters=_parameters(totals, config, format_) or None,
         context_length=config.context_length,
         tensors=totals.tensors,
