@@ -33,7 +33,7 @@ __all__ = ["GROUP", "ORDER", "load_layouts"]
 
 GROUP = "helixstore.layouts.v1"
 
-#: the order in which providers are listed; others follow by name
+#: the order in which providers are listed: those of the guide first; others, built in or not, follow by name
 ORDER = ("vllm", "llamacpp", "ollama", "localai", "fastchat", "textgen", "lmstudio", "jan", "koboldai", "gpt4all",
          "tabbyapi", "mlx", "mistralrs", "huggingface")
 
