@@ -41,7 +41,7 @@ DOORS = frozenset({"__init__", "__main__"})
 
 PROVIDERS = frozenset(path.stem for path in LAYOUTS.glob("*.py")) & {
     "vllm", "llamacpp", "ollama", "localai", "fastchat", "textgen", "lmstudio", "jan", "koboldai", "gpt4all",
-    "tabbyapi", "mlx", "mistralrs"}
+    "tabbyapi", "mlx", "mistralrs", "comfyui", "dockermodels", "lemonade", "ramalama", "sglang"}
 KERNEL_CALLS = frozenset({
     "link", "symlink", "rename", "renames", "replace", "unlink", "remove", "fsync", "fdatasync", "sync",
     "copy_file_range", "sendfile", "chflags",
@@ -158,7 +158,7 @@ def asks_the_kernel(function: ast.expr) -> bool:
 
 def test_the_engine_names_no_provider() -> None:
     """Outside the registry, which lists them in their order, and texts for people, no string is a provider's name."""
-    assert len(PROVIDERS) == 13
+    assert len(PROVIDERS) == 18
     wrong = []
     for path in sources(PACKAGE):
         inside = path.relative_to(PACKAGE).as_posix()
