@@ -94,10 +94,10 @@ class GPT4All(Layout):
             yield found_own(inspection, self.name, where, root.path) if seen else loose(inspection)
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
-        """The file of that name directly in the folder is unlinked."""
+        """The file of that name directly in the folder is unlinked; one in a folder below stays."""
         for entry in entries:
             if entry.key == variant.key:
-                (root / entry.path.rpartition("/")[2]).unlink()
+                (root / entry.path.rpartition("/")[2]).unlink(missing_ok=True)
 
 
 def _places(env: Env) -> tuple[Path, Path]:

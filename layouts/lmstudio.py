@@ -44,6 +44,7 @@ class LMStudio(Layout):
     name = "lmstudio"
     title = "LM Studio"
     checked = ("0.3", "0.4")
+    bears_dangling = False   # one ENOENT fails the indexing of the whole folder (lmstudio-bug-tracker#2096)
     formats = (Format.GGUF, Format.MLX)
     refresh = "refresh My Models, or restart LM Studio"
 
@@ -119,12 +120,12 @@ class LMStudio(Layout):
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """The names of the model's files are unlinked, and the folder goes if nothing is left in it."""
-        for entry in entries:
-            if entry.key == variant.key:
-                (root / entry.path).unlink(missing_ok=True)
-        folder = (root / entries[0].path).parent
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        paths = [root / entry.path for entry in entries if entry.key == variant.key]
+        for path in paths:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in paths}:
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def _home(env: Env) -> tuple[Path, str]:
