@@ -133,9 +133,11 @@ class Files:
         one = self._reader.model(path)
         if one is not None and not one.whole:
             one = next((model for model in self._reader.models(path.parent) if model.location == path), None)
-        if one is not None:
-            self.named.update(part.location for part in one.parts)
-        return one and without_projector(one)
+        if one is None:
+            return None
+        one = without_projector(one)
+        self.named.update(part.location for part in one.parts)
+        return one
 
     def folder(self, path: Path) -> Inspection | None:
         """The one model that a folder is; None when it is none."""
