@@ -14,9 +14,9 @@ from typing import Any
 from helixstore.values import Issue
 
 __all__ = [
-    "SCHEMA", "Adopted", "Check", "Duplicates", "Explanation", "FileView", "Holding", "Model", "Placement",
-    "ProviderStatus", "ProviderView", "Status", "StoreFigures", "Survey", "SyncReport",
-    "UsageRow", "VariantView", "Verdict", "as_json",
+    "SCHEMA", "Adopted", "Check", "Duplicates", "Explanation", "FileView", "Holding", "Model", "Mount", "Mounts",
+    "Placement", "ProviderDetail", "ProviderStatus", "ProviderView", "Status", "StoreFigures", "Survey", "SyncReport",
+    "UsageRow", "VariantView", "Verdict", "VolumeReport", "VolumeView", "as_json",
 ]
 
 SCHEMA = 1
@@ -86,6 +86,36 @@ class ProviderView:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderDetail(ProviderView):
+    """One provider in full. Each of its roots also says its `state`, and `links`: kind -> how many weights have it.
+
+    Attributes:
+        linked: variants that it sees now.
+        allowed: the kinds of link that the person allows there, in order; None: as the layout says.
+    """
+
+    linked: int = 0
+    allowed: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A folder that a container must see under the same path, read only, and why."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """What a container needs of one provider. `options`: the mounts as docker and podman take them."""
+
+    name: str
+    mounts: tuple[Mount, ...]
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderStatus:
     """One line of `status`. `running` and `endpoint` are None until helixstore can ask (a later version)."""
 
@@ -111,12 +141,14 @@ class StoreFigures:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `status` says. `only_in_store`: models that no program shows and no path of the person's holds."""
+    """What `status` says. `only_in_store`: models that no program shows and no path of the person's holds.
+    `volumes`: the store's disks, if there are several."""
 
     store: StoreFigures
     providers: tuple[ProviderStatus, ...]
     issues: tuple[Issue, ...]
     only_in_store: tuple[str, ...] = ()
+    volumes: tuple[VolumeView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +264,51 @@ class Check:
     state: str
     message: str
     remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeView:
+    """One disk that holds a part of the store; the first of a list is the store's own folder.
+
+    Attributes:
+        id: random, or "main".
+        name: for people; `volume` commands take it.
+        path: its folder; "" where it was never attached to this computer.
+        state: "here", "away" or "detached".
+        reason: why it is not here.
+        links: "always", or "careful": symbolic links to it only where a dangling one does no harm.
+        refers: its file system has no links, so that it refers to files where they lie.
+        models: how many have a file on it.
+        blobs, bytes: what is on it, or was when it was last seen.
+        free_bytes: on its disk; None when it is not here.
+    """
+
+    id: str
+    name: str
+    path: str
+    state: str
+    reason: str
+    links: str
+    refers: bool
+    models: int
+    blobs: int
+    bytes: int
+    free_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeReport:
+    """What a `volume` command did, or with `dry_run` would do. `copied` bytes went to the volume, `freed` bytes are
+    free on other disks; `sync`: what was linked anew."""
+
+    volume: VolumeView
+    models: tuple[str, ...] = ()
+    copied_bytes: int = 0
+    freed_bytes: int = 0
+    sync: SyncReport = SyncReport()
+    notes: tuple[str, ...] = ()
+    issues: tuple[Issue, ...] = ()
+    dry_run: bool = False
 
 
 def as_json(value: Any) -> Any:

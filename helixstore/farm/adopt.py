@@ -27,7 +27,7 @@ from helixstore.fs.locks import Lease
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.values import Issue
 
-__all__ = ["PARKED_SECONDS", "Adopter", "original_of"]
+__all__ = ["PARKED_SECONDS", "Adopter", "original_of", "unpark"]
 
 #: how long a replaced inode waits when nobody can tell whether it is still being written
 PARKED_SECONDS = 24 * 3600
@@ -44,6 +44,15 @@ def original_of(path: str) -> Original:
             pairs = [(name, base64.b64encode(os.getxattr(path, name)).decode()) for name in os.listxattr(path)]
     return Original(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_atime_ns, status.st_mtime_ns,
                     tuple(pairs))
+
+
+def unpark(folder: str, now: float) -> None:
+    """Let go of the replaced copies in a folder that have waited long enough; `now`: seconds since 1970."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            until = name.partition("-")[0]
+            if until.isdigit() and int(until) <= now:
+                kernel.unlink(os.path.join(folder, name))
 
 
 class Adopter:

@@ -180,11 +180,11 @@ class Executor:
 
     def replace(self, action: Action) -> str:
         """An entry that is ours, in one step; or the person's text with ours merged in."""
-        path, placer = action.absolute, self.placer(action.root)
+        path, placer = action.absolute, self.placer(action.root or os.path.dirname(action.path))
         look = look_at(path)
         if look is None or not holds(action, look):
-            if look is not None and is_already(action, look, self.placer(action.root), self.plan.texts):
-                self.put(action, found(action, look, self.placer(action.root)), *_origin(action))
+            if look is not None and is_already(action, look, placer, self.plan.texts):
+                self.put(action, found(action, look, placer), *_origin(action))
                 return DONE if self.recovering else SKIPPED
             return self.skip(action, "it is not what it was when the plan was made")
         made: list[Placed] = []
@@ -459,7 +459,7 @@ class Executor:
             self.outcome.made += 1
             self.outcome.kinds[kind] = self.outcome.kinds.get(kind, 0) + 1
             folder = action.path.rpartition("/")[0]
-            self.touched.add(f"{action.root}/{folder}" if folder else action.root)
+            self.touched.add(f"{action.root}/{folder}" if folder and action.root else action.root or folder)
         self._unflushed += 1
         if self._unflushed >= _FLUSH:
             self.flush(self.ledgers.values())
@@ -479,5 +479,6 @@ def _origin(action: Action) -> tuple[str, str]:
     """Of what a replacement leaves: its origin, and the digest of the person's text that we wrote into."""
     if action.body[0] == "text" and len(action.body) > 3:
         return "merged", action.body[3]
-    given = action.was is not None and action.was.kind == "symlink" and action.was.origin == "adopted"
-    return "adopted" if given else "made", ""       # a link in the place of a copy that the person gave stays theirs
+    if action.was is not None and action.was.kind == "symlink" and action.was.origin == "adopted":
+        return "adopted", action.was.original       # a link in the place of a copy that the person gave stays theirs
+    return "made", ""

@@ -23,7 +23,7 @@ from helixstore.store.blobs import Blobs
 from helixstore.values import Key, LinkKind
 
 __all__ = [
-    "Actual", "BlobLook", "BlobPaths", "Missing", "digest_of", "folders_of", "identity_of", "look_at",
+    "Actual", "BlobLook", "Missing", "digest_of", "folders_of", "identity_of", "look_at",
     "missing_witnesses", "root_state", "scan", "suits", "vanished",
 ]
 

@@ -64,9 +64,8 @@ def removable(mount: Mount) -> bool:
     if "/usb" in device:
         return True
     for folder in (device, os.path.dirname(device)):            # of a partition, its disk says it
-        with suppress(OSError, ValueError):
-            with open(f"{folder}/removable", "rb") as file:
-                return int(file.read()) == 1
+        with suppress(OSError, ValueError), open(f"{folder}/removable", "rb") as file:
+            return int(file.read()) == 1
     return False
 
 

@@ -129,7 +129,10 @@ class Blobs:
     def absent(self, digest: str) -> str:
         """Why a blob that is nowhere may come back; "" when it is missing for good."""
         changed = next((place.path for place in self.volumes.far.get(digest, ()) if not place.holds), "")
-        return f"the file of the person's that it refers to was changed: {changed}" if changed else self.volumes.absent
+        if changed:
+            return f"the file that the store refers to was changed: {changed}"
+        names = [volume.name for volume in self.volumes.missing(digest)]
+        return f"on a disk that is not here: {' or '.join(names)}" if names else ""
 
     def exists(self, digest: str) -> bool:
         """Whether the blob can be opened; opening, unlike stat, makes a network file system ask its server.
@@ -259,6 +262,15 @@ class Blobs:
             raise Corrupt(f"the blob {digest[:12]} is damaged: its bytes have another digest",
                           "add the model again from where it came from; see: helixstore verify", path)
         return hashes, fingerprint
+
+    def discard(self, digest: str, place: Place) -> None:
+        """Put a damaged copy aside, into the trash of its disk, when another is whole; it is in quarantine no more."""
+        if place.volume.refers:
+            kernel.unlink(place.volume.blob(digest))    # the file is the person's, and is not what it was
+            self._quarantine.lift(digest)
+        else:
+            self._publisher(None, place.volume).discard(digest)
+        self.volumes.look(digest)
 
     def digests(self) -> Iterator[str]:
         """The digests of all blobs that are here, each once, in no order."""

@@ -4,6 +4,8 @@ Condemn (a list is written, nothing moves), wait the grace, read every ref and k
 again and bring back what came to be referenced meanwhile, and only after the undo window and one more reading unlink.
 All times are mtimes that the store's own file system gave. Anything that cannot be read keeps everything.
 
+What is on a volume that is away is neither looked for nor missed: only blobs that are here are ever condemned.
+
 Out of turn (`now`) only this person's blobs go, and only while nobody else is at work in the store: an adder opens
 its staging folder before it looks at any blob, so either it is seen here, or it does not find the blob.
 """
@@ -21,8 +23,10 @@ from helixstore.errors import Busy, HelixError
 from helixstore.fs import kernel, locks
 from helixstore.store import records
 from helixstore.store.refs import Ref, current
+from helixstore.store.standins import of_blob
 from helixstore.store.store import Store
 from helixstore.store.trash import Trashed, move_in, trashed
+from helixstore.store.volumes import Place
 from helixstore.values import Issue
 
 __all__ = ["GRACE", "UNDO_WINDOW", "CollectPlan", "CollectReport", "collect", "plan_collect", "referenced"]
@@ -112,6 +116,7 @@ def plan_collect(store: Store, *, now: bool = False, grace: float = GRACE,
         grace: seconds that a blob stays condemned.
         undo_window: seconds that it stays in the trash.
     """
+    store.volumes.refresh()
     blobs = set(store.blobs.digests())                  # before the refs: a blob added now is not in it
     condemned = _condemned(store)
     in_trash = trashed(store)
@@ -126,16 +131,16 @@ def plan_collect(store: Store, *, now: bool = False, grace: float = GRACE,
     sorted_out: dict[str, list[str]] = {"condemn": [], "move": [], "waiting": []}
     for digest in sorted(blobs - alive):
         try:
-            status = os.lstat(store.blobs.path(digest))
+            looks = [(place, os.lstat(place.path)) for place in store.blobs.places(digest)]
         except FileNotFoundError:
             continue
-        sizes[digest] = status.st_size
+        sizes[digest] = sum(status.st_size for _, status in looks)
         since = condemned.get(digest, (None, ""))[0]
-        ours = now and status.st_uid == store.host.uid
+        ours = now and all(status.st_uid == store.host.uid for _, status in looks)
         due = ours or (since is not None and clock - since >= grace * 1e9)
         if not due:
             sorted_out["condemn" if since is None else "waiting"].append(digest)
-        elif (why := _why_keep(store.blobs.path(digest), status)) is not None:
+        elif (why := next(filter(None, (_why_keep(digest, place, status) for place, status in looks)), None)):
             kept.append((digest, why))
         else:
             sorted_out["move"].append(digest)
@@ -163,7 +168,7 @@ def collect(store: Store, *, now: bool = False, grace: float = GRACE, undo_windo
     with store.working(), _alone(store):
         if now:
             _nobody_else(store)
-        cleaned = store.staging.clean()
+        cleaned = store.staging.clean() + sum(store.volumes.staging(v).clean() for v in store.volumes.here[1:])
         plan = plan_collect(store, now=now, grace=grace, undo_window=undo_window)
         failed: dict[str, str] = {}
         for digest in plan.restore:
@@ -189,11 +194,13 @@ def collect(store: Store, *, now: bool = False, grace: float = GRACE, undo_windo
         return _report(plan, failed=failed, back=back, gone=gone, issues=issues, cleaned=cleaned)
 
 
-def _why_keep(path: str, status: os.stat_result) -> str | None:
+def _why_keep(digest: str, place: Place, status: os.stat_result) -> str | None:
     """A reason to leave an unreferenced blob where it is; none is a reason to delete it."""
-    if status.st_nlink > 1:
+    if place.volume.refers:
+        return None                                     # only the note of where it lies goes
+    if status.st_nlink > 1 and status.st_nlink > 1 + len(of_blob(place.volume.path, digest)):
         return "a file outside the store is the same inode; deleting would free nothing"
-    if locks.in_use(path):
+    if locks.in_use(place.path):
         return "a program has it open"
     return None
 
@@ -234,13 +241,13 @@ def _revive(store: Store, digest: str, failed: dict[str, str]) -> bool:
 
 def _unlink(store: Store, item: Trashed, failed: dict[str, str]) -> bool:
     try:
-        kernel.unlink(f"{store.path}/trash/{item.name}")
+        kernel.unlink(item.path)
     except FileNotFoundError:
         return False                                    # restored meanwhile
     except OSError as error:
         failed[item.digest] = f"cannot be deleted: {error.strerror or error}"
         return False
-    if not item.corrupt and not os.path.lexists(store.blobs.path(item.digest)):
+    if not item.corrupt and not os.path.lexists(store.blobs.path(item.digest)) and not store.volumes.away:
         with suppress(PermissionError):                 # another's; it can be learnt again
             store.blobs.forget(item.digest)
     return True
@@ -248,9 +255,10 @@ def _unlink(store: Store, item: Trashed, failed: dict[str, str]) -> bool:
 
 def _sweep(store: Store) -> None:
     """Remove the folders of the trash that are empty now."""
-    for epoch in os.listdir(f"{store.path}/trash"):
-        with suppress(OSError):                         # not empty, or another's
-            os.rmdir(f"{store.path}/trash/{epoch}")
+    for volume in store.volumes.here:
+        for epoch in os.listdir(f"{volume.path}/trash"):
+            with suppress(OSError):                     # not empty, or another's
+                os.rmdir(f"{volume.path}/trash/{epoch}")
 
 
 @contextmanager

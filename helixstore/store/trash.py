@@ -1,4 +1,4 @@
-"""The trash: blobs that nothing refers to, `trash/<epoch>/<digest>`, until the undo window ends."""
+"""The trash: blobs that nothing refers to, `trash/<epoch>/<digest>` on their own disk, until the undo window ends."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from helixstore.errors import NotFound
 from helixstore.fs import kernel
 from helixstore.store import records
+from helixstore.store.standins import of_blob
 from helixstore.store.store import Store
 
 __all__ = ["Trashed", "move_in", "restore", "trashed"]
@@ -30,6 +31,7 @@ class Trashed:
         uid: its owner.
         nlink: how many names its bytes have.
         corrupt: it was replaced because its bytes had another digest; it is never restored.
+        root: the folder of the store or of the volume whose trash it is in.
     """
 
     digest: str
@@ -39,29 +41,31 @@ class Trashed:
     uid: int
     nlink: int
     corrupt: bool
+    root: str
 
     @property
-    def name(self) -> str:
-        """Relative to the trash."""
-        return f"{self.epoch}/{self.digest}{_CORRUPT if self.corrupt else ''}"
+    def path(self) -> str:
+        """Where it lies, absolute."""
+        return f"{self.root}/trash/{self.epoch}/{self.digest}{_CORRUPT if self.corrupt else ''}"
 
 
 def trashed(store: Store) -> list[Trashed]:
-    """Everything in the trash, the oldest first."""
-    return sorted(_scan(f"{store.path}/trash"), key=lambda item: (item.since_ns, item.epoch, item.digest))
+    """Everything in the trash of every disk that is here, the oldest first."""
+    found = (item for volume in store.volumes.here for item in _scan(volume.path))
+    return sorted(found, key=lambda item: (item.since_ns, item.epoch, item.digest))
 
 
 def _scan(root: str) -> Iterator[Trashed]:
-    for epoch in os.listdir(root):
+    for epoch in os.listdir(f"{root}/trash"):
         with suppress(FileNotFoundError, NotADirectoryError):
-            since = os.stat(f"{root}/{epoch}").st_mtime_ns
-            with os.scandir(f"{root}/{epoch}") as entries:
+            since = os.stat(f"{root}/trash/{epoch}").st_mtime_ns
+            with os.scandir(f"{root}/trash/{epoch}") as entries:
                 for entry in entries:
                     digest = entry.name.removesuffix(_CORRUPT)
                     if records.is_digest(digest):
                         status = entry.stat(follow_symlinks=False)
                         yield Trashed(digest, epoch, status.st_size, since, status.st_uid, status.st_nlink,
-                                      digest != entry.name)
+                                      digest != entry.name, root)
 
 
 def restore(store: Store, digests: Collection[str] | None = None) -> list[str]:
@@ -86,24 +90,35 @@ def restore(store: Store, digests: Collection[str] | None = None) -> list[str]:
 
 
 def move_in(store: Store, digests: Collection[str], epoch: str) -> dict[str, str]:
-    """Move blobs into one folder of the trash, durably.
+    """Move blobs into one folder of the trash of their disk, durably, and remove their stand-ins.
+
+    Of a file that a volume only refers to, the note goes; the file is the person's.
 
     Returns:
         For each that could not be moved, why: another's blob can be moved by its owner or the store's only.
     """
-    folder = f"{store.path}/trash/{epoch}"
     failed = {}
-    os.makedirs(folder, exist_ok=True)
+    touched = set()
     for digest in digests:
-        source = store.blobs.path(digest)
-        try:
-            if not kernel.rename_new(source, f"{folder}/{digest}"):
-                kernel.unlink(source)                   # the same bytes are there from a run that was interrupted
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            failed[digest] = f"cannot be moved: {error.strerror or error}"
-    kernel.sync_folder(folder)
-    for prefix in {digest[:2] for digest in digests}:
-        kernel.sync_folder(f"{store.path}/blobs/{prefix}")
+        for volume, source, *_ in store.blobs.places(digest):
+            folder = f"{volume.path}/trash/{epoch}"
+            try:
+                if volume.refers:
+                    kernel.unlink(volume.blob(digest))
+                    continue
+                os.makedirs(folder, exist_ok=True)
+                if not kernel.rename_new(source, f"{folder}/{digest}"):
+                    kernel.unlink(source)               # the same bytes are there from a run that was interrupted
+                for stand_in in of_blob(volume.path, digest):
+                    kernel.unlink(stand_in)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                failed[digest] = f"cannot be moved: {error.strerror or error}"
+            touched |= {folder, os.path.dirname(source)}
+        if store.volumes.attached:
+            store.volumes.look(digest)
+    for folder in touched:
+        if os.path.isdir(folder):
+            kernel.sync_folder(folder)
     return failed

@@ -61,6 +61,7 @@ def verify(store: Store, digests: Iterable[str] | None = None, progress: Callabl
         found: called with each intact blob's hashes and fingerprint, for the index.
     """
     report = VerifyReport()
+    store.volumes.refresh()
     marked = quarantined(store)
     for digest in sorted(store.blobs.digests()) if digests is None else digests:
         _verify_one(store, digest, digest in marked, report, progress, found)
@@ -86,6 +87,8 @@ def missing(store: Store) -> list[Issue]:
             try:
                 size = os.stat(path).st_size
             except OSError:
+                if store.blobs.absent(file.blake3):
+                    continue                            # nothing is concluded from a disk that is not here
                 issues.append(Issue("missing", path, f"{file.path} of {ref.name} ({ref.variant}) is not in the store",
                                     f"see: helixstore trash list; else add {ref.name} again"))
                 continue
@@ -98,11 +101,15 @@ def missing(store: Store) -> list[Issue]:
 def _verify_one(store: Store, digest: str, marked: bool, report: VerifyReport,
                 progress: Callable[[int], None] | None,
                 found: Callable[[str, Hashes, Fingerprint], None] | None) -> None:
+    if len(store.blobs.places(digest)) > 1:
+        _verify_copies(store, digest, report, progress)
     path = store.blobs.path(digest)
     try:
         meta = store.blobs.meta(digest)
         hashes, fingerprint = store.blobs.check(digest, blocks=True, progress=progress)
     except NotFound as error:
+        if store.blobs.absent(digest):
+            return
         report.issues.append(Issue("missing", path, error.message, error.remedy))
         return
     except Corrupt:
@@ -118,8 +125,25 @@ def _verify_one(store: Store, digest: str, marked: bool, report: VerifyReport,
         report.repaired.append(digest)
     if meta.blocks is None and not store.read_only and fingerprint.uid == store.host.uid:
         store.blobs.learn(digest, bytes=hashes.bytes, gitsha1=hashes.gitsha1, blocks=hashes.blocks)
-    if os.name == "posix" and fingerprint.mode & 0o222:
+    if os.name == "posix" and fingerprint.mode & 0o222 and not store.blobs.places(digest)[0].volume.refers:
         report.issues.append(Issue("suspicious", path, f"the blob {digest[:12]} is intact but can be written to",
                                    f"run: chmod a-w {path}"))
     if found is not None:
         found(digest, hashes, kernel.fingerprint(path))
+
+
+def _verify_copies(store: Store, digest: str, report: VerifyReport, progress: Callable[[int], None] | None) -> None:
+    """Of a blob on several disks: a damaged copy goes, while another is whole; the first that is left is read again."""
+    whole, damaged = 0, []
+    for place in store.blobs.places(digest):
+        try:
+            store.blobs.check(digest, at=place.path, progress=progress)
+            whole += 1
+        except Corrupt:
+            damaged.append(place)
+        except HelixError as error:
+            report.bad.append(Bad(digest, place.path, error.message))
+    if whole and not store.read_only:
+        for place in damaged:
+            report.bad.append(Bad(digest, place.path, "its bytes have another digest; another disk has it whole"))
+            store.blobs.discard(digest, place)

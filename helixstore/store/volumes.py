@@ -2,6 +2,7 @@
 
     <store>/volumes/<id>.json                   that there is such a volume, for every host
     <store>/hosts/<host>/volumes/<id>.json      where it is on this host; detached or not; whether links may go to it
+    <store>/volumes/<id>.blobs                  the digests that were on it when it was last seen, one a line: a hint
     <volume>/volume.json                        {store_id, volume_id}: proof that the disk is there and is the right one
     <volume>/blobs/<2 hex>/<digest>             as in the store itself; beside it staging/, trash/, farms/
     <volume>/references/<2 hex>/<digest>.json   instead of blobs, where a file system has no links: where the file lies
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from helixstore.errors import Ambiguous, HelixError, NotFound
+from helixstore.fs import kernel
 from helixstore.fs.mounts import mount_of
 from helixstore.store import records
 from helixstore.store.host import Host
@@ -62,7 +64,7 @@ class Volume:
 
 
 class Place(NamedTuple):
-    """One copy of a blob on a volume. `bytes` and `mtime_ns` (both -1: not known) of a file that is only referred to."""
+    """One copy of a blob on a volume. `bytes` and `mtime_ns` of a file that is only referred to, else -1."""
 
     volume: Volume
     path: str
@@ -92,6 +94,7 @@ class Volumes:
         self._listed: dict[tuple[str, str, str], tuple[int, dict[str, Place]]] = {}
         self._near: dict[str, Volume | None] = {}
         self._stagings: dict[str, Staging] = {}
+        self._seen: dict[str, frozenset[str]] = {}
 
     # ---- which there are -------------------------------------------------------------------------------------------
 
@@ -103,6 +106,7 @@ class Volumes:
             names = []
         self._known = tuple(self._read(name[:-5]) for name in names if name.endswith(".json"))
         self._near.clear()
+        self._seen.clear()
         far: dict[str, list[Place]] = {}
         for volume in self._known:
             for place in () if volume.away else self._blobs_on(volume):
@@ -126,12 +130,31 @@ class Volumes:
         """Those that cannot be used now."""
         return tuple(volume for volume in self.attached if volume.away)
 
-    @property
-    def absent(self) -> str:
-        """Why a blob that is nowhere may yet exist; "" when every volume is here."""
-        if not (away := self.away):
-            return ""
-        return f"on a disk that is not here: {' or '.join(volume.name for volume in away)}"
+    def missing(self, digest: str) -> tuple[Volume, ...]:
+        """The volumes that are away and may hold a blob that is nowhere else: those that had it when they were last
+        seen, or, where that is not known of any, all of them."""
+        away = self.away
+        return tuple(volume for volume in away if digest in self.last_seen(volume)) or away
+
+    def last_seen(self, volume: Volume) -> frozenset[str]:
+        """The digests that were on a volume when this host or another last used it."""
+        if volume.id not in self._seen:
+            found: frozenset[str] = frozenset()
+            name = f"{self.registry}/{volume.id}.blobs"
+            with suppress(OSError, UnicodeDecodeError), open(name, encoding="ascii") as file:
+                found = frozenset(file.read().split())
+            self._seen[volume.id] = found
+        return self._seen[volume.id]
+
+    def note(self, staging: str) -> None:
+        """Keep what is on the volumes that are here, for when they are not. `staging`: a folder of the store's."""
+        for volume in self.here[1:]:
+            now = frozenset(digest for digest, places in self.far.items() if any(p.volume == volume for p in places))
+            if now != self.last_seen(volume):
+                with suppress(PermissionError):         # another person's note: a hint is all it is
+                    kernel.replace_file(f"{self.registry}/{volume.id}.blobs", "\n".join(sorted(now)).encode(), 0o644,
+                                        durable=False, temporary_folder=staging)
+                    self._seen[volume.id] = now
 
     def find(self, word: str) -> Volume:
         """A volume by its id or the beginning of it, its name, or a path on it; "main" is the store's own folder.

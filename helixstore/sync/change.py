@@ -33,6 +33,7 @@ from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
 from helixstore.sync.deleted import deletions
+from helixstore.sync.drift import close_drifted
 from helixstore.sync.disks import away_issues, limit
 from helixstore.sync.forgotten import forgotten
 from helixstore.sync.hashing import hash_and_name, with_aliases
@@ -43,7 +44,7 @@ from helixstore.sync.standing import freed, keep, quarantined
 from helixstore.sync.unchanged import remember, unchanged
 from helixstore.sync.wanted import Ask, Change, Progress
 from helixstore.sync.xet import note_new
-from helixstore.values import Issue, Key, LinkKind, Source, Variant
+from helixstore.values import Issue, Key, Source, Variant
 
 __all__ = ["apply_file", "change", "report", "restate", "state_anew"]
 
@@ -105,6 +106,7 @@ def _change(
     chosen = chosen_for(session, intake, wanted)
     withheld = withheld_from(session, variants, looked.placed, wanted, chosen, intake.present)
     projection = project(variants, looked.placed, session.facts, withheld)
+    close_drifted(projection, looked.drifted)
     projection.close(_unwritable(projection))
     limit(session, projection, variants)
     plan = session.farm.plan(
@@ -113,7 +115,8 @@ def _change(
         restore=wanted.restore, hide=wanted.hide, unhide=wanted.unhide,
         extra=_extras(session, intake, wanted, chosen, renamed), present=intake.present,
     )
-    issues += [*away_issues(session, projection), *looked.reader.issues, *intake.issues, *projection.issues, *plan.issues]
+    issues += away_issues(session, projection)
+    issues += [*looked.reader.issues, *intake.issues, *projection.issues, *plan.issues]
     intake.notes += deletions(session, plan)
     preview = report(plan, intake, issues, dry_run=True)
     if save_plan is not None:

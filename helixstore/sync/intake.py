@@ -9,6 +9,7 @@ replaced, and what that frees. A copy that would be replaced is hashed in this v
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,11 +21,13 @@ from helixstore.fs.mounts import mount_of
 from helixstore.providers.layout import Found
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.store.manifests import Manifest, ManifestFile
+from helixstore.store.volumes import MAIN
 from helixstore.sync.naming import Known, Names, Newcomer, Placed, variant_id
 from helixstore.values import File, Issue, Key, Role, Source, Variant
 
 if TYPE_CHECKING:
     from helixstore.formats import Inspection
+    from helixstore.store.blobs import Blobs
 
 __all__ = ["Candidate", "Intake", "Item", "Piece", "Rules", "candidate_of", "take_in"]
 
@@ -65,6 +68,7 @@ class Rules:
         share: "all", "duplicates" or "chosen".
         copy: content from elsewhere may be copied into the store (`add` of a path that the person named).
         name: the model name that the person gave.
+        blobs: the store's, if it may lie on several disks.
     """
 
     store: Path
@@ -73,6 +77,20 @@ class Rules:
     share: str = "all"
     copy: bool = False
     name: str | None = None
+    blobs: Blobs | None = None
+
+    def home(self, location: str) -> str | None:
+        """The id of the volume whose disk a file lies on; None when there is none there."""
+        if self.blobs is not None and self.blobs.volumes.attached:
+            near = self.blobs.volumes.near(location)
+            return near.id if near is not None else None
+        return MAIN if mount_of(location).id == mount_of(self.store).id else None
+
+    def held(self, digest: str, home: str | None, has_blob: Callable[[str], bool]) -> bool:
+        """Whether that volume has the blob."""
+        if self.blobs is None or not self.blobs.volumes.attached:
+            return has_blob(digest)
+        return any(place.volume.id == home and place.holds for place in self.blobs.places(digest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +254,7 @@ def take_in(
     if rules.share != "all":
         measured = _chosen(measured, rules, known, intake)
     names = Names(known)
-    claimed: dict[str, str] = {}
+    claimed: dict[tuple[str, str], str] = {}
     wished: set[str] = set()
     for candidate, digests in measured:
         item = _name(candidate, digests, names, adopted_as, rules, intake)
@@ -286,13 +304,12 @@ def _foreign(candidate: Candidate, rules: Rules) -> str:
     """Why the files cannot enter this store, or ""."""
     if rules.copy:
         return ""
-    store = mount_of(rules.store)
     for piece in candidate.pieces:
         if piece.role not in LINKED_ROLES:
             continue
-        mount = mount_of(piece.location)
-        if mount.id != store.id:
-            return f"lies on another disk ({mount.point}) and stays there: helixstore add copies it into the store"
+        if rules.home(piece.location) is None:
+            return (f"lies on another disk and stays there; to share it from there: "
+                    f"helixstore volume add {shlex.quote(_writable(piece.location))}")
         try:
             owner = os.stat(piece.location).st_uid
         except OSError as error:
@@ -300,6 +317,14 @@ def _foreign(candidate: Candidate, rules: Rules) -> str:
         if rules.uid not in (0, owner):
             return "belongs to another user and stays theirs"
     return ""
+
+
+def _writable(location: str) -> str:
+    """The highest folder on the disk of a file in which this person may make another."""
+    point = mount_of(location).point
+    parts = os.path.relpath(os.path.dirname(location), point).split(os.sep)
+    folders = [os.path.normpath(os.path.join(point, *parts[:count])) for count in range(len(parts) + 1)]
+    return next((folder for folder in folders if os.access(folder, os.W_OK | os.X_OK)), point)
 
 
 def _chosen(
@@ -381,29 +406,37 @@ def _proven(candidate: Candidate, digests: Mapping[str, Digest]) -> Source:
 
 def _wishes(
     item: Item, digests: Mapping[str, Digest], blobs: Mapping[tuple[int, int], str], has_blob: Callable[[str], bool],
-    claimed: dict[str, str], rules: Rules, intake: Intake,
+    claimed: dict[tuple[str, str], str], rules: Rules, intake: Intake,
 ) -> Iterator[Wish]:
-    """How each file of the item enters the store; nothing for those that are there."""
+    """How each file of the item enters the store; nothing for those that are there.
+
+    `claimed`: (volume of weights, else ""; digest) -> the location that will be that blob.
+    """
     key = item.placed.key
     for piece in item.candidate.pieces:
         digest = digests[piece.path]
         blake3 = digest.hashes.blake3
         inode = (digest.fingerprint.device, digest.fingerprint.inode)
-        if blobs.get(inode) == blake3 or claimed.get(blake3) == piece.location:
+        linked = piece.role in LINKED_ROLES
+        home = rules.home(piece.location) if linked else None
+        place = (home or "", blake3)
+        if blobs.get(inode) == blake3 or claimed.get(place) == piece.location:
             continue
-        if piece.role not in LINKED_ROLES or rules.copy:
-            if blake3 not in claimed and not has_blob(blake3):
-                claimed[blake3] = piece.location
-                yield Wish("copy" if piece.role not in LINKED_ROLES else "add", piece.location, digest, key,
-                           item.candidate.root_of(piece))
-        elif blake3 in claimed or has_blob(blake3):
-            first = claimed.get(blake3)
+        if not linked or (rules.copy and home in (None, MAIN)):
+            if place not in claimed and not has_blob(blake3):
+                claimed[place] = piece.location
+                yield Wish("add" if linked else "copy", piece.location, digest, key, item.candidate.root_of(piece))
+        elif place in claimed or rules.held(blake3, home, has_blob):
+            first = claimed.get(place)
             if os.name == "posix" and digest.fingerprint.uid != rules.uid:
                 intake.notes.append(f"{piece.location}: a second copy that belongs to another user and stays theirs")
             elif first is None or not os.path.samefile(first, piece.location):
                 yield Wish("replace", piece.location, digest, key, item.candidate.root_of(piece))
         else:
-            claimed[blake3] = piece.location
+            if any(other == blake3 for _, other in claimed) or has_blob(blake3):
+                intake.notes.append(f"{piece.location}: a copy of what is on another disk too; both are kept. To keep "
+                                    "one: helixstore sync --across-disks --keep DISK")
+            claimed[place] = piece.location
             yield Wish("adopt", piece.location, digest, key, item.candidate.root_of(piece))
 
 

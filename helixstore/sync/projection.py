@@ -49,11 +49,15 @@ class Projection:
     def close(self, folders: Sequence[str]) -> None:
         """Want nothing in these roots, neither made nor removed, and say so once for each."""
         for root in [root for root in self.roots if root.path in folders]:
-            reason = f"{root.path} cannot be written to"
-            self.roots.remove(root)
-            self.closed.update(dict.fromkeys(root.providers, reason))
-            self.issues.append(Issue("failed", root.path, "the folder cannot be written to; nothing is done there",
-                                     f"make it writable for you, or: helixstore providers off {root.providers[0]}"))
+            self.stop(root, f"{root.path} cannot be written to", Issue(
+                "failed", root.path, "the folder cannot be written to; nothing is done there",
+                f"make it writable for you, or: helixstore providers off {root.providers[0]}"))
+
+    def stop(self, root: WantedRoot, why: str, issue: Issue) -> None:
+        """Want nothing in one root, neither made nor removed."""
+        self.roots.remove(root)
+        self.closed.update(dict.fromkeys(root.providers, why))
+        self.issues.append(issue)
 
 
 def project(
@@ -101,7 +105,7 @@ def _entries(
                                        f"the layout {place.provider} failed: {type(error).__name__}: {error}",
                                        f"helixstore providers off {place.provider}"))
         return None
-    if place.links is None:
+    if place.links is None or place.root.cache:          # the program takes one kind only
         return entries
     return [replace(entry, body=replace(entry.body, kinds=place.links)) if isinstance(entry.body, Weight) else entry
             for entry in entries]

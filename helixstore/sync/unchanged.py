@@ -113,6 +113,7 @@ def _inputs(session: Session, placed: Iterable[PlacedRoot]) -> str:
     facts = [
         __version__, session.store.id, str(session.facts), settings.share, settings.adopt, settings.exclude,
         [str(folder) for folder in settings.scan], [i.message for i in (*settings.issues, *session.issues)],
+        [(v.id, v.path, v.away) for v in session.store.volumes.attached],
         sorted((p.provider, str(p.root.path), p.root.label, p.root.forbid, p.on, str(p.links)) for p in placed
                if p.provider in session.layouts),
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helixstore.farm.handlers import Move
+from helixstore.farm.plan import Adoption
 from helixstore.results import SyncReport
 from helixstore.values import Key
 
@@ -34,6 +35,7 @@ class Change:
         models: names of models that `only` is about, beside those that `paths` bring.
         restore: bring back what was hidden or declined.
         copy: content from another disk may be copied into the store.
+        swaps: adopted files that give way to links to another disk.
     """
 
     command: str = "sync"
@@ -49,3 +51,4 @@ class Change:
     models: Collection[str] = ()
     restore: bool = False
     copy: bool = False
+    swaps: Sequence[Adoption] = ()

@@ -35,7 +35,8 @@ BELOW["testing"] = BELOW["sync"] | {"sync"}
 BELOW["engine"] = BELOW["testing"] | {"testing", "version"}
 BELOW["cli"] = BELOW["engine"] | {"engine"}
 #: what stands beside engine.py: one file for each kind of question or command
-ENGINE = frozenset({"engine", "intents", "queries", "explain", "init", "doctor", "usage", "survey", "upkeep"})
+ENGINE = frozenset({
+    "engine", "intents", "queries", "explain", "init", "doctor", "mounts", "usage", "survey", "upkeep", "volumes"})
 #: `import helixstore` and `python -m helixstore` hand on to the engine and the command line
 DOORS = frozenset({"__init__", "__main__"})
 

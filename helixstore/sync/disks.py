@@ -1,0 +1,143 @@
+"""What disks mean for a plan: which links can lead to a blob, which may, and what is away with its disk.
+
+A link within one disk is a hard one. Across disks it is a symbolic one, and if the other disk may be taken away, only
+in the folders of programs whose list bears a link that leads nowhere, unless the person allowed it for that volume.
+What is away is withdrawn from the other programs' folders, with everything that the person wanted of it kept, so that
+it returns with its disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from helixstore.farm.desired import Joined, WantedRoot, without
+from helixstore.farm.library import Library
+from helixstore.fs.mounts import Mount, mount_of
+from helixstore.providers.layout import Weight
+from helixstore.session import Session
+from helixstore.store.volumes import Volume
+from helixstore.sync.projection import Projection
+from helixstore.values import Issue, Key, LinkKind, Variant
+
+__all__ = ["away_issues", "away_of", "limit"]
+
+_NEAR = frozenset(LinkKind)
+_ACROSS = frozenset({LinkKind.SYMBOLIC, LinkKind.STAND_IN, LinkKind.COPY})
+_TO_BLOB = frozenset({LinkKind.SYMBOLIC, LinkKind.COPY})
+
+
+def limit(session: Session, projection: Projection, variants: Iterable[Variant]) -> None:
+    """Want nothing where no allowed kind of link can lead, and nothing that a missing disk would spoil.
+
+    Args:
+        session: whose store and volumes.
+        projection: what the layouts want; changed in place.
+        variants: the current ones.
+    """
+    projection.away = away_of(session, variants)
+    gone = {volume.id for volume in session.store.volumes.away if volume.detached}
+    for index, root in enumerate(projection.roots):
+        bears = _bears(session, root)
+        withdrawn = {claim[:2] for joined in root.entries.values() for claim in joined.claims
+                     if claim.key in projection.away and (not bears or projection.away[claim.key][1] & gone)}
+        kept = replace(root, entries=without(root.entries, withdrawn), withdrawn=frozenset(withdrawn)) if (
+            withdrawn) else root
+        far = _Reach(session, kept, bears).far()
+        if far:
+            kept = replace(kept, entries=without(kept.entries, far))
+            projection.far.update(far)
+        projection.roots[index] = kept
+
+
+def away_of(session: Session, variants: Iterable[Variant]) -> dict[Key, tuple[str, frozenset[str]]]:
+    """Variants of which a file is on a disk that is not here -> why, and the ids of the volumes that it may be on."""
+    blobs = session.store.blobs
+    if not blobs.volumes.attached:
+        return {}
+    here = frozenset(blobs.digests())
+    found: dict[Key, tuple[str, frozenset[str]]] = {}
+    for variant in variants:
+        for file in variant.files:
+            if file.blake3 not in here and (why := blobs.absent(file.blake3)):
+                found[variant.key] = why, frozenset(volume.id for volume in blobs.volumes.missing(file.blake3))
+                break
+    return found
+
+
+def away_issues(session: Session, projection: Projection) -> Iterator[Issue]:
+    """One for each volume that should be here and is not."""
+    for volume in session.store.volumes.away:
+        if volume.detached or not volume.path:
+            continue                    # the person knows, or it never was on this computer
+        models = sorted({key.model for key, (_, ids) in projection.away.items() if volume.id in ids})
+        told = f"; away with it: {', '.join(models[:5])}{' and more' if len(models) > 5 else ''}" if models else ""
+        yield Issue("away", volume.path, f"the volume {volume.name} is not here: {volume.away}{told}",
+                    f"plug it in or mount it; for long: helixstore volume detach {volume.name}")
+
+
+def _bears(session: Session, root: WantedRoot) -> bool:
+    """Whether every program that reads the root bears a link that leads nowhere."""
+    return all(name == Library.name or session.layouts[name].bears_dangling for name in root.providers
+               if name == Library.name or name in session.layouts)
+
+
+class _Reach:
+    """Which kinds of link can lead from blobs into one root, and which may."""
+
+    def __init__(self, session: Session, root: WantedRoot, bears: bool) -> None:
+        self.blobs = session.store.blobs
+        self.root, self.bears = root, bears
+        self.here = mount_of(root.path)
+        self.mounts: dict[str, Mount] = {}
+        volumes = self.blobs.volumes
+        self.alone = not volumes.attached and mount_of(volumes.main.path).id == self.here.id
+        home = volumes.near(f"{root.path}/.") if volumes.attached else None
+        self.linkless = home is not None and home.refers
+        self.nearest = self.blobs.near(root.path)
+        self.uid = os.getuid() if hasattr(os, "getuid") else -1
+
+    def far(self) -> Mapping[tuple[str, Key | None], str]:
+        """The claims that must wait -> why."""
+        if self.alone:
+            return {}
+        found: dict[tuple[str, Key | None], str] = {}
+        for name, joined in self.root.entries.items():
+            if isinstance(joined.body, Weight) and (why := self.refuses(name, joined)):
+                for claim in joined.claims:
+                    found.setdefault(claim[:2], why)
+        return found
+
+    def refuses(self, name: str, joined: Joined) -> str:
+        """Why no kind of link that is wanted can be made there; "" when one can."""
+        body = joined.body
+        assert isinstance(body, Weight)
+        volume, path = self.nearest(body.blob)[:2]
+        mount = self.mount(volume)
+        if (mount.id == self.here.id and not volume.refers) or path == f"{self.root.path}/{name}":
+            return ""
+        if self.linkless:
+            return f"{self.root.path} is on a disk whose file system has no links"
+        if not volume.always and not self.bears:
+            return (f"{volume.name} may be taken away, and a link that leads nowhere spoils the list of "
+                    f"{' and '.join(self.root.providers)}; to allow it: helixstore volume add {volume.path} --always")
+        kinds = (_ACROSS if LinkKind.STAND_IN in body.kinds and self.lends(volume, path) else _TO_BLOB)
+        if mount.source == self.here.source and not volume.refers:
+            kinds |= {LinkKind.REFLINK}     # between two mounts of one file system a clone may work, link(2) does not
+        if not kinds.isdisjoint(body.kinds):
+            return ""
+        return f"{self.root.path} is on another disk than {volume.path}, and only a link within one disk is safe"
+
+    def lends(self, volume: Volume, path: str) -> bool:
+        """Whether there can be a stand-in for the blob."""
+        try:
+            return not volume.refers and self.blobs.stand_ins.possible(os.stat(path))
+        except OSError:
+            return False
+
+    def mount(self, volume: Volume) -> Mount:
+        """The disk of a volume."""
+        if volume.id not in self.mounts:
+            self.mounts[volume.id] = mount_of(volume.path)
+        return self.mounts[volume.id]

@@ -1,0 +1,316 @@
+"""Several disks: a volume is added, listed, detached, removed; a model moves to another; copies become one.
+
+What lies where is the store's business (`store.volumes`, `store.moving`), and which links follow from it the sync's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+
+from helixstore.errors import Failed, HelixError, Usage
+from helixstore.farm.plan import Adoption
+from helixstore.fs import kernel
+from helixstore.results import SyncReport, VolumeReport, VolumeView
+from helixstore.session import Session
+from helixstore.store import attach, gc, moving
+from helixstore.store.trash import trashed
+from helixstore.store.volumes import MAIN, Volume
+from helixstore.sync.change import change
+from helixstore.sync.intake import LINKED_ROLES
+from helixstore.sync.wanted import Change, Progress
+from helixstore.values import Issue, Variant
+
+__all__ = ["add", "detach", "gather", "move", "remove", "view", "views"]
+
+
+def views(session: Session) -> list[VolumeView]:
+    """Every volume, the store's own folder first."""
+    volumes = session.store.volumes
+    volumes.refresh()
+    return _views(session, (volumes.main, *volumes.attached))
+
+
+def view(session: Session, volume: Volume) -> VolumeView:
+    """One of them."""
+    return _views(session, [volume])[0]
+
+
+def _views(session: Session, wanted: Iterable[Volume]) -> list[VolumeView]:
+    variants = session.index.variants()
+    sizes = {file.blake3: file.bytes for variant in variants for file in variant.files}
+    found = []
+    for volume in wanted:
+        digests = _digests(session, volume)
+        models = {variant.key.model for variant in variants if any(f.blake3 in digests for f in variant.files)}
+        state = "detached" if volume.detached else "away" if volume.away else "here"
+        free = None
+        if state == "here":
+            status = os.statvfs(_existing(volume.path))
+            free = status.f_bavail * status.f_frsize
+        found.append(VolumeView(
+            volume.id, volume.name, volume.path, state, volume.away, "always" if volume.always else "careful",
+            volume.refers, len(models), len(digests), sum(sizes.get(digest, 0) for digest in digests), free))
+    return found
+
+
+def _digests(session: Session, volume: Volume) -> frozenset[str]:
+    """What is on a volume, or was when it was last seen."""
+    blobs = session.store.blobs
+    if volume.id == MAIN:
+        far = blobs.volumes.far
+        return frozenset(d for d in blobs.digests() if d not in far or blobs.places(d)[0].volume.id == MAIN)
+    if volume.away:
+        return blobs.volumes.last_seen(volume)
+    return frozenset(d for d, places in blobs.volumes.far.items() if any(p.volume.id == volume.id for p in places))
+
+
+def _existing(path: str) -> str:
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def add(session: Session, path: str, *, name: str | None = None, always: bool | None = None,
+        dry_run: bool = False) -> VolumeReport:
+    """Make a volume on a disk, or take up one that is there: after `detach`, at another place, on another computer.
+
+    Args:
+        session: whose store.
+        path: a disk or a folder on it; the volume's folder is this one, or `helixstore` in it.
+        name: for people; by default where the disk is mounted.
+        always: whether symbolic links to it may lie in every program's folder; None: what the disk is like decides.
+        dry_run: say what it would be.
+
+    Raises:
+        StoreError: no volume can lie there.
+    """
+    session.store.volumes.refresh()
+    wanted = attach.prospect(session.store, path, name, always)
+    if dry_run:
+        return VolumeReport(view(session, wanted), dry_run=True)
+    volume = attach.attach(session.store, wanted)
+    done = change(session, Change("volume add", scan=False))
+    return _report(session, volume, done)
+
+
+def detach(session: Session, word: str, *, dry_run: bool = False) -> VolumeReport:
+    """Take every link of ours into a volume down, and use it no more until it is added again.
+
+    Raises:
+        NotFound, Usage: there is no such volume, or it is the store's own folder.
+    """
+    volume = _other(session, word)
+    if dry_run:
+        return VolumeReport(view(session, volume), _models(session, _digests(session, volume)), dry_run=True)
+    with session.store.working() as staging:
+        session.store.volumes.note(staging)             # what is on it, for as long as it is not here
+    attach.detach(session.store, volume)
+    done = change(session, Change("volume detach", scan=False))
+    left = [f"{path} is a link to it in the place of a file of yours; it leads nowhere until the volume is back"
+            for path, record in session.farm.ledgers.of("").records.items()
+            if record.kind == "symlink" and record.target.startswith(volume.path + "/") and os.path.lexists(path)]
+    return replace(_report(session, session.store.volumes.find(volume.id), done), notes=(*done.notes, *left))
+
+
+def remove(session: Session, word: str, *, dry_run: bool = False) -> VolumeReport:
+    """Give a volume up, when everything on it is on another disk too.
+
+    Raises:
+        Failed: it holds the only copy of something, or is not here; nothing was changed.
+    """
+    volume = _other(session, word)
+    if volume.away and _digests(session, volume):
+        raise Failed(f"{volume.name} is not here: {volume.away}; what is on it would be lost to the store",
+                     f"plug it in and add it: helixstore volume add {volume.path or 'DIR'}", volume.path or None)
+    elsewhere: dict[str, Volume] = {}
+    only: set[str] = set()
+    for digest in _digests(session, volume):
+        others = [place.volume for place in session.store.blobs.places(digest) if place.volume.id != volume.id]
+        if others and others[0].id != volume.id:
+            elsewhere[digest] = others[0]
+        else:
+            only.add(digest)
+    if only:
+        raise _only_copy(session, volume, only)
+    if not volume.away and any(item.root == volume.path for item in trashed(session.store)):
+        raise Failed(f"the trash of {volume.name} is not empty", "helixstore gc --now, or helixstore trash restore",
+                     volume.path)
+    if dry_run:
+        return VolumeReport(view(session, volume), _models(session, elsewhere), dry_run=True)
+    freed = 0
+    with session.store.working():
+        for digest, keep in elsewhere.items():
+            session.store.blobs.check(digest, at=_copy_on(session, digest, keep))
+            freed += moving.let_go(session.store, digest, keep)
+    done = change(session, Change("volume remove", scan=False))
+    if not volume.away:
+        _sweep(session, [volume])
+    shown = view(session, volume)
+    attach.forget(session.store, volume)
+    session.store.volumes.refresh()
+    return VolumeReport(shown, freed_bytes=freed, sync=done, notes=done.notes, issues=done.issues)
+
+
+def _copy_on(session: Session, digest: str, volume: Volume) -> str:
+    place = moving.copy_on(session.store, digest, volume)
+    return place.path if place is not None else volume.blob(digest)
+
+
+def _only_copy(session: Session, volume: Volume, only: Collection[str]) -> Failed:
+    referenced, _ = gc.referenced(session.store)
+    models = _models(session, only)
+    if models:
+        shown = ", ".join(models[:5]) + (" and more" if len(models) > 5 else "")
+        return Failed(f"{volume.name} holds the only copy of {shown}",
+                      f"move it first: helixstore volume move '{models[0]}' {MAIN}", volume.path)
+    why = "undo or an earlier version still needs" if set(only) & referenced else "nobody claims any more"
+    return Failed(f"{volume.name} holds {len(only)} files that {why}", "helixstore gc --now", volume.path)
+
+
+def move(session: Session, ref: str, word: str, *, dry_run: bool = False,
+         progress: Progress | None = None) -> VolumeReport:
+    """Move the weights of a model to another disk: copied, read back, linked from there, and only then let go.
+
+    Small files (configuration, tokenizer) stay in the store's own folder. Cut short, it leaves everything whole, and
+    the same command goes on where it stopped.
+
+    Raises:
+        NotFound, Ambiguous: no such model or volume.
+        Failed: the disk is full, or links to it are not allowed where the model's own files lie; nothing was let go.
+    """
+    volumes = session.store.volumes
+    volumes.refresh()
+    volume, variants = volumes.find(word), session.index.find(ref)
+    _can_take(volume)
+    digests = list(dict.fromkeys(f.blake3 for v in variants for f in v.files if f.role in LINKED_ROLES))
+    _allowed(session, volume, digests)
+    models = tuple(dict.fromkeys(variant.key.model for variant in variants))
+    missing = [digest for digest in digests if moving.copy_on(session.store, digest, volume) is None]
+    needed = _bytes(variants, missing)
+    status = os.statvfs(volume.path)
+    if needed > status.f_bavail * status.f_frsize:
+        raise Failed(f"this needs {needed:,} bytes on {volume.name}, where {status.f_bavail * status.f_frsize:,} are "
+                     "free", "free some there; nothing was changed", volume.path)
+    if dry_run:
+        return VolumeReport(view(session, volume), models, copied_bytes=needed, dry_run=True)
+    copied = 0
+    with session.store.working():                       # no collection while a blob has two names or one
+        volumes.staging(volume).clean()
+        for digest in digests:
+            copied += moving.copy_to(session.store, digest, volume, _counting(progress, volume.name, needed, copied))
+        report = gather(session, volume, digests, "volume move")
+    return replace(report, models=models, copied_bytes=copied)
+
+
+def gather(session: Session, volume: Volume, digests: Iterable[str], command: str) -> VolumeReport:
+    """Make the copy on `volume` the only one: adopted files on other disks become links to it, the other blobs go."""
+    kept = [digest for digest in digests if moving.copy_on(session.store, digest, volume) is not None]
+    several = [digest for digest in kept if len(session.store.blobs.places(digest)) > 1]
+    swaps = _swaps(session, set(kept), volume)
+    done = change(session, Change(command, scan=False, swaps=swaps))
+    freed, issues = done.saved_bytes, list(done.issues)
+    with session.store.working():
+        for digest in several:
+            try:
+                session.store.blobs.check(digest, at=_copy_on(session, digest, volume))
+                freed += moving.let_go(session.store, digest, volume)
+            except HelixError as error:
+                issues.append(Issue(error.kind, error.path or digest, error.message, error.remedy))
+    again = change(session, Change(command, scan=False))
+    freed += _sweep(session, session.store.volumes.here)
+    session.store.volumes.refresh()
+    return VolumeReport(view(session, volume), freed_bytes=freed,
+                        sync=done if again.nothing else replace(again, adopted=done.adopted),
+                        notes=(*done.notes, *again.notes), issues=tuple(dict.fromkeys([*issues, *again.issues])))
+
+
+def _swaps(session: Session, digests: Collection[str], volume: Volume) -> list[Adoption]:
+    """The adopted files on other disks that are to become links to the copy on `volume`."""
+    found = []
+    roots = session.farm.roots()
+    for path, record in session.farm.ledgers.of("").records.items():
+        if record.digest not in digests or record.kind in ("symlink", "reference"):
+            continue
+        home = session.store.volumes.near(path)
+        try:
+            mark = kernel.fingerprint(path)
+        except OSError:
+            continue                    # away, or gone: nothing to swap
+        if not mark.regular or home is None or home.id == volume.id or home.refers:
+            continue
+        root = next((root for root in roots if path.startswith(root + "/")), None)
+        providers = tuple(dict.fromkeys(claim.provider for claim in record.claims if claim.provider))
+        found.append(Adoption(path, record.digest, mark, True, record.keys[0], root, providers=providers,
+                              keep=volume.id))
+    return found
+
+
+def _allowed(session: Session, volume: Volume, digests: Sequence[str]) -> None:
+    """Nothing, if a link to `volume` may take the place of every adopted file of these blobs."""
+    if volume.always:
+        return
+    for swap in _swaps(session, set(digests), volume):
+        for name in swap.providers if swap.root is not None else ():
+            layout = session.layouts.get(name)
+            if layout is not None and not layout.bears_dangling:
+                raise Failed(
+                    f"{swap.path} would become a link to {volume.name}, and {layout.title}'s list does not bear it when "
+                    "that disk is taken away",
+                    f"allow it: helixstore volume add {volume.path} --always", swap.path)
+
+
+def _can_take(volume: Volume) -> None:
+    if volume.away:
+        raise Failed(f"{volume.name} is not here: {volume.away}", f"helixstore volume add {volume.path or 'DIR'}",
+                     volume.path or None)
+    if volume.refers:
+        raise Failed(f"{volume.name} has a file system without links: it refers to files and holds none",
+                     "copy the file there yourself, then: helixstore sync", volume.path)
+
+
+def _other(session: Session, word: str) -> Volume:
+    session.store.volumes.refresh()
+    volume = session.store.volumes.find(word)
+    if volume.id == MAIN:
+        raise Usage("that is the store's own folder", "helixstore leave gives everything back", volume.path)
+    return volume
+
+
+def _sweep(session: Session, volumes: Iterable[Volume]) -> int:
+    """Remove our stand-ins whose blob is not beside them any more; returns the bytes that were freed by that."""
+    freed = 0
+    for volume in volumes:
+        for path in moving.orphans(session.store, volume):
+            status = os.lstat(path)
+            kernel.unlink(path)
+            freed += status.st_size if status.st_nlink == 1 else 0
+    return freed
+
+
+def _models(session: Session, digests: Collection[str]) -> tuple[str, ...]:
+    """The models that have one of these files."""
+    return tuple(sorted({v.key.model for v in session.index.variants() if any(f.blake3 in digests for f in v.files)}))
+
+
+def _bytes(variants: Iterable[Variant], digests: Collection[str]) -> int:
+    return sum({f.blake3: f.bytes for v in variants for f in v.files if f.blake3 in set(digests)}.values())
+
+
+def _counting(progress: Progress | None, name: str, total: int, before: int) -> Callable[[int], None] | None:
+    if progress is None:
+        return None
+    done = before
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("copy", name, done, total)
+
+    return step
+
+
+def _report(session: Session, volume: Volume, done: SyncReport) -> VolumeReport:
+    return VolumeReport(view(session, volume), _models(session, _digests(session, volume)), sync=done,
+                        notes=done.notes, issues=done.issues)
