@@ -1,4 +1,4 @@
-"""Models that lie in a program's folder as the program would have them, and what must hold for a layout that reads them.
+"""Models that lie in a program's folder as it would have them, and what must hold for a layout that reads them.
 
     lay(root, {"models/x.gguf": shelf.gguf("x")}, shelf)
     found = unchanged(JAN, Root(root, "test"))      # discover, then project: nothing of it would be touched

@@ -216,7 +216,8 @@ def test_half_a_download_is_nothing_yet(data: Path, shelf: Shelf) -> None:
 def test_a_source_of_somebody_elses_making_is_no_name_of_jans(data: Path, shelf: Shelf) -> None:
     """A sidecar kept by an earlier version, or by hand, that says nothing: the model gets a name as any other."""
     for text in ("[", "name: x\n", "model_path: /elsewhere/x.gguf\n"):
-        variant = shelf.gguf("x", sources=[Source("program", program="jan", name="a", sidecars=(("a/model.yml", text),))])
+        source = Source("program", program="jan", name="a", sidecars=(("a/model.yml", text),))
+        variant = shelf.gguf("x", sources=[source])
         entries = list(JAN.project([variant], Root(data, "test"), FACTS))
         assert [entry.path for entry in entries if entry.witness] == ["a/model.yml"]
     bare = shelf.gguf("x", sources=[Source("program", program="jan", name="a")])
