@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         Check,
         Explanation,
         Model,
+        Mounts,
+        ProviderDetail,
         ProviderView,
         Status,
         Survey,
@@ -223,6 +225,24 @@ class HelixStore:
         from helixstore.queries import providers
 
         return providers(self._session)
+
+    @_one_at_a_time
+    def provider(self, name: str) -> ProviderDetail:
+        """One provider in full: how its folders stand, and by which links its models lie there."""
+        from helixstore.queries import provider
+
+        return provider(self._session, name)
+
+    @_one_at_a_time
+    def mounts(self, provider: str) -> Mounts:
+        """The folders that a container needs so that this program in it sees the same models, read only.
+
+        Raises:
+            NotFound: none of the program's folders is there.
+        """
+        from helixstore.mounts import mounts
+
+        return mounts(self._session, provider)
 
     @_one_at_a_time
     def log(self, limit: int = 20) -> list[Mapping[str, Any]]:

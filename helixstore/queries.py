@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from helixstore.errors import Ambiguous, Corrupt, NotFound
 from helixstore.farm.library import Library, place_of
+from helixstore.farm.scan import root_state
 from helixstore.providers.layout import Refusal
 from helixstore.providers.reader import DiskReader
 from helixstore.results import (
     FileView,
     Model,
     Placement,
+    ProviderDetail,
     ProviderStatus,
     ProviderView,
     Status,
@@ -29,7 +33,10 @@ from helixstore.sync.projection import refused_state
 from helixstore.sync.standing import figures, quarantined, root_states
 from helixstore.values import File, Format, Key, State, Variant
 
-__all__ = ["compat", "compat_of", "models", "path", "providers", "show", "status"]
+__all__ = ["compat", "compat_of", "models", "path", "provider", "providers", "show", "status"]
+
+#: kinds of record that are a link or copy of a blob
+_LINKS = frozenset({"hard", "symlink", "reflink", "copy", "reference"})
 
 
 def models(session: Session) -> list[Model]:
@@ -124,6 +131,27 @@ def providers(session: Session) -> list[ProviderView]:
         )
         for name, layout in session.layouts.items()
     ]
+
+
+def provider(session: Session, name: str) -> ProviderDetail:
+    """One provider in full: how each of its roots stands, and by which links its models lie there.
+
+    Raises:
+        Usage: no provider has that name.
+    """
+    layout, on = session.layout(name), session.is_on(name)
+    view = next(view for view in providers(session) if view.name == name)
+    roots = []
+    for root in view.roots:
+        ledger = session.farm.ledgers.of(str(root["path"]))
+        links = Counter(record.kind for record in ledger.records.values()
+                        if record.kind in _LINKS and any(claim.provider == name for claim in record.claims))
+        state = "off" if not on else "forbidden" if root["forbid"] else root_state(ledger.root, ledger)[0]
+        roots.append({**root, "state": state, "links": dict(sorted(links.items()))})
+    linked = sum(row["providers"].get(name) == State.LINKED for row in session.index.rows())
+    allowed = session.settings.provider(layout.name).links
+    shown = {one.name: getattr(view, one.name) for one in fields(view)} | {"roots": tuple(roots)}
+    return ProviderDetail(**shown, linked=linked, allowed=tuple(map(str, allowed)) if allowed is not None else None)
 
 
 def status(session: Session) -> Status:

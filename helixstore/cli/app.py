@@ -72,7 +72,7 @@ COMMANDS: dict[str, dict[str, Place]] = {
         "gc": Place("upkeep", "gc", "Collect what no model needs any more."),
         "trash": Place("upkeep", "trash", "What gc has put aside, and how to get it back."),
         "reindex": Place("upkeep", "reindex", "Build the index again from the store."),
-        "providers": Place("setup", "providers", "The programs: which are on, where they look."),
+        "providers": Place("providers", "providers", "The programs: which are on, where they look."),
         "config": Place("setup", "config", "The settings, and where each comes from."),
     },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from helixstore.init import InitReport, Proposal
     from helixstore.results import (
         Model,
+        Mounts,
         Placement,
+        ProviderDetail,
         ProviderView,
         Status,
         Survey,
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "USAGES", "made", "model", "operations", "proposed", "provider", "providers", "rows", "setting", "settings",
-    "status", "survey", "usage", "usages", "verdicts", "was_pinned", "was_set", "was_switched",
+    "USAGES", "made", "model", "mounts", "operations", "proposed", "provider", "providers", "rows", "setting",
+    "settings", "status", "survey", "usage", "usages", "verdicts", "was_pinned", "was_set", "was_switched",
 ]
 
 #: What `du --by` can count by.
@@ -192,7 +195,7 @@ def providers(found: Mapping[str, Any]) -> Iterator[str]:
     ])
 
 
-def provider(found: ProviderView) -> Iterator[str]:
+def provider(found: ProviderDetail) -> Iterator[str]:
     """`providers show`: all of one."""
     yield f"{found.name}  {found.title}"
     yield f"  on         {'yes' if found.on else 'no'}"
@@ -200,6 +203,11 @@ def provider(found: ProviderView) -> Iterator[str]:
     for root in found.roots:
         notes = [str(root.get(key) or "") for key in ("origin", "label", "forbid")]
         yield f"  folder     {root['path']}  ({', '.join(note for note in notes if note)})"
+        links = ", ".join(f"{count} by {kind}" for kind, count in root["links"].items())
+        yield f"             {root['state']}{f'; files put there: {links}' if links else ''}"
+    yield f"  models     {found.linked}"
+    if found.allowed is not None:
+        yield f"  links      {' '.join(found.allowed)}  (providers.{found.name}.links)"
     yield f"  formats    {' '.join(found.formats)}"
     if found.launch:
         yield f"  start it   {' '.join(found.launch)}"
@@ -207,6 +215,12 @@ def provider(found: ProviderView) -> Iterator[str]:
         yield f"  to see new models: {found.refresh}"
     if found.checked:
         yield f"  checked against {', '.join(found.checked)}"
+
+
+def mounts(found: Mounts) -> Iterator[str]:
+    """`providers show --mounts`: one mount in a line, to be pasted before the image's name."""
+    options = iter(found.options)
+    return (f"{option} {shlex.quote(value)}" for option, value in zip(options, options, strict=True))
 
 
 def settings(found: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The commands around a store: the bare command, init, providers, config."""
+"""The commands around a store: the bare command, init, config."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from helixstore.cli import describe
-from helixstore.cli.options import DryRun, Providers, complete_providers, plain
+from helixstore.cli.options import DryRun, Providers, plain
 from helixstore.cli.session import interactive, session
 
 if TYPE_CHECKING:
     from helixstore.cli.session import Session
-    from helixstore.engine import HelixStore
-    from helixstore.results import ProviderView
 
-__all__ = ["bare", "config", "init", "providers"]
+__all__ = ["bare", "config", "init"]
 
-providers = plain(invoke_without_command=True)
 config = plain(invoke_without_command=True)
 
 _SHARED = {
@@ -92,113 +89,6 @@ def _asked(current: Session, yes: bool) -> str | None:
     for line in describe.proposed(HelixStore.propose()):
         current.out.note(line)
     return current.out.choose("What is to be shared?", _SHARED)
-
-
-@providers.callback()
-def providers_group(context: typer.Context) -> None:
-    """The programs: which are on, where they look.
-
-    \b
-    Examples:
-      helixstore providers
-      helixstore providers show ollama
-      helixstore providers on jan
-      helixstore providers set llamacpp --root ~/gguf
-    """
-    if context.invoked_subcommand is None:
-        providers_list(context)
-
-
-@providers.command("list")
-def providers_list(context: typer.Context) -> None:
-    """All programs that helixstore knows.
-
-    \b
-    Example:
-      helixstore providers list
-    """
-    current = session(context)
-    with current.open() as store:
-        current.answer({"providers": store.providers()}, describe.providers)
-
-
-Name = Annotated[str, typer.Argument(metavar="P", help="The program's name here, such as ollama.",
-                                     autocompletion=complete_providers)]
-
-
-@providers.command("show")
-def providers_show(context: typer.Context, name: Name) -> None:
-    """One program: its folders and how they are known, its formats, how it sees new models.
-
-    \b
-    Example:
-      helixstore providers show ollama
-    """
-    current = session(context)
-    with current.open() as store:
-        current.answer(_named(store.providers(), name), describe.provider)
-
-
-def _named(listed: list[ProviderView], name: str) -> ProviderView:
-    from helixstore.errors import Usage
-
-    for view in listed:
-        if view.name == name:
-            return view
-    raise Usage(f"no provider is called {name}", f"one of: {' '.join(view.name for view in listed)}")
-
-
-@providers.command("on")
-def providers_on(context: typer.Context, name: Name, dry_run: DryRun = False) -> None:
-    """Show models to this program from the next sync on.
-
-    \b
-    Example:
-      helixstore providers on jan
-    """
-    current = session(context)
-    with current.open() as store:
-        _switch(current, store, name, dry_run, on=True)
-
-
-@providers.command("off")
-def providers_off(context: typer.Context, name: Name, dry_run: DryRun = False) -> None:
-    """Show nothing more to this program; what it has stays until leave --provider.
-
-    \b
-    Example:
-      helixstore providers off jan
-    """
-    current = session(context)
-    with current.open() as store:
-        _switch(current, store, name, dry_run, on=False)
-
-
-@providers.command("set")
-def providers_set(
-    context: typer.Context,
-    name: Name,
-    root: Annotated[str, typer.Option("--root", metavar="DIR", help="The folder in which it looks.")],
-    dry_run: DryRun = False,
-) -> None:
-    """Say where this program looks for models.
-
-    \b
-    Example:
-      helixstore providers set llamacpp --root ~/gguf
-    """
-    current = session(context)
-    with current.open() as store:
-        _switch(current, store, name, dry_run, root=Path(root).expanduser().absolute())
-
-
-def _switch(
-    current: Session, store: HelixStore, name: str, dry_run: bool, on: bool | None = None, root: Path | None = None
-) -> None:
-    _named(store.providers(), name)
-    if not dry_run:
-        store.set_provider(name, on=on, root=root)
-    current.answer({"name": name, "on": on, "root": root, "dry_run": dry_run}, describe.was_switched)
 
 
 @config.callback()

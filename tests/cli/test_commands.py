@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 OPEN = {"facts"}
 NAMED = {"providers"}
 #: Objects from which what is not known is left out: sources and roots.
-SPARSE = {"kind", "repository", "revision", "program", "name", "path", "origin", "owned", "label", "forbid", "state"}
+SPARSE = {"kind", "repository", "revision", "program", "name", "path", "origin", "owned", "label", "forbid", "state", "links"}
 
 
 def documented() -> dict[str, Any]:
@@ -145,6 +145,8 @@ LOOKING = {
     "list": ["list"], "list-shared": ["list-shared"], "models list": ["models", "list"], "show": ["show", "tiny"],
     "status": ["status"], "du": ["du"], "compat": ["compat", "tiny"], "log": ["log"], "doctor": ["doctor"],
     "providers": ["providers"], "providers list": ["providers", "list"], "config": ["config"],
+    "providers show": ["providers", "show", "ollama"],
+    "providers show --mounts": ["providers", "show", "ollama", "--mounts"],
     "config list": ["config", "list"], "explain": ["explain", "tiny"], "path": ["path", "tiny"],
     "verify": ["verify"], "reindex": ["reindex"], "trash list": ["trash", "list"], "gc": ["gc"],
     "pin": ["pin", "tiny"], "unpin": ["unpin", "tiny"], "hide": ["hide", "tiny", "--provider", "jan"],

@@ -1,4 +1,4 @@
-"""Every real program against every kind of link: it reads what was projected, and its own delete takes from nobody else.
+"""Every real program by every kind of link: it reads what was projected, and its own delete takes it from nobody else.
 
 The farm is made by the real engine from one home: a GGUF and a Hugging Face folder of the person's, and a GGUF that a
 hub client has downloaded. `HELIXSTORE_PROVIDERS_<P>_LINKS` forces the kind of link everywhere.
@@ -7,7 +7,6 @@ hub client has downloaded. `HELIXSTORE_PROVIDERS_<P>_LINKS` forces the kind of l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 

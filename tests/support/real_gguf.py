@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -113,7 +113,7 @@ def ollama(sandbox: Sandbox, log: Path, environment: str = "ollama") -> Iterator
         yield f"http://{host}"
 
 
-def _opencl(packages: Path, folder: Path) -> Mapping[str, str]:
+def _opencl(packages: Path, folder: Path) -> dict[str, str]:
     """What makes the whole build run without a GPU: a preloaded function, compiled here."""
     source, shim, lib = folder / "is_gpu.c", folder / "is_gpu.so", packages.parents[1]
     source.write_text(_TAKE_THE_PROCESSOR)
@@ -125,7 +125,7 @@ def _opencl(packages: Path, folder: Path) -> Mapping[str, str]:
 
 
 def _tag(address: str, model: str) -> str:
-    listed = [entry["name"] for entry in ask(f"{address}/api/tags")["models"]]
+    listed: list[str] = [entry["name"] for entry in ask(f"{address}/api/tags")["models"]]
     return next(name for name in listed if name.startswith(model))
 
 
