@@ -36,7 +36,7 @@ _TREE_BYTES = 32 << 20
 
 
 def discover(root: Root, reader: Reader) -> Iterator[Found]:
-    """The models of all repositories; of one repository the commit that `main` names comes first."""
+    """The models of all repositories; of one repository the commit that `main` names comes last, as its later version."""
     for seen in reader.entries(root.path):
         repository = seen.name.removeprefix("models--").replace("--", "/")
         if seen.kind == "folder" and not seen.linked and seen.name.startswith("models--") and is_repository(repository):
@@ -47,7 +47,7 @@ def _repository(folder: Path, repository: str, reader: Reader) -> Iterator[Found
     refs = dict(_refs(folder / "refs", "", reader))
     main = refs.get("main", "")
     revisions = [s for s in reader.entries(folder / "snapshots") if s.kind == "folder" and not s.linked]
-    for revision in sorted(revisions, key=lambda seen: (seen.name != main, seen.name)):
+    for revision in sorted(revisions, key=lambda seen: (seen.name == main, seen.name)):
         local = refs.get(LOCAL_REF) == revision.name
         hub = _COMMIT.fullmatch(revision.name) is not None and not local
         source = (Source("hub", repository=repository, revision=revision.name, name=repository) if hub

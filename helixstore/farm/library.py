@@ -6,9 +6,12 @@ ledger hold for it; it belongs to no program and is never listed as a provider.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from helixstore.errors import UnsafeName
+from helixstore.fs.names import check_relative
 from helixstore.providers.layout import Copy, Entry, Env, Facts, Layout, Refusal, Root, Weight
 from helixstore.values import LIBRARY, Key, LinkKind, Role, Variant
 
@@ -48,8 +51,23 @@ class Library(Layout):
 
 
 def folder_of(key: Key) -> str:
-    """The variant's folder, relative to the library: its id without the colon that Windows forbids."""
-    return f"{key.model}/{key.variant.replace(':', '-')}"
+    """The variant's folder, relative to the library: its name and id without what Windows forbids.
+
+    A name that had to be changed ends with the first digits of its own digest, so that no two share a folder.
+    """
+    return f"{_legal(key.model)}/{key.variant.replace(':', '-')}"
+
+
+def _legal(name: str) -> str:
+    try:
+        return name if "/" not in check_relative(name) else _changed(name)
+    except UnsafeName:
+        return _changed(name)
+
+
+def _changed(name: str) -> str:
+    kept = "".join(c if c.isalnum() or c in "._-" else "-" for c in name)[:80].strip(".-")
+    return f"{kept or 'model'}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def place_of(library: Path, variant: Variant) -> Path:
