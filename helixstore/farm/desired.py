@@ -8,16 +8,16 @@ guessing would leave one program with half a model.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from helixstore.errors import UnsafeName
 from helixstore.fs.names import check_relative, folded
-from helixstore.providers.layout import Body, Entry
+from helixstore.providers.layout import Body, Entry, Weight
 from helixstore.values import Issue, Key
 
-__all__ = ["Claim", "Joined", "WantedRoot", "join", "without"]
+__all__ = ["Claim", "Joined", "LeftOf", "WantedRoot", "join", "without"]
 
 #: Names that need no closer look; everything else goes through `check_relative`.
 _PLAIN = re.compile(
@@ -25,6 +25,10 @@ _PLAIN = re.compile(
     r"(?:[a-z0-9_-](?:[a-z0-9_.@+=-]{0,240}[a-z0-9_@+=-])?/)*[a-z0-9_-](?:[a-z0-9_.@+=-]{0,240}[a-z0-9_@+=-])?",
     re.IGNORECASE | re.ASCII,
 )
+
+
+#: `Layout.left_of`, of all that read a root
+LeftOf = Callable[[str, bytes, Callable[[str], bool]], bytes | None]
 
 
 class Claim(NamedTuple):
@@ -57,6 +61,7 @@ class WantedRoot:
         cache: it is the program's cache of content; see `Root.cache`.
         entries: POSIX path relative to the root -> the entry.
         refused: (provider, key) -> why nothing is projected for it here, found while joining.
+        left_of: what is left of a sidecar that is not wanted any more and in which somebody else has written too.
         withdrawn: (provider, key) that are gone for as long as their disk is: links that lead there go, adopted ones
             too, and come back with it.
     """
@@ -66,6 +71,7 @@ class WantedRoot:
     owned: bool
     entries: Mapping[str, Joined]
     refused: Mapping[tuple[str, Key | None], str] = field(default_factory=dict)
+    left_of: LeftOf = field(default=lambda path, text, gone: None, compare=False)
     cache: bool = False
     withdrawn: frozenset[tuple[str, Key | None]] = frozenset()
 
@@ -109,6 +115,9 @@ def join(path: str, projections: Sequence[tuple[str, Iterable[Entry]]], owned: b
                 several.setdefault(name, list(there.claims)).append(claim)
                 if order < there.order:
                     entries[name] = there._replace(order=order)
+            elif common := _common(there.body, body):
+                several.setdefault(name, list(there.claims)).append(claim)
+                entries[name] = there._replace(body=common, order=min(order, there.order))
             else:
                 unlike.setdefault(name, []).append(claim)
     for name, claims in several.items():
@@ -123,6 +132,14 @@ def join(path: str, projections: Sequence[tuple[str, Iterable[Entry]]], owned: b
         entries = without(entries, refused)
     return WantedRoot(path, tuple(sorted({p for p, _ in projections})), owned, entries, refused,
                       cache), issues
+
+
+def _common(one: Body, other: Body) -> Weight | None:
+    """A link to the blob that both want, of a kind that suits both; None when there is none."""
+    if not (isinstance(one, Weight) and isinstance(other, Weight)) or one.blob != other.blob:
+        return None
+    kinds = tuple(kind for kind in one.kinds if kind in other.kinds)
+    return Weight(one.blob, one.bytes, kinds) if kinds else None
 
 
 def _unsafe(name: str) -> str:
