@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from helixstore.store.xet import XetHasher
+
 __all__ = ["Repository", "cached", "hub"]
 
 _LFS = (".safetensors", ".gguf", ".bin")
@@ -27,19 +29,25 @@ class Repository:
         name: `org/name`.
         commit: 40 hex digits.
         files: path in the repository -> where its bytes lie.
+        xet: the large files are in Xet: listing and headers have their hash. The storage behind it is not there, so a
+            client that must fetch them so fails; one that knows no Xet, or has it switched off, gets them by HTTP.
         asked: "METHOD path" of each request, in order.
+        sent: path in the repository -> bytes of its content that have gone out.
     """
 
     name: str
     commit: str
     files: dict[str, Path]
+    xet: bool = False
     asked: list[str] = field(default_factory=list)
+    sent: dict[str, int] = field(default_factory=dict)
+    _hashes: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, commit: str, folder: Path) -> Repository:
+    def of(cls, name: str, commit: str, folder: Path, *, xet: bool = False) -> Repository:
         """A repository of all files below a folder."""
         files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        return cls(name, commit, files)
+        return cls(name, commit, files, xet)
 
     def etag(self, path: str) -> str:
         """SHA-256 for files that the hub keeps in LFS, else git's SHA-1 of a blob."""
@@ -47,6 +55,15 @@ class Repository:
         if path.endswith(_LFS):
             return hashlib.sha256(data).hexdigest()
         return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+    def xet_hash(self, path: str) -> str | None:
+        """The name of a large file in the hub's storage; None for others."""
+        if not self.xet or not path.endswith(_LFS):
+            return None
+        if path not in self._hashes:
+            with XetHasher() as hasher:
+                self._hashes[path] = hasher.hash(str(self.files[path])) or ""
+        return self._hashes[path]
 
     def tree(self) -> list[dict[str, Any]]:
         """The listing: path, size and hashes of each file."""
@@ -56,6 +73,8 @@ class Repository:
             row = {"type": "file", "path": path, "size": size, "oid": etag[:40]}
             if path.endswith(_LFS):
                 row["lfs"] = {"oid": etag, "size": size, "pointerSize": 134}
+            if xet := self.xet_hash(path):
+                row["xetHash"] = xet
             rows.append(row)
         return rows
 
@@ -86,6 +105,11 @@ def cached(cache: Path, name: str, files: Sequence[Path], commit: str = "1edfc51
     return snapshot
 
 
+def api(repository: Repository) -> str:
+    """The path below which the hub tells about a repository."""
+    return f"/api/models/{repository.name}"
+
+
 @contextlib.contextmanager
 def hub(repository: Repository) -> Iterator[str]:
     """Serve a repository; the value is the address for HF_ENDPOINT."""
@@ -104,12 +128,14 @@ def hub(repository: Repository) -> Iterator[str]:
 
         def _answer(self, *, body: bool) -> None:
             path = unquote(urlsplit(self.path).path)
-            api, files = f"/api/models/{repository.name}", f"/{repository.name}/resolve/"
+            about, files = api(repository), f"/{repository.name}/resolve/"
             revisions = (repository.commit, "main")
-            if path == api or path in [f"{api}/revision/{revision}" for revision in revisions]:
+            if path == about or path in [f"{about}/revision/{revision}" for revision in revisions]:
                 self._send(json.dumps(repository.info()).encode(), body)
-            elif path in [f"{api}/tree/{revision}" for revision in revisions]:
+            elif path in [f"{about}/tree/{revision}" for revision in revisions]:
                 self._send(json.dumps(repository.tree()).encode(), body)
+            elif path.startswith(f"{about}/tree/"):                     # a folder; there is none
+                self._send(b"{}", body, 404, {"X-Error-Code": "EntryNotFound"})
             elif path.startswith(files) and path.removeprefix(files).split("/", 1)[0] in revisions:
                 self._file(path.removeprefix(files).split("/", 1)[1], body)
             else:
@@ -123,6 +149,11 @@ def hub(repository: Repository) -> Iterator[str]:
             extra = {"ETag": f'"{etag}"', "X-Repo-Commit": repository.commit, "Accept-Ranges": "bytes"}
             if name.endswith(_LFS):
                 extra |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(data))}
+            if xet := repository.xet_hash(name):
+                route = f"http://{self.headers['Host']}{api(repository)}/xet-read-token/{repository.commit}"
+                extra |= {"X-Xet-Hash": xet, "X-Xet-Refresh-Route": route}
+            if body:
+                repository.sent[name] = repository.sent.get(name, 0) + len(data)
             self._send(data, body, 200, extra)
 
         def _send(self, data: bytes, body: bool, status: int = 200, extra: dict[str, str] | None = None) -> None:
