@@ -68,14 +68,16 @@ class Adopter:
         self.failed: set[str] = set()
         self.refused: dict[str, str] = {}
         self._ours: set[tuple[int, int]] = set()            # inodes whose ctime we have moved
+        self._owned: dict[str, int] = {}                    # inodes that this run gave back to paths
         self._checked: dict[str, Fingerprint] = {}          # path of a blob, when read or proven in this run
 
     def intake(self, action: Action) -> str:
-        """The path's own inode becomes the blob."""
+        """The path's own inode becomes the blob; a second name of that inode becomes one of the blob's names with it."""
         adoption = self._adoption(action)
         if self._is_blob(adoption):
             self._enter(action, "hard")
-            return DONE if self.recovering else SKIPPED
+            twin = (adoption.expect.device, adoption.expect.inode) in self._ours
+            return DONE if self.recovering or twin else SKIPPED
         now = self._unchanged(adoption)
         if now is None:
             return SKIPPED
@@ -219,6 +221,10 @@ class Adopter:
         assert expect is not None
 
         def make(temporary: str) -> None:
+            twin = action.body[4] if len(action.body) > 4 else ""
+            if twin in self._owned and os.lstat(twin).st_ino == self._owned[twin]:
+                kernel.hard_link(twin, temporary)
+                return
             try:
                 kernel.reflink(path, temporary)
             except OSError as error:
@@ -237,6 +243,8 @@ class Adopter:
             return True
 
         done = stage.put(path, make, finish)
+        if done:
+            self._owned[path] = os.lstat(path).st_ino
         self.services.ledgers.of("").drop(path)
         return done
 

@@ -57,6 +57,7 @@ class _Back:
         self.actions: list[Action] = []
         self.issues: list[Issue] = []
         self._hidden: set[tuple[str, Key]] = set()
+        self._inodes: dict[tuple[int, int], str] = {}       # device and inode before it -> a path that gets it back
 
     def action(self, action: Action) -> None:
         """Add what takes this action back."""
@@ -123,8 +124,9 @@ class _Back:
             self._skip(action, "it was changed since")
             return
         original = list(self.plan.originals[action.body[1]])
-        self._add(action, "own", body=("own", adoption.digest, adoption.expect.bytes, original), expect=look,
-                  was=record)
+        twin = self._inodes.setdefault((adoption.expect.device, adoption.expect.inode), adoption.path)
+        self._add(action, "own", body=("own", adoption.digest, adoption.expect.bytes, original,
+                                       "" if twin == adoption.path else twin), expect=look, was=record)
         self._add(action, "decline", body=(), note=_UNDONE)
 
     def _record(self, action: Action) -> Record | None:
@@ -222,7 +224,7 @@ def space_needed(actions: Iterable[Action], clones: Clones) -> dict[str, int]:
     needed: dict[str, int] = {}
     points: dict[str, tuple[str, bool]] = {}
     for action in actions:
-        if action.op == "own":
+        if action.op == "own" and not any(action.body[4:]):
             folder = os.path.dirname(action.absolute)
             if folder not in points:
                 points[folder] = mount_of(folder).point, clones(folder)

@@ -116,7 +116,8 @@ class Action(NamedTuple):
         path: POSIX, relative to the root.
         body: ("weight", digest, bytes, kinds), ("copy", digest, bytes), ("inner", target), ("text", digest, digest of
             what was wanted [, digest of the person's file before we wrote into it]), ("adopt", index of the adoption),
-            the two parts of a variant's key (hide, unhide), ("own", digest, bytes, original or None), or ().
+            the two parts of a variant's key (hide, unhide), ("own", digest, bytes, original or None
+            [, the path whose inode it had before]), or ().
         expect: what must lie there, or None for nothing.
         claims: who wants it.
         order: of the entry.

@@ -430,8 +430,10 @@ def _wishes(
             first = claimed.get(place)
             if os.name == "posix" and digest.fingerprint.uid != rules.uid:
                 intake.notes.append(f"{piece.location}: a second copy that belongs to another user and stays theirs")
-            elif first is None or not os.path.samefile(first, piece.location):
-                yield Wish("replace", piece.location, digest, key, item.candidate.root_of(piece))
+            else:
+                twin = first is not None and os.path.samefile(first, piece.location)
+                how = "adopt" if twin else "replace"        # a second name of one inode goes the same way
+                yield Wish(how, piece.location, digest, key, item.candidate.root_of(piece))
         else:
             if any(other == blake3 for _, other in claimed) or has_blob(blake3):
                 intake.notes.append(f"{piece.location}: a copy of what is on another disk too; both are kept. To keep "

@@ -388,6 +388,7 @@ def plain(person: Person) -> Person:
     model_folder(person.home / "models/nested/tiny", seed=7)
     person.put("models/one-F16.gguf", OLD)
     person.put("models/same-F16.gguf", OLD)
+    os.link(person.home / "models/one-F16.gguf", person.home / "models/twin-F16.gguf")
     person.put("elsewhere/far-F16.gguf", NEW)
     (person.home / "models/far.gguf").symlink_to("../elsewhere/far-F16.gguf")
     (person.home / "models/gone.gguf").symlink_to("nowhere")
@@ -408,12 +409,15 @@ def test_a_plain_folder_is_shared_as_it_is(plain: Person) -> None:
         [one] = store.show("one").variants
         assert {source["name"] for source in one.sources} >= {"one-F16.gguf", "same-F16.gguf"}
         assert store.sync().nothing
-    names = [plain.home / f"models/{name}-F16.gguf" for name in ("one", "same")]
+    names = [plain.home / f"models/{name}-F16.gguf" for name in ("one", "same", "twin")]
     assert len({path.stat().st_ino for path in names}) == 1
     assert os.readlink(plain.home / "models/far.gguf") == "../elsewhere/far-F16.gguf", "a link stays a link"
     with plain.open() as store:
         store.undo()
     assert plain.tree(own=False) == before
+    one, same, twin = (path.stat() for path in names)
+    assert one.st_ino == twin.st_ino != same.st_ino
+    assert (one.st_nlink, same.st_nlink) == (2, 1), "as many copies as before"
 
 
 def test_names_that_differ_in_case_only_are_two_models(person: Person) -> None:
