@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from helixstore.errors import NotFound, Usage
-from helixstore.session import LAST_ISSUES, Session
+from helixstore.session import LAST_ISSUES, Session, disks_changed
 from helixstore.values import LIBRARY, Format
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from helixstore.store.gc import CollectReport
     from helixstore.store.verify import VerifyReport
     from helixstore.sync.wanted import Ask, Change, Progress
+    from helixstore.volumes import Disks
 
 __all__ = ["HelixStore"]
 
@@ -261,7 +262,7 @@ class HelixStore:
     @_one_at_a_time
     def sync(
         self, *, providers: Sequence[str] | None = None, restore: bool = False, save_plan: Path | None = None,
-        dry_run: bool = False, ask: Ask | None = None,
+        keep: str | None = None, dry_run: bool = False, ask: Ask | None = None,
     ) -> SyncReport:
         """Scan all roots, adopt what is there, and show every model to every provider that can load it.
 
@@ -269,13 +270,18 @@ class HelixStore:
             providers: only these.
             restore: bring back what was deleted or declined.
             save_plan: write the plan there instead of carrying it out.
+            keep: of files that are on several disks, keep the copy on this volume only ("main": the store's own disk).
             dry_run: say what would be done.
             ask: shown the plan when files are adopted or replaced; False stops.
         """
         for name in providers or ():
             self._session.layout(name)
-        return self._change(_change("sync", providers=providers, restore=restore), dry_run=dry_run, ask=ask,
-                            save_plan=save_plan)
+        wanted = _change("sync", providers=providers, restore=restore)
+        if keep is not None:
+            from helixstore.volumes import across
+
+            return across(self._session, wanted, keep, dry_run=dry_run, ask=ask, progress=self._progress)
+        return self._change(wanted, dry_run=dry_run, ask=ask, save_plan=save_plan)
 
     @_one_at_a_time
     def plan(self) -> SyncReport:
@@ -384,6 +390,13 @@ class HelixStore:
         set_value(self._session.places, key, value)
         self._session.forget_settings()
 
+    @property
+    def volumes(self) -> Disks:
+        """The disks that the store lies on: list, add, move a model, detach, remove."""
+        from helixstore.volumes import Disks
+
+        return Disks(self._session, self._lock, self._progress)
+
     # ---- upkeep ----------------------------------------------------------------------------------------------------
 
     @_one_at_a_time
@@ -422,8 +435,9 @@ class HelixStore:
         return reindex(self._session, self._progress)
 
     def _informed(self) -> Session:
-        """The session, when its index knows how every variant stands; one that is new learns it first."""
-        if self._session.index.state(LAST_ISSUES) is None:
+        """The session, when its index knows how every variant stands: it may be new, or disks have come or gone."""
+        self._session.store.volumes.refresh()
+        if self._session.index.state(LAST_ISSUES) is None or disks_changed(self._session):
             from helixstore.sync.change import state_anew
 
             state_anew(self._session)

@@ -155,7 +155,9 @@ def provider(session: Session, name: str) -> ProviderDetail:
 
 
 def status(session: Session) -> Status:
-    """Figures, providers, and everything that waits for the person."""
+    """Figures, providers, disks, and everything that waits for the person."""
+    from helixstore.volumes import views
+
     counted = session.index.figures()
     saved = figures(session)
     store = StoreFigures(str(session.store.path), counted.blobs, counted.bytes, saved.saved_bytes,
@@ -175,7 +177,8 @@ def status(session: Session) -> Status:
     given = {key for path, record in session.farm.ledgers.of("").records.items() if os.path.lexists(path)
              for key in record.keys} if alone else set()
     return Status(store, lines, tuple(dict.fromkeys([*session.issues, *session.settings.issues, *issues])),
-                  tuple(str(key) for key in alone if key not in given))
+                  tuple(str(key) for key in alone if key not in given),
+                  tuple(views(session)) if session.store.volumes.attached else ())
 
 
 def _models(session: Session, variants: Iterable[Variant]) -> list[Model]:

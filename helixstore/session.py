@@ -24,10 +24,26 @@ if TYPE_CHECKING:
     from helixstore.providers.layout import Env, Facts, Layout, Reader, Root
     from helixstore.store.store import Store
 
-__all__ = ["LAST_ISSUES", "Machine", "PlacedRoot", "Session"]
+__all__ = [
+    "LAST_DISKS", "LAST_ISSUES", "Machine", "PlacedRoot", "Session", "disks_changed", "disks_of",
+]
 
 #: Under this name the index keeps the issues of the last change, and thereby that it knows how things stand.
 LAST_ISSUES = "issues of the last sync"
+
+
+#: Under this name the index keeps which disks were here at the last change.
+LAST_DISKS = "disks of the last sync"
+
+
+def disks_of(session: Session) -> bytes:
+    """Which volumes are here, and where."""
+    return repr([(volume.id, volume.path, volume.away) for volume in session.store.volumes.attached]).encode()
+
+
+def disks_changed(session: Session) -> bool:
+    """Whether a volume has come or gone since the last change."""
+    return (session.index.state(LAST_DISKS) or b"[]") != disks_of(session)
 
 
 @dataclass(frozen=True, slots=True)

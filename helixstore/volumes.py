@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 
 from helixstore.errors import Failed, HelixError, Usage
 from helixstore.farm.plan import Adoption
@@ -19,10 +21,43 @@ from helixstore.store.trash import trashed
 from helixstore.store.volumes import MAIN, Volume
 from helixstore.sync.change import change
 from helixstore.sync.intake import LINKED_ROLES
-from helixstore.sync.wanted import Change, Progress
+from helixstore.sync.wanted import Ask, Change, Progress
 from helixstore.values import Issue, Variant
 
-__all__ = ["add", "detach", "gather", "move", "remove", "view", "views"]
+__all__ = ["Disks", "across", "add", "detach", "gather", "move", "remove", "view", "views"]
+
+
+class Disks:
+    """The disks of one store, for programs: `HelixStore.volumes`. One call at a time goes through."""
+
+    def __init__(self, session: Session, lock: AbstractContextManager[object], progress: Progress | None) -> None:
+        self._session, self._lock, self._progress = session, lock, progress
+
+    def list(self) -> list[VolumeView]:
+        """Every disk, the store's own folder first."""
+        with self._lock:
+            return views(self._session)
+
+    def add(self, path: str | Path, *, name: str | None = None, always: bool | None = None,
+            dry_run: bool = False) -> VolumeReport:
+        """Let files on another disk be shared from there; see `add`."""
+        with self._lock:
+            return add(self._session, os.path.abspath(path), name=name, always=always, dry_run=dry_run)
+
+    def move(self, ref: str, volume: str, *, dry_run: bool = False) -> VolumeReport:
+        """Move a model's weights to another disk; see `move`."""
+        with self._lock:
+            return move(self._session, ref, volume, dry_run=dry_run, progress=self._progress)
+
+    def detach(self, volume: str, *, dry_run: bool = False) -> VolumeReport:
+        """Take every link into a disk down, and use it no more until it is added again."""
+        with self._lock:
+            return detach(self._session, volume, dry_run=dry_run)
+
+    def remove(self, volume: str, *, dry_run: bool = False) -> VolumeReport:
+        """Give a disk up when everything on it is on another too; see `remove`."""
+        with self._lock:
+            return remove(self._session, volume, dry_run=dry_run)
 
 
 def views(session: Session) -> list[VolumeView]:
@@ -204,6 +239,42 @@ def move(session: Session, ref: str, word: str, *, dry_run: bool = False,
     return replace(report, models=models, copied_bytes=copied)
 
 
+def across(session: Session, wanted: Change, word: str, *, dry_run: bool = False, ask: Ask | None = None,
+           progress: Progress | None = None) -> SyncReport:
+    """Sync, and of what lies on several disks keep the copy on one: the others become links to it.
+
+    Args:
+        session: whose store.
+        wanted: the sync.
+        word: the volume whose copies are kept.
+        dry_run: say which would be replaced; copies that this sync would first find are not among them.
+        ask: as of `change`.
+        progress: as of `change`.
+
+    Raises:
+        NotFound, Ambiguous, Failed: there is no such volume, or it cannot hold files.
+    """
+    session.store.volumes.refresh()
+    volume = session.store.volumes.find(word)
+    _can_take(volume)
+    done = change(session, wanted, dry_run=dry_run, ask=ask, progress=progress)
+    several = [digest for digest in session.store.blobs.digests() if len(session.store.blobs.places(digest)) > 1
+               and moving.copy_on(session.store, digest, volume) is not None]
+    if done.dry_run:
+        swaps = _swaps(session, set(several), volume)
+        return replace(done, notes=(*done.notes, *(f"{swap.path} would become a link to {volume.name}"
+                                                   for swap in swaps)))
+    _allowed(session, volume, several)
+    if not several:
+        return done
+    united = gather(session, volume, several, "sync --across-disks")
+    return replace(
+        done, adopted=(*done.adopted, *united.sync.adopted), linked=(*done.linked, *united.sync.linked),
+        removed=(*done.removed, *united.sync.removed), actions=(*done.actions, *united.sync.actions),
+        notes=(*done.notes, *united.notes), saved_bytes=done.saved_bytes + united.freed_bytes,
+        issues=tuple(dict.fromkeys([*done.issues, *united.issues])))
+
+
 def gather(session: Session, volume: Volume, digests: Iterable[str], command: str) -> VolumeReport:
     """Make the copy on `volume` the only one: adopted files on other disks become links to it, the other blobs go."""
     kept = [digest for digest in digests if moving.copy_on(session.store, digest, volume) is not None]
@@ -256,8 +327,8 @@ def _allowed(session: Session, volume: Volume, digests: Sequence[str]) -> None:
             layout = session.layouts.get(name)
             if layout is not None and not layout.bears_dangling:
                 raise Failed(
-                    f"{swap.path} would become a link to {volume.name}, and {layout.title}'s list does not bear it when "
-                    "that disk is taken away",
+                    f"{swap.path} would become a link to {volume.name}, and the list of {layout.title} does not bear it "
+                    "when that disk is taken away",
                     f"allow it: helixstore volume add {volume.path} --always", swap.path)
 
 

@@ -79,6 +79,11 @@ def status(found: Status) -> Iterator[str]:
                      [(p.name, p.state, str(p.linked), homely(p.root)) for p in found.providers if p.on], right=(2,))
     if off := [p.name for p in found.providers if not p.on]:
         yield f"Off: {' '.join(off)}"
+    if found.volumes:
+        from helixstore.cli.volume import volume_lines
+
+        yield ""
+        yield from volume_lines(found.volumes)
     if alone := found.only_in_store:
         yield ""
         yield f"Only the store holds {', '.join(alone[:_NAMED])}" + (

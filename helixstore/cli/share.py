@@ -28,6 +28,10 @@ def sync(
     plan: Annotated[str | None, typer.Option(
         "--plan", metavar="FILE", show_default=False,
         help="Save the plan to FILE instead of running it; apply FILE runs it.")] = None,
+    across_disks: Annotated[bool, typer.Option(
+        "--across-disks", help="Of files that are on several disks, keep one copy: that on --keep DISK.")] = False,
+    keep: Annotated[str | None, typer.Option(
+        "--keep", metavar="DISK", show_default=False, help="A volume's name; main is the store's own disk.")] = None,
 ) -> None:
     """Take in new models and show every model to every program that can run it.
 
@@ -41,13 +45,18 @@ def sync(
       helixstore sync --dry-run
       helixstore sync --provider ollama --yes
       helixstore sync --plan plan.json && helixstore apply plan.json
+      helixstore sync --across-disks --keep main
     """
     if plan == "":
         raise typer.BadParameter("the file's name is empty", param_hint="--plan")
+    if across_disks != (keep is not None):
+        raise typer.BadParameter("give both or neither", param_hint="--across-disks, --keep")
+    if across_disks and plan:
+        raise typer.BadParameter("copies across disks are not merged by a saved plan", param_hint="--plan")
     current = session(context)
     with current.open() as store:
         saved = Path(plan) if plan and not dry_run else None
-        found = store.sync(providers=provider or None, restore=restore, save_plan=saved, dry_run=dry_run,
+        found = store.sync(providers=provider or None, restore=restore, save_plan=saved, keep=keep, dry_run=dry_run,
                            ask=current.asker(yes))
     if saved is not None:
         current.out.note(f"The plan is in {saved}; `helixstore apply {saved}` runs it.")

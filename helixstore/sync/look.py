@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from helixstore.errors import NotFound
@@ -20,8 +20,8 @@ from helixstore.fs.kernel import fingerprint
 from helixstore.providers.layout import Found
 from helixstore.providers.reader import DiskReader
 from helixstore.session import PlacedRoot, Session
+from helixstore.sync.drift import drifts
 from helixstore.sync.intake import LINKED_ROLES, Candidate, candidate_of
-from helixstore.sync.naming import Origin
 from helixstore.values import Source
 
 __all__ = ["Looked", "given", "look", "roots_of"]
@@ -35,11 +35,13 @@ class Looked:
         reader: holds the issues, and every folder and file that was looked at.
         placed: the roots in question, the library last.
         candidates: whole or broken models that are not known yet.
+        drifted: roots that no longer look as their layout expects -> why; nothing is looked for there.
     """
 
     reader: DiskReader
     placed: list[PlacedRoot]
     candidates: list[Candidate]
+    drifted: Mapping[str, str] = field(default_factory=dict)
 
 
 def look(
@@ -60,12 +62,14 @@ def look(
     """
     reader = DiskReader(session.places.home)
     placed = [p for p in session.roots(reader, session.farms) if providers is None or p.provider in providers]
+    drifted = drifts(placed, reader)
     candidates: list[Candidate] = []
     for path, name in paths:
         candidates += [candidate_of(_loose(one, name), None, asked=True) for one in given(reader, path)]
     if scan and session.settings.adopt != "off":
-        candidates += _gather(session, reader, placed, everywhere=providers is None, restore=restore)
-    return Looked(reader, [*placed, *_library(session, reader)], candidates)
+        sound = [place for place in placed if str(place.root.path) not in drifted]
+        candidates += _gather(session, reader, sound, everywhere=providers is None, restore=restore)
+    return Looked(reader, [*placed, *_library(session, reader)], candidates, drifted)
 
 
 def roots_of(session: Session) -> list[PlacedRoot]:
@@ -97,18 +101,18 @@ def given(reader: DiskReader, path: Path) -> list[Inspection]:
 
 
 def _gather(
-    session: Session, reader: DiskReader, placed: Iterable[PlacedRoot], everywhere: bool, restore: bool
+    session: Session, reader: DiskReader, placed: Sequence[PlacedRoot], everywhere: bool, restore: bool
 ) -> Iterator[Candidate]:
     """Every model in the roots, each root once, and in the loose folders; each place once for each of its names."""
-    seen: set[tuple[str, Origin | None]] = set()
-    ours = _Ours(session)
+    seen: set[tuple[str, Source | None]] = set()
+    ours = _Ours(session, {str(place.root.path) for place in placed if place.root.cache})
     looked: set[tuple[str, str]] = set()
     for place in placed:
         folder = (str(place.root.path), place.root.label)
         if place.on and folder not in looked:
             looked.add(folder)
             reader.known = ours.settled(place.provider)
-            for found in place.layout.discover(place.root, reader):
+            for found in _discovered(place, reader):
                 yield from _fresh(session, candidate_of(found, folder[0]), seen, ours, restore)
     reader.known = ours.settled(None)
     for loose in session.settings.scan if everywhere else ():
@@ -116,18 +120,26 @@ def _gather(
             yield from _fresh(session, candidate_of(_loose(inspection, None), None), seen, ours, restore)
 
 
+def _discovered(place: PlacedRoot, reader: DiskReader) -> Iterator[Found]:
+    """What the layout finds in its root, up to where it fails."""
+    try:
+        yield from place.layout.discover(place.root, reader)
+    except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
+        reader.issue("layout", place.root.path, f"the layout {place.provider} failed: {type(error).__name__}: {error}",
+                     f"helixstore providers off {place.provider}")
+
+
 def _fresh(
-    session: Session, candidate: Candidate, seen: set[tuple[str, Origin | None]], ours: _Ours, restore: bool
+    session: Session, candidate: Candidate, seen: set[tuple[str, Source | None]], ours: _Ours, restore: bool
 ) -> Iterator[Candidate]:
     """The candidate, unless another look gave it already, it is ours, excluded, or declined."""
     locations = [piece.location for piece in candidate.pieces]
     first = locations[0] if locations else str(candidate.found.inspection.location)
     source = candidate.found.source
-    origin = source.origin if source.kind == "program" else None
-    if (first, origin) in seen or (source.kind == "file" and (first, None) in seen):
+    if (first, source) in seen or (source.kind == "file" and (first, None) in seen):
         return
-    seen.update({(first, origin), (first, None)})
-    own = (str(session.store.path), str(session.farms))
+    seen.update({(first, source), (first, None)})
+    own = (str(session.store.path), str(session.farms), *(v.path for v in session.store.volumes.attached if v.path))
     owned = candidate.root is not None and candidate.root.startswith(own) and first.startswith(candidate.root + os.sep)
     if not owned and any(first.startswith(folder + os.sep) for folder in own):
         return
@@ -153,13 +165,15 @@ class _Ours:
     files beside adopted weights that are as they were when they were hashed. What was adopted for a model that has no
     name now, since something went wrong after it, is looked at again."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, caches: Collection[str]) -> None:
         self._index = session.index
         self._records: dict[str, list[Record]] = {}
         self._folders: set[str] = set()
         self._sources = {variant.key: variant.sources for variant in session.index.variants()}
         named = self._sources.keys()
         for root in session.farm.ledgers.roots():
+            if root in caches:              # what a program makes of what we put there is a name of its own
+                continue
             prefix = root + "/" if root else ""
             for path, record in session.farm.ledgers.of(root).records.items():
                 if record.kind != FOLDER and (root or not named.isdisjoint(record.keys)):

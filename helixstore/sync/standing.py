@@ -15,7 +15,7 @@ from helixstore.farm.ledger import Record
 from helixstore.farm.library import Library
 from helixstore.fs import kernel
 from helixstore.index.codec import Standing
-from helixstore.session import LAST_ISSUES, PlacedRoot, Session
+from helixstore.session import LAST_DISKS, LAST_ISSUES, PlacedRoot, Session, disks_of
 from helixstore.sync.projection import Projection, refused_state
 from helixstore.values import Issue, Key, State, Variant
 
@@ -67,6 +67,7 @@ def keep(
                 by_provider[name] = linked.get((name, variant.key)) or _unshared(session, name, variant.key) or waits
     session.index.put_standings(standings, None if providers is None else {*providers, Library.name})
     rows = [[issue.kind, issue.path, issue.message, issue.remedy] for issue in dict.fromkeys(issues)]
+    session.index.put_state(LAST_DISKS, disks_of(session))
     session.index.put_state(LAST_ISSUES, json.dumps(rows).encode())
     session.index.put_state(_AVOIDED, json.dumps(sum(record.bytes for record in avoided_links(session))).encode())
 
