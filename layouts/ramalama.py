@@ -4,7 +4,7 @@ Contract (the wheel of 0.25.0 run and read: `model_store/`, `config.py`, `transp
 
     <store>/huggingface/ORG/NAME/
         refs/TAG.json                    {"hash": SNAPSHOT, "files": [{"hash", "name", "type"}], "path", "version"}
-        snapshots/SNAPSHOT/<name>        -> ../../blobs/<hash>
+        snapshots/SNAPSHOT/<name>        the same file as blobs/<hash>: a hard link, else a symbolic one, else a copy
         blobs/<hash>
 
 - base: `--store`, `RAMALAMA_STORE`, `store` in `ramalama.conf`, else `$XDG_DATA_HOME/ramalama` (for root
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helixstore.errors import LayoutError
-from helixstore.providers.layout import Entry, Env, Facts, Found, Inner, Layout, Reader, Refusal, Root, Text
+from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
 from helixstore.values import File, Format, Key, Role, Source, Variant
 
 from .gguf_files import main_projector, refuse, shard_names, stem
@@ -48,7 +48,7 @@ _TRANSPORT = "huggingface"
 _OWN = frozenset({"blobs", "refs", "snapshots"})
 _SYSTEM = Path("/var/lib/ramalama")
 _VLLM = (Format.HF, Format.FP8, Format.AWQ, Format.GPTQ, Format.COMPRESSED_TENSORS)
-_DEPTH = 12                             # folders between the store and a model: `file` models lie under their own path
+_DEPTH = 32                             # folders between the store and a model: `file` models lie under their own path
 _LEVELS = 4                             # folders inside a snapshot
 
 
@@ -102,9 +102,9 @@ class RamaLama(Layout):
         names = _names(others, facts, [_place(source.name or "") for sources in own.values() for source in sources])
         for variant in variants:
             if not own[variant.key]:
-                yield from _entries(variant, names[variant.key], root, facts)
+                yield from _entries(variant, names[variant.key], root)
             for source in own[variant.key]:
-                yield from _kept(variant, source, facts)
+                yield from _kept(variant, source)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """Every model that a ref names and whose snapshot is there, with the ref and what else it lists as text."""
@@ -209,29 +209,26 @@ def _sanitized(digest: str) -> str:
 
 # ---- entries ---------------------------------------------------------------------------------------------------------
 
-def _entries(variant: Variant, name: str, root: Root, facts: Facts) -> Iterator[Entry]:
+def _entries(variant: Variant, name: str, root: Root) -> Iterator[Entry]:
     folder, _, tag = name.rpartition("/")
     snapshot = f"sha256-{variant.manifest}"
     pieces = list(_pieces(variant))
-    yield from _linked(variant, folder, snapshot, pieces, facts)
+    yield from _linked(variant, folder, snapshot, pieces)
     path = f"{folder}/refs/{tag}.json"
     listed = [{"hash": piece.blob, "name": piece.name, "type": piece.type} for piece in pieces]
     ref = {"files": listed, "hash": snapshot, "path": os.path.join(root.path, *path.split("/")), "version": _VERSION}
     yield Entry(path, Text(json.dumps(ref, indent=2, sort_keys=True).encode(), _merge), variant.key, True, order=2)
 
 
-def _linked(variant: Variant, folder: str, snapshot: str, pieces: Sequence[_Piece], facts: Facts) -> Iterator[Entry]:
-    """The blobs, each once, and the snapshot's names for them; on Windows without symbolic links."""
+def _linked(variant: Variant, folder: str, snapshot: str, pieces: Sequence[_Piece]) -> Iterator[Entry]:
+    """The blobs, each once, and the snapshot's names of them."""
     seen: set[str] = set()
     for piece in pieces:
         blob = _sanitized(piece.blob)
         if blob not in seen:
             seen.add(blob)
             yield Entry(f"{folder}/blobs/{blob}", body(piece.file), variant.key)
-        path = f"{folder}/snapshots/{snapshot}/{piece.name}"
-        target = "../" * (2 + piece.name.count("/")) + f"blobs/{blob}"
-        here = body(piece.file) if facts.platform == "win32" else Inner(target)
-        yield Entry(path, here, variant.key, order=1)
+        yield Entry(f"{folder}/snapshots/{snapshot}/{piece.name}", body(piece.file), variant.key, order=1)
 
 
 def _pieces(variant: Variant) -> Iterator[_Piece]:
@@ -275,7 +272,7 @@ def _ref(source: Source) -> tuple[str, Mapping[str, Any]]:
     return found if _safe([path for path, _ in source.sidecars]) else ("", {})
 
 
-def _kept(variant: Variant, source: Source, facts: Facts) -> Iterator[Entry]:
+def _kept(variant: Variant, source: Source) -> Iterator[Entry]:
     """The entries of a model that RamaLama pulled, from the ref that it wrote."""
     ref, listed = _ref(source)
     files = {file.path.rpartition("/")[2] if variant.format is Format.GGUF else file.path: file
@@ -285,7 +282,7 @@ def _kept(variant: Variant, source: Source, facts: Facts) -> Iterator[Entry]:
         name = file["name"].rpartition("/")[2] if variant.format is Format.GGUF else file["name"]
         if name in files:
             pieces.append(_Piece(file["name"], file["hash"], file["type"], files[name]))
-    yield from _linked(variant, ref.rpartition("/refs/")[0], _sanitized(listed["hash"]), pieces, facts)
+    yield from _linked(variant, ref.rpartition("/refs/")[0], _sanitized(listed["hash"]), pieces)
     for path, text in source.sidecars:
         if path == ref:
             yield Entry(path, Text(text.encode(), _merge), variant.key, True, order=2)

@@ -11,13 +11,13 @@ from hypothesis import given
 from many import check_names, gguf, once, variants
 
 from helixstore.layouts.ramalama import RamaLama
-from helixstore.providers.layout import Facts, Inner, Root, Text
+from helixstore.providers.layout import Facts, Root, Text
 from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, Purpose, Source, Variant
 from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
 
 RAMA = RamaLama()
-MAC, WINDOWS = Facts("darwin", "arm64", "local-x7"), Facts("win32", "AMD64", "local-x7")
+MAC = Facts("darwin", "arm64", "local-x7")
 
 
 @pytest.fixture
@@ -36,8 +36,7 @@ def listed(store: Path) -> dict[str, dict[str, str]]:
             for file in ref["files"]:
                 there = refs.parent / "snapshots" / ref["hash"].replace(":", "-") / file["name"]
                 blob = refs.parent / "blobs" / file["hash"].replace(":", "-")
-                assert there.resolve() == blob.resolve()
-                assert there.stat().st_size > 0
+                assert there.read_bytes() == blob.read_bytes() != b""
             models[f"{transport}://{rest}:{path.stem}"] = {file["name"]: file["type"] for file in ref["files"]}
     return models
 
@@ -95,12 +94,6 @@ def test_the_ref_comes_last_and_is_the_witness(shelf: Shelf, tmp_path: Path) -> 
     ref = next(entry for entry in entries if entry.witness)
     assert "/refs/" in ref.path
     assert all(entry.order < ref.order for entry in entries if entry is not ref)
-
-
-def test_no_symbolic_link_on_windows(shelf: Shelf, tmp_path: Path) -> None:
-    entries = list(RAMA.project([shelf.hf()], Root(tmp_path, "test"), WINDOWS))
-    assert not any(isinstance(entry.body, Inner) for entry in entries)
-    materialise(tmp_path / "store", entries, shelf.blobs)
 
 
 @given(variants())
