@@ -16,6 +16,7 @@ from helixstore.providers.reader import DiskReader
 from helixstore.results import Check
 from helixstore.session import PlacedRoot, Session
 from helixstore.store.verify import missing, quarantined
+from helixstore.sync.drift import drifts, remedy
 from helixstore.values import LinkKind
 
 __all__ = ["doctor"]
@@ -77,12 +78,17 @@ def _index(session: Session) -> Iterator[Check]:
 def _roots(session: Session) -> Iterator[Check]:
     away = session.farm.away()
     reader = DiskReader(session.places.home)
+    everywhere = list(session.roots(reader, session.farms))
+    drifted = drifts(everywhere, reader)
     seen: set[Path] = set()
-    for placed in session.roots(reader, session.farms):
+    for placed in everywhere:
         if not placed.on or placed.root.path in seen:
             continue
         seen.add(placed.root.path)
         yield from _root(session, placed, away)
+        if why := drifted.get(str(placed.root.path)):
+            yield Check(placed.provider, "problem", f"{placed.root.path}: {why}; nothing is done there",
+                        remedy(placed.provider))
 
 
 def _root(session: Session, placed: PlacedRoot, away: dict[str, str]) -> Iterator[Check]:

@@ -329,6 +329,28 @@ class Layout(ABC):
         """
         return None
 
+    def drifted(self, root: Root, reader: Reader) -> str:
+        """Why `root` cannot be what the versions in `checked` keep their models in, one clause; "" while it can.
+
+        For a sign that is certain and found by listing a few folders: another structure, another program's folder.
+        While it is there nothing is taken in, made or removed in the root. By default no sign is known.
+        """
+        return ""
+
+    def left_of(self, path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
+        """What is left of a sidecar of ours in which somebody else has written too, now that it is not wanted any more.
+
+        Args:
+            path: relative to the root.
+            text: what lies there.
+            gone: whether a path, absolute or relative to the root, was of our making and goes away with it.
+
+        Returns:
+            The text without what is ours; b"" when it told of nothing else, so that it goes too. None, by default, when
+            it is the person's now and stays as it is.
+        """
+        return None
+
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """Delete the model's files as the program's own delete does; used by tests only. By default: not known."""
         raise LookupError(f"{self.title} has no delete of its own")

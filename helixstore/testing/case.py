@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,15 @@ from helixstore.testing.models import Shelf
 from helixstore.testing.samples import Samples, assortment, described
 from helixstore.values import Format, Key, Variant
 
-__all__ = ["CHECKS", "Case", "Check", "Finding", "Projected", "check", "require", "said", "shown", "shuffled", "texts"]
+__all__ = ["CHECKS", "Case", "Check", "Finding", "Projected", "Shown", "check", "require", "said", "shown", "shuffled",
+           "texts"]
+
+#: Entries to be compared: path, body, variant, witness, order.
+Shown = set[tuple[str, str, object, bool, int]]
+
+
+#: a name of 300 equal letters, which need not all be shown
+_RUN = re.compile(r"(.)\1{30,}")
 
 
 class Finding(AssertionError):
@@ -31,7 +40,7 @@ def require(holds: object, what: str) -> None:
         Finding: it does not.
     """
     if not holds:
-        raise Finding(what)
+        raise Finding(_RUN.sub(r"\1\1\1...", what))
 
 
 class Check(NamedTuple):
@@ -171,6 +180,7 @@ class Case:
             shape = (len(variant.weights) > 1, bool(variant.projectors))
             chosen.setdefault(variant.format if shape == (False, False) else (variant.format is Format.GGUF, shape),
                               variant)
+        require(chosen, f"on {facts.platform} it accepts none of the samples: give it some of its own (`samples`)")
         return list(chosen.values())
 
 
@@ -181,7 +191,7 @@ def shuffled(variants: Sequence[Variant], seed: int) -> list[Variant]:
     return other
 
 
-def shown(entries: Iterable[Entry]) -> set[tuple[str, str, object, bool, int]]:
+def shown(entries: Iterable[Entry]) -> Shown:
     """Entries in a form that can be compared, whatever they hold."""
     return {(entry.path, repr(entry.body), entry.key, entry.witness, entry.order) for entry in entries}
 

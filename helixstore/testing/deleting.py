@@ -21,7 +21,7 @@ from helixstore.sync.wanted import Change
 from helixstore.testing.case import Case, Projected, check, require
 from helixstore.testing.estate import tree
 from helixstore.testing.ground import once
-from helixstore.values import Variant
+from helixstore.values import Key, Variant
 
 
 @dataclass
@@ -70,7 +70,7 @@ class House(Session):
 
 @check
 def what_the_program_deletes_stays_deleted(case: Case) -> None:
-    """Deleted as the program does it, a model is gone for good there, alone, and the store is whole; it can come back."""
+    """Deleted as the program does it, a model is hidden there, alone; the store is whole; it can come back."""
     with _house(case, _some(case)) as house:
         _deleted(house, as_program=True)
 
@@ -183,7 +183,7 @@ def _delete(house: House, each: Projected, victim: Variant, as_program: bool) ->
         kernel.unlink(each.root.path / entry.path)
 
 
-def _others_are_whole(projected: Sequence[Projected], gone: set[tuple[Path, object]]) -> None:
+def _others_are_whole(projected: Sequence[Projected], gone: set[tuple[Path, Key]]) -> None:
     for each in projected:
         for entry in each.entries:
             if entry.key is None or (each.root.path, entry.key) in gone or not isinstance(entry.body, Weight | Inner):

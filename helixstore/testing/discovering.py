@@ -52,7 +52,8 @@ def what_it_finds_has_a_name_of_its_own(case: Case) -> None:
         found, where = met.found, met.found.inspection.location
         require(found.name.strip(), f"the model at {where} gets no name")
         source = found.source
-        require(source.kind in ("hub", "program", "file"), f"the model at {where} has a source of the kind {source.kind!r}")
+        require(source.kind in ("hub", "program", "file"),
+                f"the model at {where} has a source of the kind {source.kind!r}")
         require(source.name, f"the source of the model at {where} does not say its name")
         require(source.kind != "program" or source.program, f"the source of the model at {where} names no program")
         require(source.kind != "hub" or (source.repository and source.revision and found.claims),
@@ -93,7 +94,7 @@ def strange_names_lead_back(case: Case) -> None:
 
 @check
 def broken_folders_are_borne(case: Case) -> None:
-    """With junk, folders, or links that lead nowhere in the place of any file, it discovers the rest and raises nothing."""
+    """With junk, folders, or links that lead nowhere in the place of any file, it raises nothing."""
     projected = case.farm(case.one_of_each(case.machine))
     case.make(projected)
     everything = [each.root.path / path for each in projected for path in sorted(once(each.entries))]
@@ -144,7 +145,8 @@ def _all_found(case: Case, projected: Sequence[Projected], *, symbolic: bool, ex
 def _discovered(case: Case, projected: Iterable[Projected], reader: ConfinedReader | None = None) -> list[Met]:
     """What lies in the roots, with the digests of all its files."""
     reader = reader or ConfinedReader(case.home)
-    return [Met(each, found, _digests(found)) for each in projected for found in case.layout.discover(each.root, reader)]
+    return [Met(each, found, _digests(found))
+            for each in projected for found in case.layout.discover(each.root, reader)]
 
 
 def _digests(found: Found) -> dict[str, str]:
@@ -168,7 +170,7 @@ def _known(case: Case, met: Iterable[Met]) -> list[Variant]:
     known: dict[tuple[object, ...], Variant] = {}
     names: dict[str, int] = {}
     everything = {file.blake3: file for variant in case.variants for file in variant.files}
-    for root, found, digests in met:
+    for _, found, digests in met:
         content = (found.inspection.format, frozenset(digests.values()))
         source = _proven(case, found, digests)
         if content in known:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from collections.abc import Iterator
 
 from helixstore.providers.layout import Copy, Entry, Text, Weight
 from helixstore.testing.case import Case, Projected, check, require, texts
@@ -123,8 +122,8 @@ def _watch(projected: Sequence[Projected]) -> Callable[[int, int], None]:
     sidecars = [
         (each.root.path, entry, named)
         for each in projected for entry, text in texts(once(each.entries).values())
-        if (named := named_in(text.data, [other for other in each.entries
-                                          if other.path != entry.path and (entry.key is None or other.key == entry.key)]))]
+        if (named := named_in(text.data, [
+            other for other in each.entries if other.path != entry.path and entry.key in (None, other.key)]))]
 
     def look(done: int, total: int) -> None:
         for each in projected:

@@ -60,6 +60,10 @@ class ConfinedReader(DiskReader):
         """Every whole model in the folder and below it."""
         return super().models(folder, depth) if self._inside(folder) else []
 
+    def model(self, path: Path) -> Inspection | None:
+        """What one file is."""
+        return super().model(path) if self._inside(path) else None
+
     def _inside(self, path: Path) -> bool:
         return Path(os.path.abspath(self._folder / path)).is_relative_to(self._folder)
 
@@ -86,6 +90,10 @@ class EmptyReader:
     def models(self, folder: Path, depth: int = 0) -> list[Inspection]:
         """None."""
         return []
+
+    def model(self, path: Path) -> Inspection | None:
+        """None."""
+        return None
 
     def issue(self, kind: str, path: Path, message: str, remedy: str = "") -> None:
         """Not kept."""

@@ -201,7 +201,8 @@ class Shelf:
             path = "model.safetensors" if shards == 1 else f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
             tensors = self._tensors(format, number, dtype)
             weights |= dict.fromkeys(tensors, path)
-            files[path] = safetensors_bytes(tensors, seed + number, {"format": format.value} if format is Format.MLX else None)
+            said = {"format": format.value} if format is Format.MLX else None
+            files[path] = safetensors_bytes(tensors, seed + number, said)
         if index if index is not None else shards > 1:
             files["model.safetensors.index.json"] = json_bytes({"metadata": {"total_size": 128}, "weight_map": weights})
         files |= extra or {}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from helixstore.providers.layout import Entry, Facts
-from helixstore.testing.case import Case, Projected, check, require, shown, shuffled
+from helixstore.testing.case import Case, Projected, Shown, check, require, shown, shuffled
 from helixstore.testing.ground import blind
 from helixstore.testing.projecting import safe_paths, sound
 from helixstore.testing.samples import renamed, strange
@@ -15,7 +15,7 @@ from helixstore.values import Key, Variant
 
 @check
 def strange_names_become_legal(case: Case) -> None:
-    """Names of 300 characters, of devices, with slashes, controls, dots or emoji become paths that every system takes."""
+    """Names of 300 characters, of devices, with slashes, controls, dots, emoji become paths that every system takes."""
     for many in strange(case.one_of_each(case.machine)):
         for root in case.roots(case.machine):
             for variant in many:
@@ -101,7 +101,8 @@ def _alike(variant: Variant, number: int) -> Variant:
     if len(variant.weights) != 1 or variant.format.family != "gguf":
         return new
     weights = variant.weights[0]
-    return replace(new, files=tuple(replace(file, path="model.gguf") if file is weights else file for file in new.files))
+    return replace(new, files=tuple(
+        replace(file, path="model.gguf") if file is weights else file for file in new.files))
 
 
 def _apart(projected: Projected) -> None:
@@ -115,7 +116,7 @@ def _apart(projected: Projected) -> None:
     require(not missing, f"{_first(missing)} has no witness")
 
 
-def _same(one: set[tuple[str, str, object, bool, int]], two: set[tuple[str, str, object, bool, int]], what: str) -> None:
+def _same(one: Shown, two: Shown, what: str) -> None:
     require(one == two, f"{what}: {_first({path for path, *_ in one ^ two})}")
 
 
@@ -127,7 +128,7 @@ def _undisturbed(case: Case, there: list[Variant], new: Variant, facts: Facts, t
         _same(before, after, f"with {new.key} beside them, others get other entries")
 
 
-def _others(entries: tuple[Entry, ...], without: set[Key]) -> set[tuple[str, str, object, bool, int]]:
+def _others(entries: tuple[Entry, ...], without: set[Key]) -> Shown:
     return shown(entry for entry in entries if entry.key is not None and entry.key not in without)
 
 

@@ -47,7 +47,7 @@ def its_roots_are_told_apart(case: Case) -> None:
             require(root.origin.strip(), f"the root {root.path} does not say where it is known from")
             require(all(path.is_absolute() for path in root.present), f"`present` of {root.path} is not absolute")
         for what in ({root.label for root in roots}, {root.path for root in roots}):
-            require(len(what) == len(roots), f"on {facts.platform} two roots have one label or path: {sorted(map(str, what))}")
+            require(len(what) == len(roots), f"on {facts.platform} two roots have one label or path: {_list(roots)}")
         for label in {root.label for root in roots} - {""}:
             require(_is_name(label), f"the label {label!r} is no name that can stand in a path")
 

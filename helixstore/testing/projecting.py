@@ -17,7 +17,7 @@ __all__ = ["named_in", "safe_paths", "sound"]
 
 _HEX = re.compile(r"[0-9a-f]{32,}")
 _BLOB = re.compile(r"[\\/]blobs[\\/][0-9a-f]{2}[\\/][0-9a-f]{64}")
-_KINDS = frozenset({LinkKind.HARD, LinkKind.SYMBOLIC, LinkKind.REFLINK, LinkKind.COPY})
+_KINDS = frozenset(LinkKind) - {LinkKind.REFERENCE}
 
 
 @check
@@ -93,7 +93,8 @@ def sidecars_come_last(case: Case) -> None:
             for entry, paths in named:
                 before = {other.path: other for other in mine if other is not entry and (
                     other.path in paths or (entry.path not in parts and not isinstance(other.body, Text)))}
-                late = [path for path, other in before.items() if other.order >= entry.order]
+                late = [path for path, other in before.items()
+                        if other.order + (entry.path not in parts) > entry.order]
                 require(not late, f"the sidecar {entry.path} has the order {entry.order}, and is made before "
                                   f"{late[0] if late else ''}, which it needs")
         for entry, text in texts(projected.of(None)):

@@ -27,7 +27,8 @@ STRANGE = (
     unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café"),
     "模型", "\U0001f999 llama", "модель-" + "ж" * 120, "a\nb", "a\x1b[31mb", "a\x00b", "a\u202eb", "con", "NUL.gguf",
     "com1", "aux.Q4", ".hidden", "..", "...", "-rf", "--help", "trailing.", "trailing ", " leading", "a/b", "a\\b",
-    "../../climbs", "/etc/passwd", "C:\\models", "llama3.1:8b", "org/repo", "a:b/c:d", "quo'te", 'quo"te', "a|b?c*d<e>f",
+    "../../climbs", "/etc/passwd", "C:\\models", "llama3.1:8b", "org/repo", "a:b/c:d", "quo'te", 'quo"te',
+    "a|b?c*d<e>f",
     "$HOME", "%PATH%", "~", "a#b;c", "{root}", "a,b=c", "models--org--name", "a--b", "a.b..c", "mmproj-model-f16",
     "incomplete-x", "x.gguf", "x.GGUF", "model", "models", "blobs", "manifests", "latest", "config.json",
     "a-00001-of-00003", "sha256-" + "0" * 64, "name~2", "name", "1", "é", "ﬁ", "ß", "SS", "İ", "i",
@@ -84,6 +85,7 @@ def _gguf(shelf: Shelf) -> Iterator[Variant]:
     yield shelf.gguf("epsilon", "Q8_0", seed=6, projector=True, architecture="gemma3")
     yield shelf.gguf("zeta", "IQ2_XXS", seed=7)
     yield shelf.gguf("eta", "BF16", seed=8, architecture="bert", template=False)
+    yield shelf.gguf("flux-picture", "Q8_0", seed=10, architecture="flux", template=False)
     yield shelf.gguf("theta", "Q4_K_M", seed=9, sources=[
         replace(hub("acme/theta-GGUF"), name="theta-Q4_K_M.gguf")])
 
@@ -112,6 +114,8 @@ def _folders(shelf: Shelf) -> Iterator[Variant]:
     )):
         yield shelf.hf(name, format=format_, seed=30 + number, config={"quantization_config": said})
     yield shelf.hf("psi-embed", seed=40, config={"architectures": ["BertModel"], "model_type": "bert"})
+    yield shelf.hf("clip-text", "F16", seed=41, config={
+        "architectures": ["CLIPTextModel"], "model_type": "clip_text_model"})
     adapter = json_bytes({"peft_type": "LORA", "base_model_name_or_path": "acme/lambda", "task_type": "CAUSAL_LM"})
     yield shelf.variant("omega-lora", {
         "adapter_config.json": adapter,
@@ -120,20 +124,30 @@ def _folders(shelf: Shelf) -> Iterator[Variant]:
     yield shelf.variant("loose-tensors", {
         "loose.safetensors": safetensors_bytes({"model.diffusion_model.weight": ("F16", (8, 8))}, 51),
     }, Format.SAFETENSORS, "F16")
+    spec = {"modelspec.architecture": "stable-diffusion-xl-v1-base/lora", "format": "pt"}
+    yield shelf.variant("picture-lora", {
+        "picture-lora.safetensors": safetensors_bytes({"lora_unet_down.weight": ("F16", (8, 8))}, 52, spec),
+    }, Format.SAFETENSORS, "F16")
     yield shelf.variant("pickled", {"pytorch_model.bin": b"\x80\x04N.", "config.json": json_bytes({})},
                         Format.PYTORCH, "")
 
 
 def renamed(variant: Variant, name: str, number: int) -> Variant:
-    """The same content under another model name, as another one: its manifest says that it is another.
+    """Another model of the same shape, under another name: its weights are other ones, which lie nowhere.
 
     Args:
         variant: any.
         name: of the model.
         number: different for each.
     """
-    manifest = f"{number:08x}{variant.manifest[8:]}"
-    return replace(variant, key=Key(name, variant.key.variant), manifest=manifest, sources=())
+    def other(digest: str) -> str:
+        return f"{number:08x}{digest[8:]}"
+
+    files = tuple(
+        replace(file, blake3=other(file.blake3), sha256=other(file.sha256 or ""), gitsha1=other(file.gitsha1 or ""))
+        if file.role in (Role.WEIGHTS, Role.PROJECTOR) else file for file in variant.files)
+    return replace(variant, key=Key(name, variant.key.variant), manifest=other(variant.manifest), files=files,
+                   sources=())
 
 
 def strange(variants: Iterable[Variant]) -> Iterator[list[Variant]]:

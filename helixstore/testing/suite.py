@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from helixstore.providers.layout import Layout
-from helixstore.testing import answers, deleting, discovering, farming, naming, placing, projecting  # noqa: F401 - each enters its checks
+from helixstore.testing import (  # noqa: F401 - each enters its checks
+    answers,
+    deleting,
+    discovering,
+    drifting,
+    farming,
+    merging,
+    naming,
+    placing,
+    projecting,
+)
 from helixstore.testing.case import CHECKS, Case, Check, Finding
 from helixstore.testing.models import Shelf
 from helixstore.values import Variant
