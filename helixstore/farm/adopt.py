@@ -72,7 +72,7 @@ class Adopter:
         self._checked: dict[str, Fingerprint] = {}          # path of a blob, when read or proven in this run
 
     def intake(self, action: Action) -> str:
-        """The path's own inode becomes the blob; a second name of that inode becomes one of the blob's names with it."""
+        """The path's own inode becomes the blob; a second name of that inode becomes a name of the blob with it."""
         adoption = self._adoption(action)
         if self._is_blob(adoption):
             self._enter(action, "hard")

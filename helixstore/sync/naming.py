@@ -1,6 +1,7 @@
 """Which model and variant a content belongs to, by the rules of names: pure.
 
-- The same content is one variant with many sources, whatever it is called.
+- The same content is one variant with many sources, whatever it is called. Its files are called as where it was found
+  first; but the hub's names win, since only under these does a commit have it.
 - A file that was adopted as a variant and now holds other content is that variant's new version. So is what a program
   now has under a name that was a variant's only source; where the variant has others, what is new splits off from it.
 - Different content joins a model only when both come from the same repository; otherwise the later is `name~2`.
@@ -93,6 +94,9 @@ class Names:
                           blocked=f"{owner.key} is pinned, and its place now holds other content")
         if same is not None:
             self._lose(owner, new)
+            first_of_hub = new.source.kind == "hub" and all(source.kind != "hub" for source in same.sources)
+            if first_of_hub and new.manifest != same.manifest and not same.pinned:
+                return self._take(same.key, new, same.sources, replaces=True)
             sources = with_source(same.sources, new.source)
             self._remember(Known(same.key, same.manifest, same.content, sources, same.pinned))
             return Placed(same.key, same.manifest, sources, fresh=False, changed=sources != same.sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -373,6 +374,34 @@ def test_too_high_and_too_deep_for_lm_studio_are_shared_and_linked_where_it_look
     with one.person.open() as store:
         store.undo()
     assert one.tree() == before
+
+
+def test_the_hubs_names_win_when_it_has_the_same_content_later(person: Person) -> None:
+    person.put(f"{LMSTUDIO.folder}/me/mine/whatever-F16.gguf", OLD)
+    HelixStore.init(providers=["lmstudio", "llamacpp", "mistralrs"], environ=person.environ)
+    with person.open() as store:
+        store.sync()
+    commit, digest = "ab" * 20, hashlib.sha256(OLD).hexdigest()
+    repository = ".cache/huggingface/hub/models--acme--gem-GGUF"
+    person.put(f"{repository}/blobs/{digest}", OLD)
+    person.put(f"{repository}/refs/main", commit.encode())
+    link = person.home / repository / "snapshots" / commit / "gem-F16.gguf"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(f"../../blobs/{digest}")
+    before = person.tree(own=False)
+    with person.open() as store:
+        report = store.sync()
+        assert report.issues == ()
+        assert store.sync().nothing
+        [model] = store.shared_models()
+        [variant] = model.variants
+        assert model.name == "mine"
+        assert [file.path for file in variant.files] == ["gem-F16.gguf"], "as the commit has it"
+        assert str(link) in variant.providers["mistralrs"].paths, "the hub's own entry counts"
+        assert (person.home / LMSTUDIO.folder / "me/mine/whatever-F16.gguf").samefile(link)
+        store.undo()
+        assert person.tree(own=False) == before
+        assert [file.path for file in store.show("mine").variants[0].files] == ["whatever-F16.gguf"]
 
 
 # ---- folders of no program ------------------------------------------------------------------------------------------
