@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -101,6 +101,17 @@ class Jan(Layout):
                 sidecar = Sidecar(path, printable(id), "delete the model in Jan, or import its file again")
                 if found := _found(root.path, where, id, sidecar, files, reader):
                     yield found
+
+    def left_of(self, path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
+        """Nothing of a `model.yml` whose model goes away: Jan would list a model that fails."""
+        return b"" if (main := _paths(text.decode(errors="replace"))[0]) and gone(main) else None
+
+    def drifted(self, root: Root, reader: Reader) -> str:
+        """The data of Jan up to 0.6.4, which kept its models elsewhere; a later one moves them when it first starts."""
+        now = any(reader.exists(root.path / name) for name in ("llamacpp", "mlx"))
+        if not now and any(seen.kind == "folder" for seen in reader.entries(root.path / "models")):
+            return "it is the data folder of Jan 0.6.4 or older, which a later Jan moves to another place when it starts"
+        return ""
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """The model's folder, resolved, is removed with all that is in it."""

@@ -118,6 +118,15 @@ class LMStudio(Layout):
             name = model if alone else inspection.name
             yield found_own(inspection, self.name, below(folder, inspection.location), folder, name, repository)
 
+    def drifted(self, root: Root, reader: Reader) -> str:
+        """Another program's folder, that a setting leads to by mistake."""
+        names = {seen.name for seen in reader.entries(root.path) if seen.kind == "folder"}
+        if {"blobs", "manifests"} <= names:
+            return "it holds blobs and manifests, as the folder of Ollama does"
+        if any(name.startswith("models--") for name in names):
+            return "it is a Hugging Face cache, and holds no folders of publishers"
+        return ""
+
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """The names of the model's files are unlinked, and the folder goes if nothing is left in it."""
         paths = [root / entry.path for entry in entries if entry.key == variant.key]
