@@ -68,8 +68,8 @@ class HubShared(Layout):
                      forbid=_why_not(env, cache.path), cache=True)]
 
     def accepts(self, variant: Variant, facts: Facts) -> Refusal | None:
-        """Everything: whoever asks for the bytes knows what for."""
-        return None
+        """Everything that has weights: whoever asks for the bytes knows what for."""
+        return None if variant.weights or variant.projectors else Refusal("it has no weights")
 
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
         """The mark, and each file whose Xet hash is known: weights, and whatever else the hub keeps in Xet."""

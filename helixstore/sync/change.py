@@ -33,8 +33,8 @@ from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
 from helixstore.sync.deleted import deletions
-from helixstore.sync.drift import close_drifted
 from helixstore.sync.disks import away_issues, limit
+from helixstore.sync.drift import close_drifted
 from helixstore.sync.forgotten import forgotten
 from helixstore.sync.hashing import hash_and_name, with_aliases
 from helixstore.sync.intake import Intake, Wish
@@ -102,10 +102,11 @@ def _change(
     variants = _current(session, intake, wanted)
     renamed = forgotten(session, looked.placed, intake.present, variants) if wanted.scan else {}
     variants = [replace(v, sources=renamed.get(v.key, v.sources)) for v in variants] if renamed else variants
-    variants = with_aliases(session, variants, looked, intake, progress, keep=not looking)
+    variants, lacking = with_aliases(session, variants, looked, intake, progress, keep=not looking)
     chosen = chosen_for(session, intake, wanted)
     withheld = withheld_from(session, variants, looked.placed, wanted, chosen, intake.present)
     projection = project(variants, looked.placed, session.facts, withheld)
+    projection.far.update(lacking)
     close_drifted(projection, looked.drifted)
     projection.close(_unwritable(projection))
     limit(session, projection, variants)

@@ -16,7 +16,7 @@ from helixstore.sync.naming import Known
 from helixstore.sync.projection import aliases_needed
 from helixstore.sync.wanted import Change, Progress
 from helixstore.sync.xet import XetAliases
-from helixstore.values import Variant
+from helixstore.values import Key, Variant
 
 if TYPE_CHECKING:
     from helixstore.fs.kernel import Fingerprint
@@ -69,7 +69,7 @@ def _inodes(session: Session) -> dict[tuple[int, int], str]:
 def with_aliases(
     session: Session, variants: Sequence[Variant], looked: Looked, intake: Intake, progress: Progress | None = None,
     keep: bool = True,
-) -> list[Variant]:
+) -> tuple[list[Variant], dict[tuple[str, Key | None], str]]:
     """The variants with the other hashes that layouts need; what is not known yet is computed.
 
     Args:
@@ -79,17 +79,22 @@ def with_aliases(
         intake: where files lie that are to enter the store.
         progress: told how far the hashing is.
         keep: write it down in the store too, not in the index alone.
+
+    Returns:
+        The variants, and (provider, variant) -> why a provider that needs Xet hashes goes without this one's.
     """
     needed = aliases_needed(p for name, p in session.layouts.items() if session.is_on(name))
     learnt = _sha256(session, variants, progress, keep) if "sha256" in needed else {}
-    xet = XetAliases(session, looked, intake, progress).of(variants, keep) if "xet" in needed else {}
+    aliases = XetAliases(session, looked, intake, progress)
+    xet = aliases.of(variants, keep) if "xet" in needed else {}
+    lacking = aliases.lacking(variants)
     if not learnt and not xet:
-        return list(variants)
+        return list(variants), lacking
     return [
         replace(v, files=tuple([replace(f, sha256=f.sha256 or learnt.get(f.blake3), xet=f.xet or xet.get(f.blake3))
                                 for f in v.files]))
         if any(f.blake3 in learnt or f.blake3 in xet for f in v.files) else v for v in variants
-    ]
+    ], lacking
 
 
 def _sha256(session: Session, variants: Sequence[Variant], progress: Progress | None, keep: bool) -> dict[str, str]:

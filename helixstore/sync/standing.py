@@ -15,6 +15,7 @@ from helixstore.farm.ledger import Record
 from helixstore.farm.library import Library
 from helixstore.fs import kernel
 from helixstore.index.codec import Standing
+from helixstore.providers.reader import DiskReader
 from helixstore.session import LAST_DISKS, LAST_ISSUES, PlacedRoot, Session, disks_of
 from helixstore.sync.projection import Projection, refused_state
 from helixstore.values import Issue, Key, State, Variant
@@ -143,10 +144,12 @@ def root_states(
 
 
 def avoided_links(session: Session) -> Iterator[Record]:
-    """The links we made that would cost their bytes as copies; the library is no program's folder."""
-    library = str(session.farms / Library.name)
+    """The links we made that would cost their bytes as copies; the library and a program's cache show no model."""
+    left_out = {str(session.farms / Library.name)}
+    left_out |= {str(place.root.path) for place in session.roots(DiskReader(session.places.home), session.farms)
+                 if place.root.cache}
     for root in session.farm.roots():
-        if root != library:
+        if root not in left_out:
             yield from (record for record in session.farm.ledgers.of(root).records.values()
                         if record.origin == "made" and record.kind in ("hard", "symlink"))
 

@@ -14,7 +14,7 @@ from helixstore.errors import Unreadable
 from helixstore.fs.kernel import fingerprint
 from helixstore.fs.mounts import mount_of
 from helixstore.store.xet import XetHasher, xet_available
-from helixstore.values import File, Role, Variant
+from helixstore.values import File, Key, Role, Variant
 
 if TYPE_CHECKING:
     from helixstore.session import Session
@@ -41,9 +41,12 @@ class XetAliases:
     def __init__(self, session: Session, looked: Looked, intake: Intake, progress: Progress | None) -> None:
         self._session, self._progress = session, progress
         self._coming: Mapping[str, Wish] = {w.digest.hashes.blake3: w for w in intake.wishes if w.how != "copy"}
-        self._mounts = {mount_of(place.root.path).id for place in looked.placed
-                        if place.on and not place.root.forbid and "xet" in place.layout.aliases}
+        placed = [place for place in looked.placed
+                  if place.on and not place.root.forbid and "xet" in place.layout.aliases]
+        self._providers = {place.provider for place in placed}
+        self._mounts = {mount_of(place.root.path).id for place in placed}
         self._folders: dict[str, str] = {}
+        self._why: dict[str, str] = {}
 
     def of(self, variants: Sequence[Variant], keep: bool) -> dict[str, str]:
         """Digest -> Xet hash of files of which it was not known.
@@ -64,6 +67,15 @@ class XetAliases:
                     _note(self._session, digest, hashed, keep)
         return learnt
 
+    def lacking(self, variants: Sequence[Variant]) -> dict[tuple[str, Key | None], str]:
+        """(Provider, variant) -> why none of its files could be hashed, or there was no sense in it."""
+        found: dict[tuple[str, Key | None], str] = {}
+        for variant in variants if self._why else ():
+            why = [self._why.get(file.blake3) for file in (*variant.weights, *variant.projectors)]
+            if why and why[0] and all(why):
+                found.update(dict.fromkeys([(provider, variant.key) for provider in self._providers], why[0]))
+        return found
+
     def _hash(self, file: File, hasher: XetHasher) -> str | None:
         """The hash of one file, as it lies in the store or will be taken from; None when a link could not be made."""
         path, wish = self._session.store.blobs.path(file.blake3), self._coming.get(file.blake3)
@@ -72,13 +84,15 @@ class XetAliases:
                 return None
             path = wish.location
         if self._mount(os.path.dirname(path)) not in self._mounts:
+            self._why[file.blake3] = "it is on another disk than the cache, where only a hard link would serve"
             return None
         if (known := self._session.index.hashes(file.blake3)) is not None and known.xet:
             return known.xet
         try:
             before = fingerprint(path)
             if hasattr(os, "getuid") and before.uid != os.getuid():
-                return None         # never a hard link to what belongs to another
+                self._why[file.blake3] = "it belongs to another user, and only a hard link to one's own would serve"
+                return None
             if wish is not None and path == wish.location and not before.same_content(wish.digest.fingerprint):
                 return None
             if self._progress:
