@@ -110,7 +110,7 @@ class Jan(Layout):
         """The data of Jan up to 0.6.4, which kept its models elsewhere; a later one moves them when it first starts."""
         now = any(reader.exists(root.path / name) for name in ("llamacpp", "mlx"))
         if not now and any(seen.kind == "folder" for seen in reader.entries(root.path / "models")):
-            return "it is the data folder of Jan 0.6.4 or older, which a later Jan moves to another place when it starts"
+            return "it is the data folder of Jan 0.6.4 or older, whose models a later Jan moves when it starts"
         return ""
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
