@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -98,6 +98,10 @@ class KoboldAI(Layout):
             elif model is not None:
                 name = seen.path.relative_to(root.path).as_posix()
                 yield Found(model, Source("program", program=self.name, name=name), telling(model.name, name))
+
+    def left_of(self, path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
+        """Nothing of a configuration whose model goes away."""
+        return b"" if (main := _paths(text.decode(errors="replace"))[0]) and gone(main) else None
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """It has no delete: the person removes the configuration."""

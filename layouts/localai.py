@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -124,6 +124,15 @@ class LocalAI(Layout):
                 reader.note(seen.path, "is a projector that no model of LocalAI names")
             elif model is not None:
                 yield Found(model, Source("program", program=self.name, name=seen.name), telling(model.name, seen.name))
+
+    def left_of(self, path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
+        """Nothing of a YAML whose one model goes away: LocalAI would take its path for the name of a repository."""
+        try:
+            configurations = _configurations(text.decode())
+        except ValueError:
+            return None
+        models = [text_at(one, "parameters", "model") for one in configurations]
+        return b"" if models and all(model and gone(model) for model in models) else None
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """The model file and the projector that the YAML names, then the YAML; folders stay."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -144,6 +144,11 @@ class TextGen(Layout):
                 model, sidecars = joined, ((f"{_models(root)}{_CONFIG}", setting.text()),)
         return Found(model, Source("program", program=self.name, name=place, sidecars=sidecars),
                      telling(model.name, place.rpartition("/")[0] or place))
+
+    def left_of(self, path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
+        """The settings without our entries."""
+        rest = merge(None, text, b"") if path.endswith(_CONFIG) else None
+        return b"" if rest is not None and not rest.strip() else rest
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """It has no delete: the person removes the files from the models folder."""

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from helixstore.farm.compare import content
 from helixstore.farm.desired import Claim
 from helixstore.farm.journal import DONE
 from helixstore.farm.ledger import FOLDER, Ledgers, Record
@@ -72,6 +73,8 @@ class _Back:
                 self._add(action, "make", body=action.body, expect=None)
             else:
                 self._skip(action, "something lies there now")
+        elif op == "restore":
+            self._merge_again(action)
         elif op == "folder":
             record = self._record(action)
             if record is not None:
@@ -115,6 +118,15 @@ class _Back:
         else:
             original = action.body[3]
             self._add(action, "restore", body=("text", original, original), expect=expect, was=record)
+
+    def _merge_again(self, action: Action) -> None:
+        """The person's text, with ours in it as it was before it was taken out."""
+        look, was = _look(action.absolute), action.was
+        if was is None or look is None or content(action.absolute) != action.body[1]:
+            self._skip(action, "it was changed since")
+            return
+        body = ("text", was.digest, was.base, *([was.original] if was.original else []))
+        self._add(action, "replace", body=body, expect=look, claims=was.claims)
 
     def _give_back(self, action: Action) -> None:
         adoption = self.plan.adoptions[action.body[1]]

@@ -10,7 +10,7 @@ from blake3 import blake3
 from helixstore.farm.place import Placed, Placer
 from helixstore.farm.plan import LAY_THERE, Action, Look
 
-__all__ = ["found", "holds", "is_already"]
+__all__ = ["content", "found", "holds", "is_already"]
 
 _CHUNK = 1 << 20         # bytes read at once
 
@@ -45,17 +45,17 @@ def is_already(action: Action, look: Look, placer: Placer, texts: Mapping[str, b
     if kind == "inner":
         return look.kind == "link" and (look.target == body[1] or (action.note == LAY_THERE and holds(action, look)))
     if kind == "text":
-        return look.kind == "file" and look.bytes == len(texts[body[1]]) and _content(action.absolute) == body[1]
+        return look.kind == "file" and look.bytes == len(texts[body[1]]) and content(action.absolute) == body[1]
     _, status = placer.source(body[1], body[2])
     if look.kind == "link":
         return (kind == "weight" and look.target in placer.blobs.texts(body[1])) or (action.note == LAY_THERE and (
-            _leads_to(action.absolute, status) or (kind == "copy" and _content(action.absolute) == body[1])))
+            _leads_to(action.absolute, status) or (kind == "copy" and content(action.absolute) == body[1])))
     if look.kind != "file" or look.bytes != body[2]:
         return False
     if kind == "weight" and os.path.samestat(os.lstat(action.absolute), status):
         return True
     allowed = kind == "copy" or bool({"reflink", "copy"} & set(body[3]))
-    return allowed and _content(action.absolute) == body[1]
+    return allowed and content(action.absolute) == body[1]
 
 
 def found(action: Action, look: Look, placer: Placer) -> Placed:
@@ -81,7 +81,7 @@ def _leads_to(path: str, status: os.stat_result) -> bool:
         return False
 
 
-def _content(path: str) -> str:
+def content(path: str) -> str:
     """Digest of a file; "" when it cannot be read."""
     hasher = blake3()
     try:

@@ -71,9 +71,9 @@ class WantedRoot:
     owned: bool
     entries: Mapping[str, Joined]
     refused: Mapping[tuple[str, Key | None], str] = field(default_factory=dict)
-    left_of: LeftOf = field(default=lambda path, text, gone: None, compare=False)
     cache: bool = False
     withdrawn: frozenset[tuple[str, Key | None]] = frozenset()
+    left_of: LeftOf = field(default=lambda path, text, gone: None, compare=False)
 
 
 def join(path: str, projections: Sequence[tuple[str, Iterable[Entry]]], owned: bool = False,

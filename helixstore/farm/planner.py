@@ -11,10 +11,11 @@ from typing import Any
 
 from helixstore.farm.desired import Claim, Joined, WantedRoot
 from helixstore.farm.ledger import FOLDER, Record
+from helixstore.farm.parting import is_mixed, part
 from helixstore.farm.plan import ADOPTED, LAY_THERE, Action, Deviation, Look
 from helixstore.farm.scan import Actual, digest_of, folders_of, suits
 from helixstore.providers.layout import Copy, Inner, Text, Weight
-from helixstore.values import Issue, Key, State
+from helixstore.values import LIBRARY, Issue, Key, State
 
 __all__ = ["Intentions", "RootPlan", "body_of", "plan_root", "visible"]
 
@@ -150,8 +151,11 @@ class _RootPlanner:
         return made
 
     def folders(self, made: Iterable[Action]) -> None:
-        """Folders that are missing on the way to what is made."""
-        missing = folders_of(action.path for action in made if action.op == "make") - self.actual.folders
+        """Folders that are missing on the way to what is made, and one of ours that a program is started with."""
+        missing = folders_of(action.path for action in made if action.op == "make")
+        if self.wanted.owned and any(provider != LIBRARY for provider in self.wanted.providers):
+            missing.add("")
+        missing -= self.actual.folders
         self.out.actions += [Action("folder", self.root, name, order=name.count("/") + bool(name)) for name in missing]
 
     # ---- one entry -------------------------------------------------------------------------------------------
@@ -253,6 +257,7 @@ class _RootPlanner:
         base = self.actual.bases.get(record.base) if record is not None else None
         merged = body.merge(base, theirs, body.data) if body.merge is not None else None
         if now == wanted or merged == theirs:
+            self.out.texts[now] = theirs
             self.do("refresh" if record else "record", name, joined, look, record, "merged", (now, wanted))
             return
         if merged is None:
@@ -287,7 +292,12 @@ class _RootPlanner:
             return
         look = self.actual.looks.get(name)
         withdrawn = record.kind == "symlink" and any(claim[:2] in self.wanted.withdrawn for claim in record.claims)
-        if look is not None and (record.origin == "made" or withdrawn) and self.is_ours(record, look):
+        mixed = look is not None and is_mixed(record, self.actual)
+        if look is not None and mixed and (
+                action := part(self.wanted, self.records, self.actual, record, look, self.out.texts)):
+            self.out.actions.append(action)
+            return
+        if look is not None and (record.origin == "made" or withdrawn) and self.is_ours(record, look) and not mixed:
             self.keep(name)
             self.out.actions.append(Action("remove", self.root, name, body_of(record), look, record.claims,
                                            record.order, record, "not wanted here any more"))

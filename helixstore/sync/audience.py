@@ -10,6 +10,7 @@ from helixstore.farm.desired import WantedRoot
 from helixstore.farm.library import Library
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.intake import Intake
+from helixstore.sync.projection import left_of
 from helixstore.sync.standing import quarantined
 from helixstore.sync.wanted import Change
 from helixstore.values import Key, Variant
@@ -84,5 +85,5 @@ def given_up(
                    for claim in record.claims}
         if readers and readers <= session.layouts.keys() and (providers is None or readers <= set(providers)) and all(
                 not session.is_on(name) or session.settings.provider(name).root is not None for name in readers):
-            found.append(WantedRoot(root, (), False, {}))
+            found.append(WantedRoot(root, (), False, {}, left_of=left_of([session.layouts[name] for name in readers])))
     return found

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from helixstore.farm.desired import WantedRoot, join
+from helixstore.farm.desired import LeftOf, WantedRoot, join
 from helixstore.providers.layout import Weight
 from helixstore.values import Family, Format, Issue, Key, State, Variant
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from helixstore.providers.layout import Entry, Facts, Layout, Refusal
     from helixstore.session import PlacedRoot
 
-__all__ = ["Projection", "aliases_needed", "project", "refused_state"]
+__all__ = ["Projection", "aliases_needed", "left_of", "project", "refused_state"]
 
 #: What the planned conversions lead to, by the family they begin with; `compat` says "after conversion" by it.
 CONVERTIBLE: Mapping[Family, frozenset[Format]] = {
@@ -87,8 +87,23 @@ def project(
         root, issues = join(path, [(place.provider, entries) for place, entries in parts], parts[0][0].root.owned,
                             parts[0][0].root.cache)
         projection.issues.extend(issues)
-        projection.roots.append(root)
+        projection.roots.append(replace(root, left_of=left_of([place.layout for place, _ in parts])))
     return projection
+
+
+def left_of(layouts: Sequence[Layout]) -> LeftOf:
+    """What the first of these layouts that knows a sidecar leaves of it."""
+    def left(path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
+        for layout in layouts:
+            try:
+                rest = layout.left_of(path, text, gone)
+            except Exception:  # noqa: BLE001 - a third party's layout may fail in any way; then the text stays
+                return None
+            if rest is not None:
+                return rest
+        return None
+
+    return left
 
 
 def _entries(
