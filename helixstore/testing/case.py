@@ -184,6 +184,14 @@ class Case:
         return list(chosen.values())
 
 
+    def shapes(self, facts: Facts) -> list[Variant]:
+        """Of those, one of each kind of files: for what depends on names and not on formats."""
+        chosen: dict[object, Variant] = {}
+        for variant in self.one_of_each(facts):
+            chosen.setdefault((variant.format.family, len(variant.weights) > 1, bool(variant.projectors)), variant)
+        return list(chosen.values())
+
+
 def shuffled(variants: Sequence[Variant], seed: int) -> list[Variant]:
     """The variants in another order, the same one each time."""
     other = list(variants)

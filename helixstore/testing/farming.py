@@ -35,7 +35,8 @@ def a_second_sync_does_nothing(case: Case) -> None:
     for kind in _KINDS:
         with _estate(case, kind) as (estate, projected):
             estate.sync(projected, kind=kind)
-            outcome = estate.sync(estate.case.farm(), kind=kind)
+            again = [estate.case.project(each.variants, each.root, each.facts) for each in projected]
+            outcome = estate.sync(again, kind=kind)
             steps = [step["path"] for step in outcome.plan.describe()] if outcome.plan else []
             require(not steps, f"a second sync has {len(steps)} steps, such as {steps[0] if steps else ''}")
 
@@ -61,7 +62,7 @@ def taking_one_away_leaves_the_others(case: Case) -> None:
     """When one model goes, every other one still reads the right bytes, sidecars and all."""
     with _estate(case, LinkKind.HARD) as (estate, projected):
         estate.sync(projected)
-        for gone in case.one_of_each(case.machine):
+        for gone in case.shapes(case.machine):
             rest = [case.project([v for v in each.variants if v is not gone], each.root, each.facts)
                     for each in projected]
             estate.sync(rest)
@@ -85,7 +86,7 @@ def _estate(case: Case, kind: LinkKind) -> Iterator[tuple[Estate, list[Projected
     """A store and farm over a home that is used for this kind of link alone."""
     own = type(case)(case.layout, case.home / kind.value, case._samples)
     own.home.mkdir()
-    projected = own.farm()
+    projected = own.farm(own.one_of_each(own.machine))
     require(projected, "all its roots forbid to put anything there")
     yield Estate(own), projected
 

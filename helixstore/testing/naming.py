@@ -16,7 +16,7 @@ from helixstore.values import Key, Variant
 @check
 def strange_names_become_legal(case: Case) -> None:
     """Names of 300 characters, of devices, with slashes, controls, dots, emoji become paths that every system takes."""
-    for many in strange(case.one_of_each(case.machine)):
+    for many in strange(case.shapes(case.machine)):
         for root in case.roots(case.machine):
             for variant in many:
                 safe_paths(case.project([variant], root, case.machine).entries)
@@ -26,7 +26,7 @@ def strange_names_become_legal(case: Case) -> None:
 def strange_names_stay_apart(case: Case) -> None:
     """Models whose names differ, be it in case, in Unicode form or far behind, never get one path."""
     for facts in case.machines:
-        for many in strange(case.one_of_each(facts)):
+        for many in strange(case.shapes(facts)):
             for root in case.roots(facts):
                 projected = case.project(many, root, facts)
                 sound(case, projected)
