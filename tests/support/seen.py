@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["VIEWS", "View", "digest", "ollama_details"]
+__all__ = ["VIEWS", "View", "digest", "ollama_details", "ollama_digests", "sha256"]
 
 View = dict[str, tuple[str, ...]]
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf$")
@@ -24,10 +24,15 @@ def digest(path: Path) -> str:
     """SHA-256 of what the path opens, each inode read once."""
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
-        key = status.st_ino, status.st_mtime_ns
+        key = status.st_ino, status.st_ctime_ns
         if key not in _known:
             _known[key] = hashlib.file_digest(file, "sha256").hexdigest()
     return _known[key]
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 of bytes, hex."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def _gguf(first: Path) -> tuple[str, ...]:
@@ -66,6 +71,12 @@ def ollama(root: Path) -> View:
         if weights:
             found["/".join(path.parts[-4:])] = tuple(weights)
     return found
+
+
+def ollama_digests(manifest: Path) -> set[str]:
+    """The names of the blobs that a manifest needs."""
+    content = json.loads(manifest.read_bytes())
+    return {layer["digest"].replace(":", "-") for layer in (content["config"], *content["layers"])}
 
 
 def ollama_details(root: Path) -> dict[str, dict[str, str]]:
