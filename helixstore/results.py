@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,13 @@ class SyncReport:
     def nothing(self) -> bool:
         """Nothing was to be done."""
         return not self.actions
+
+    def then(self, later: SyncReport) -> SyncReport:
+        """This one and what was done after it, as one report; issues and notes are the later one's."""
+        return replace(later, adopted=self.adopted + later.adopted, linked=self.linked + later.linked,
+                       removed=self.removed + later.removed, actions=self.actions + later.actions,
+                       saved_bytes=self.saved_bytes + later.saved_bytes,
+                       operation=self.operation if later.operation is None else later.operation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from helixstore.store.blobs import Blobs
 from helixstore.values import Key, LinkKind
 
 __all__ = [
-    "Actual", "BlobLook", "Missing", "digest_of", "folders_of", "identity_of", "look_at",
+    "DIRECT", "Actual", "BlobLook", "Missing", "digest_of", "folders_of", "identity_of", "look_at",
     "missing_witnesses", "root_state", "scan", "suits", "vanished",
 ]
 
@@ -35,7 +35,6 @@ DIRECT = "no stand-in"
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 _CHUNK = 1 << 20
 _MANY = 2000                    # new entries from which on listing all blobs is quicker than looking at each
-
 
 
 class BlobLook(NamedTuple):
@@ -110,7 +109,8 @@ def identity_of(path: str) -> tuple[str, int] | None:
 def suits(record: Record, body: Weight | Copy) -> bool:
     """Whether what the ledger has is of the content and a kind that are wanted."""
     if isinstance(body, Weight):            # what lay there already stays as it is, whatever kind is wanted now
-        return record.digest == body.blob and (record.kind in body.kinds or record.origin == "adopted")
+        return record.digest == body.blob and (record.kind in body.kinds or record.origin == "adopted" or (
+            record.kind == "symlink" and STAND_IN in body.kinds))
     return record.digest == body.blob and record.kind in ("copy", "reflink")
 
 
@@ -316,8 +316,9 @@ class _Eyes:
         body, same = joined.body, False
         if isinstance(body, Weight):
             blob = self.blob(body.blob)
-            if look.kind == "file" and blob is not None:
-                same = self.is_copy(look, os.lstat(self.prefix + name), body.blob, blob)
+            if look.kind == "file":
+                same = self.is_twin(look, name, body.blob) if blob is None else (
+                    self.is_copy(look, os.lstat(self.prefix + name), body.blob, blob))
             elif look.kind == "link":
                 same = (blob is not None and look.target == blob.path) or self.leads(name, body)
         elif isinstance(body, Inner):
@@ -338,6 +339,11 @@ class _Eyes:
             return True
         return self.spread and self.blobs is not None and any(
             os.path.samestat(status, os.stat(place.path)) for place in self.blobs.places(digest))
+
+    def is_twin(self, look: Look, name: str, digest: str) -> bool:
+        """Whether a file is one more name of what this plan adopts: some programs keep each of theirs under two."""
+        twins = [path for path, adopted in self.adopting.items() if adopted == digest]
+        return any(os.path.samefile(self.prefix + path, self.prefix + name) for path in twins)
 
     def behind(self, name: str, body: Inner) -> Body | None:
         """What is wanted where an inner link shall lead."""

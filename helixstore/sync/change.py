@@ -33,7 +33,7 @@ from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
 from helixstore.sync.deleted import deletions
-from helixstore.sync.disks import away_issues, limit
+from helixstore.sync.disks import away_issues, leading_away, limit, not_of
 from helixstore.sync.drift import close_drifted
 from helixstore.sync.forgotten import forgotten
 from helixstore.sync.hashing import hash_and_name, with_aliases
@@ -69,12 +69,26 @@ def change(
     Raises:
         HelixError: nothing was changed.
     """
+    session.store.volumes.refresh()
+    first = SyncReport()
+    if wanted.scan and not dry_run and save_plan is None and any(root for root, _ in leading_away(session)):
+        # links to a disk that has gone are taken down before anybody takes them for broken models
+        first = _until_alone(session, Change(wanted.command, scan=False), False, None, progress, None)
+    return first.then(_until_alone(session, wanted, dry_run, ask, progress, save_plan))
+
+
+def _until_alone(
+    session: Session, wanted: Change, dry_run: bool, ask: Ask | None, progress: Progress | None,
+    save_plan: Path | None,
+) -> SyncReport:
+    """Carry out a change from what there is; when another process was quicker, once more from what it has left."""
     recovered: list[Issue] = []
     while True:
         try:
             return _change(session, wanted, recovered, dry_run, ask, progress, save_plan)
-        except Overtaken:                       # another process was quicker: plan from what it has left
+        except Overtaken:
             session.forget_settings()
+            session.store.volumes.refresh()
 
 
 def _change(
@@ -86,7 +100,6 @@ def _change(
     if not dry_run:
         recovered += session.farm.recover()
     since = session.farm.journal.latest()
-    session.store.volumes.refresh()
     if wanted == Change() and (known := unchanged(session, roots_of(session))):
         return SyncReport(unchanged=known[0], issues=(*recovered, *known[1]), dry_run=dry_run)
     session.index.refresh()                     # `since` must not be later than what the plan rests on
@@ -117,7 +130,7 @@ def _change(
         extra=_extras(session, intake, wanted, chosen, renamed), present=intake.present,
     )
     issues += away_issues(session, projection)
-    issues += [*looked.reader.issues, *intake.issues, *projection.issues, *plan.issues]
+    issues += [*not_of(leading_away(session), looked.reader.issues), *intake.issues, *projection.issues, *plan.issues]
     intake.notes += deletions(session, plan)
     preview = report(plan, intake, issues, dry_run=True)
     if save_plan is not None:

@@ -2,8 +2,8 @@
 
 A link within one disk is a hard one. Across disks it is a symbolic one, and if the other disk may be taken away, only
 in the folders of programs whose list bears a link that leads nowhere, unless the person allowed it for that volume.
-What is away is withdrawn from the other programs' folders, with everything that the person wanted of it kept, so that
-it returns with its disk.
+What is away with its disk is withdrawn from every folder, with everything that the person wanted of it kept, so that it
+returns with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from helixstore.store.volumes import Volume
 from helixstore.sync.projection import Projection
 from helixstore.values import Issue, Key, LinkKind, Variant
 
-__all__ = ["away_issues", "away_of", "limit"]
+__all__ = ["away_issues", "away_of", "leading_away", "limit", "not_of"]
 
 _NEAR = frozenset(LinkKind)
 _ACROSS = frozenset({LinkKind.SYMBOLIC, LinkKind.STAND_IN, LinkKind.COPY})
@@ -37,14 +37,12 @@ def limit(session: Session, projection: Projection, variants: Iterable[Variant])
         variants: the current ones.
     """
     projection.away = away_of(session, variants)
-    gone = {volume.id for volume in session.store.volumes.away if volume.detached}
     for index, root in enumerate(projection.roots):
-        bears = _bears(session, root)
         withdrawn = {claim[:2] for joined in root.entries.values() for claim in joined.claims
-                     if claim.key in projection.away and (not bears or projection.away[claim.key][1] & gone)}
+                     if claim.key in projection.away} if projection.away else frozenset()
         kept = replace(root, entries=without(root.entries, withdrawn), withdrawn=frozenset(withdrawn)) if (
             withdrawn) else root
-        far = _Reach(session, kept, bears).far()
+        far = _Reach(session, kept).far()
         if far:
             kept = replace(kept, entries=without(kept.entries, far))
             projection.far.update(far)
@@ -77,6 +75,25 @@ def away_issues(session: Session, projection: Projection) -> Iterator[Issue]:
                     f"plug it in or mount it; for long: helixstore volume detach {volume.name}")
 
 
+def leading_away(session: Session) -> frozenset[tuple[str, str]]:
+    """Our symbolic links that lead to a disk that is not here: (root, or "" for a person's own folder; path there)."""
+    gone = tuple(f"{volume.path}/" for volume in session.store.volumes.away if volume.path)
+    if not gone:
+        return frozenset()
+    ledgers = session.farm.ledgers
+    return frozenset((root, path) for root in ledgers.roots()
+                     for path, record in ledgers.of(root).records.items()
+                     if record.kind == "symlink" and record.target.startswith(gone))
+
+
+def not_of(leading: Iterable[tuple[str, str]], issues: Iterable[Issue]) -> list[Issue]:
+    """The issues that are about none of these links, nor about a folder that holds one."""
+    links = {os.path.join(root, path) for root, path in leading}
+    folders = links | {os.path.dirname(link) for link in links}
+    return [issue for issue in issues if issue.path not in folders and not any(
+        word in links for word in issue.message.split())]
+
+
 def _bears(session: Session, root: WantedRoot) -> bool:
     """Whether every program that reads the root bears a link that leads nowhere."""
     return all(name == Library.name or session.layouts[name].bears_dangling for name in root.providers
@@ -86,9 +103,9 @@ def _bears(session: Session, root: WantedRoot) -> bool:
 class _Reach:
     """Which kinds of link can lead from blobs into one root, and which may."""
 
-    def __init__(self, session: Session, root: WantedRoot, bears: bool) -> None:
+    def __init__(self, session: Session, root: WantedRoot) -> None:
         self.blobs = session.store.blobs
-        self.root, self.bears = root, bears
+        self.root, self.bears = root, _bears(session, root)
         self.here = mount_of(root.path)
         self.mounts: dict[str, Mount] = {}
         volumes = self.blobs.volumes
