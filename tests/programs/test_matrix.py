@@ -6,6 +6,7 @@ hub client has downloaded. `HELIXSTORE_PROVIDERS_<P>_LINKS` forces the kind of l
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -58,7 +59,7 @@ PROGRAMS = {
     "gpt4all": Real("gpt4all", "pebble", real_gguf.gpt4all_answers),
     "fastchat": Real("fastchat", "tiny-llama", real_hub.fastchat_answers),
     "vllm": Real("vllm", "tiny-llama", real_hub.vllm_answers),
-    "ollama-whole": Real("ollama", "pebble", real_gguf.ollama_generates),
+    "ollama-whole": Real("ollama", "pebble", real_gguf.ollama_loads),
 }
 OCCASIONAL = ("vllm", "ollama-whole")
 READERS = [pytest.param(name, marks=pytest.mark.occasional if name in OCCASIONAL else ()) for name in PROGRAMS]
@@ -71,11 +72,14 @@ def shared(home: Path, tiny: Path, kind: str) -> Sandbox:
     sandbox.place(tiny / "pebble.gguf", "models/pebble.gguf")
     sandbox.place(tiny / "tiny-sharded", "models/tiny-llama")
     cobble = tiny_gguf(home.parent / "cobble-F16.gguf", seed=2, name="Cobble")
-    cached(sandbox.home / ".cache/huggingface/hub", "acme/cobble-GGUF", [cobble])
+    snapshot = cached(sandbox.home / ".cache/huggingface/hub", "acme/cobble-GGUF", [cobble]) / "cobble-F16.gguf"
     sandbox.helix("init", "--all", "--scan", str(sandbox.home / "models"))
     names = [provider["name"] for provider in sandbox.document("providers")["providers"]]
     sandbox.environ |= {f"HELIXSTORE_PROVIDERS_{name.upper()}_LINKS": kind for name in names}
     assert sandbox.sync()["issues"] == []
+    os.unlink(snapshot.resolve())           # what the client downloaded was adopted as it lay; now it is a link of ours
+    sandbox.document("sync", "--yes", expect=(0, 3))
+    assert sandbox.sync()["actions"] == []
     return sandbox
 
 
@@ -85,9 +89,9 @@ def readers(sandbox: Sandbox, folder: Path) -> set[str]:
             if str(folder) in [root["path"] for root in provider["roots"]]}
 
 
-def projected(sandbox: Sandbox) -> dict[tuple[str, str], dict[Path, str]]:
-    """(provider, model) -> each path under which it is linked, with the SHA-256 of what opens there."""
-    return {(provider, model["name"]): {path: sha256(path) for path in map(Path, here["paths"])}
+def projected(sandbox: Sandbox) -> dict[tuple[str, str, str], dict[Path, str]]:
+    """(provider, model, variant) -> each path under which it is linked, with the SHA-256 of what opens there."""
+    return {(provider, model["name"], variant["id"]): {path: sha256(path) for path in map(Path, here["paths"])}
             for model in sandbox.document("list")["models"] for variant in model["variants"]
             for provider, here in variant["providers"].items() if here["state"] == "linked"}
 
@@ -123,15 +127,46 @@ def test_its_own_delete_takes_the_model_from_nobody_else(name: str, kind: str, t
     program = PROGRAMS[name]
     assert program.delete
     sandbox = shared(tmp_path / "home", tiny, kind)
-    model = sandbox.linked(program.provider, program.model).model
     before = projected(sandbox)
+    gone = {key for key in before if key[1].startswith(program.model)
+            and key[0] in readers(sandbox, sandbox.home / program.place)}
+    assert program.provider in {provider for provider, _, _ in gone}
     program.delete(sandbox, tmp_path)
     sandbox.whole()
     sandbox.helix("verify")
     assert sandbox.sync()["issues"] == []
-    gone = {(provider, model) for provider in readers(sandbox, sandbox.home / program.place)} & before.keys()
-    assert (program.provider, model) in gone
-    assert {sandbox.seen(provider, program.model).state for provider, _ in gone} == {"hidden"}
+    assert {sandbox.seen(provider, program.model).state for provider, _, _ in gone} == {"hidden"}
     assert projected(sandbox) == {key: paths for key, paths in before.items() if key not in gone}
     assert sandbox.sync()["actions"] == []
     sandbox.helix("verify")
+
+
+@pytest.mark.parametrize("environment", ["hub-old", "hub-1", "hub"])
+def test_deleting_one_revision_of_several_leaves_the_bytes_to_everybody_else(
+    environment: str, kind: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The dangerous delete: not the folder but each file, before 1.32 by following its link to the end."""
+    cache, kept, dropped = sandbox.home / _CACHE, "1" * 40, "2" * 40
+    for commit, seed in ((dropped, 5), (kept, 6)):
+        file = tiny_gguf(tmp_path / commit / "cobble-F16.gguf", seed=seed, name="Cobble")
+        blob = (cached(cache, "acme/cobble-GGUF", [file], commit) / file.name).resolve()
+        sandbox.put[blob] = sha256(blob)
+    sandbox.helix("init", "--all")
+    sandbox.environ |= {f"HELIXSTORE_PROVIDERS_{provider['name'].upper()}_LINKS": kind
+                        for provider in sandbox.document("providers")["providers"]}
+    sandbox.sync()
+    for blob in list(sandbox.put):
+        del sandbox.put[blob]
+        blob.unlink()                       # so that links of ours take their places
+    sandbox.document("sync", "--yes", expect=(0, 3))
+    before = projected(sandbox)
+    real_hub.hub_deletes_revision(environment, sandbox, dropped)
+    sandbox.helix("verify")
+    sandbox.document("sync", "--yes", expect=(0, 3))
+    assert sandbox.sync()["actions"] == []
+    gone = {key for key, paths in before.items() if any(dropped in path.parts for path in paths)}
+    assert {provider for provider, _, _ in gone} <= readers(sandbox, cache)
+    after = projected(sandbox)
+    assert {key: after.get(key) for key in before if key not in gone} == {
+        key: paths for key, paths in before.items() if key not in gone}
+    assert len(before) > len(gone) > 0

@@ -97,7 +97,7 @@ def cached(cache: Path, name: str, files: Sequence[Path], commit: str = "1edfc51
     served = Repository(name, commit, {file.name: file for file in files})
     snapshot = folder / "snapshots" / commit
     for part in (folder / "blobs", folder / "refs", snapshot):
-        part.mkdir(parents=True)
+        part.mkdir(parents=True, exist_ok=True)
     for path, file in served.files.items():
         shutil.copyfile(file, folder / "blobs" / served.etag(path))
         (snapshot / path).symlink_to(f"../../blobs/{served.etag(path)}")
