@@ -341,9 +341,11 @@ def _found(root: Path, folder: Path, ref: Path, reader: Reader) -> Iterator[Foun
         for file in listed["files"]:
             if file["name"] not in inside:
                 sidecars += _small(root, folder, snapshot, file, reader)
-        source = Source("program", path if transport == _TRANSPORT else None, None, RamaLama.name, called,
-                        tuple(sorted(sidecars)))
-        yield Found(inspection, source, path.rpartition("/")[2])
+        parts = path.split("/")
+        repository = "/".join(parts[:2]) if transport == _TRANSPORT else None
+        source = Source("program", repository, None, RamaLama.name, called, tuple(sorted(sidecars)))
+        file = parts[-1].endswith((".gguf", ".safetensors"))    # named by itself: `file://`, `hf://ORG/NAME/FILE`
+        yield Found(inspection, source, inspection.name if file else parts[-1])
 
 
 def _small(
