@@ -6,7 +6,7 @@ Each is a `Change` of the farm that goes the same way as a sync, without looking
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from helixstore.errors import Failed, NotFound
@@ -108,7 +108,8 @@ def remove(session: Session, ref: str | None, *, dry_run: bool = False, ask: Ask
         return SyncReport(dry_run=dry_run)
     keys = {variant.key for variant in variants}
     wanted = Change("remove", scan=False, moves=[Move(v.key, None, before=v) for v in variants],
-                    decline=sorted(path for path, owners in _adopted(session).items() if owners <= keys))
+                    decline=sorted({*(path for path, owners in _adopted(session).items() if owners <= keys),
+                                    *_lent(session, variants)}))
     if ask is not None and not dry_run and not ask(change(session, wanted, dry_run=True)):
         return SyncReport(dry_run=True)
     return change(session, wanted, dry_run=dry_run)
@@ -164,6 +165,15 @@ def _entry(variant: Variant, index: int) -> Entry:
 def _adopted(session: Session) -> dict[str, set[Key]]:
     """Every path that was adopted where it lies -> the variants it belongs to."""
     return {path: set(record.keys) for path, record in session.farm.ledgers.of("").records.items()}
+
+
+def _lent(session: Session, variants: Iterable[Variant]) -> Iterator[str]:
+    """Weights that we linked and with which the person made models of their own in the program: these stay there."""
+    own = {(source.program, variant.key) for variant in variants for source in variant.sources if source.sidecars}
+    for root in session.farm.roots():
+        for record in session.farm.ledgers.of(root).records.values():
+            if record.kind in ("hard", "symlink") and any(claim[:2] in own for claim in record.claims):
+                yield f"{root}/{record.path}"
 
 
 def _unused(session: Session) -> list[Variant]:

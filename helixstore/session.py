@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -183,6 +183,7 @@ class Session(Machine):
         farm = Farm(self.store, self.index, self.places.state_for(self.store.id), self.settings)
         farm.handlers.update(handlers(self.store, self.index, self.choices, farm.intent))
         farm.in_use = self._in_use
+        farm.needed = self._needed
         return farm
 
     def _in_use(self, path: str, providers: Iterable[str]) -> bool | None:
@@ -192,6 +193,16 @@ class Session(Machine):
         layouts = [self.layouts[name] for name in providers if name in self.layouts]
         said = {layout.in_use(Path(path), DiskReader(self.places.home)) for layout in layouts}
         return True in said if said - {None} else None
+
+    def _needed(self, root: str, providers: Iterable[str]) -> Mapping[str, Collection[str]]:
+        """Which files of a root others there need, by all of these providers."""
+        from helixstore.providers.reader import DiskReader
+
+        found: dict[str, set[str]] = {}
+        for name in set(providers) & self.layouts.keys():
+            for path, users in self.layouts[name].needed(Path(root), DiskReader(self.places.home)).items():
+                found.setdefault(path, set()).update(users)
+        return found
 
     @cached_property
     def choices(self) -> Choices:

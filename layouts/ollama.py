@@ -18,7 +18,7 @@ The desktop app keeps its own folder setting in `db.sqlite`, which is not text a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +52,7 @@ class Ollama(Layout):
     name = "ollama"
     title = "Ollama"
     checked = ("0.5.4", "0.33.0")
+    bears_dangling = False   # a blob that a manifest names and that cannot be opened fails what touches all of them
     formats = (Format.GGUF,)
     aliases = frozenset({"sha256"})
 
@@ -88,6 +89,21 @@ class Ollama(Layout):
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """The model of every manifest."""
         return ollama_found.discover(root, reader)
+
+    def drifted(self, root: Root, reader: Reader) -> str:
+        """Files where only folders of hosts and namespaces belong, or blobs that are all called otherwise."""
+        manifests = root.path / "manifests"
+        levels = [reader.entries(manifests), *(reader.entries(host.path) for host in reader.entries(manifests))]
+        if any(seen.kind == "file" and not seen.name.startswith(".") for level in levels for seen in level):
+            return "files lie in manifests where folders of hosts and namespaces belong"
+        blobs = [seen for seen in reader.entries(root.path / "blobs") if not seen.name.startswith(".")]
+        if blobs and not any(seen.name.startswith("sha256-") for seen in blobs):
+            return "none of its blobs is called sha256-..."
+        return ""
+
+    def needed(self, root: Path, reader: Reader) -> Mapping[str, Collection[str]]:
+        """Blobs -> the manifests that name them."""
+        return ollama_found.needed(root, reader)
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """`ollama rm`: the manifest, then each of its blobs that no other manifest names, then empty folders."""

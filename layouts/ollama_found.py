@@ -26,7 +26,7 @@ from .ollama_names import Name
 if TYPE_CHECKING:
     from helixstore.formats import Inspection, Part
 
-__all__ = ["discover"]
+__all__ = ["discover", "needed"]
 
 _MANIFEST_BYTES = 4 << 20
 _TEXT_BYTES = 1 << 20               # of all that a source keeps
@@ -44,6 +44,7 @@ _ONLY_OLLAMA = {
 def discover(root: Root, reader: Reader) -> Iterator[Found]:
     """The model of every manifest whose blobs are there."""
     eyes = _Eyes(root.path, reader)
+    derived = []
     for parts, seen in _manifests(root.path / "manifests", (), reader):
         name = Name.of(parts)
         if seen.kind == "link":
@@ -51,8 +52,28 @@ def discover(root: Root, reader: Reader) -> Iterator[Found]:
                          "while it is there", "delete it")
         elif name is None:
             reader.note(seen.path, "Ollama knows no model of such a name")
-        elif seen.kind == "file" and (found := eyes.found(name, seen.path)):
+        elif seen.kind == "file" and (manifest := eyes.manifest(name, seen.path)):
+            if manifest.derived:
+                derived.append((name, seen.path, manifest))
+            elif found := eyes.found(name, seen.path, manifest):
+                yield found
+    for name, path, manifest in derived:            # what they were made from gives the content its name
+        if found := eyes.found(name, path, manifest):
             yield found
+
+
+def needed(root: Path, reader: Reader) -> dict[str, list[str]]:
+    """Every blob that a manifest names -> those manifests; all relative to the root."""
+    users: dict[str, list[str]] = {}
+    for parts, seen in _manifests(root / "manifests", (), reader):
+        text = reader.text(seen.path, _MANIFEST_BYTES) if seen.kind == "file" else None
+        try:
+            layers = read_manifest(text).all if text is not None else ()
+        except Unreadable:                              # said when models are looked for
+            continue
+        for layer in layers:
+            users.setdefault(blob_path(layer.digest), []).append("/".join(("manifests", *parts)))
+    return users
 
 
 def _manifests(folder: Path, parts: tuple[str, ...], reader: Reader) -> Iterator[tuple[tuple[str, ...], Seen]]:
@@ -74,8 +95,8 @@ class _Eyes:
         self._blobs = {seen.name: seen for seen in reader.entries(root / "blobs")}
         self._texts: dict[str, str | None] = {}
 
-    def found(self, name: Name, path: Path) -> Found | None:
-        """The model of one manifest; None, with a reason, when it stays where it is."""
+    def manifest(self, name: Name, path: Path) -> Manifest | None:
+        """A manifest of a model whose blobs are there; None, with a reason, when it stays where it is."""
         text = self._reader.text(path, _MANIFEST_BYTES)
         if text is None:
             return None
@@ -88,9 +109,11 @@ class _Eyes:
         if reason := self._only_ollama(manifest):
             self._reader.note(path, reason)
             return None
-        if not self._whole(name, path, manifest):
-            return None
-        sidecars = self._sidecars(name, path, text, manifest)
+        return manifest if self._whole(name, path, manifest) else None
+
+    def found(self, name: Name, path: Path, manifest: Manifest) -> Found | None:
+        """The model of one manifest; None, with a reason, when one of its blobs is not what it must be."""
+        sidecars = self._sidecars(name, path, manifest)
         inspection = self._inspection(name, path, manifest) if sidecars else None
         if sidecars is None or inspection is None:
             return None
@@ -137,11 +160,9 @@ class _Eyes:
                                f" such as {first}", f"ollama pull {name.shown}")
         return not absent
 
-    def _sidecars(
-        self, name: Name, path: Path, text: str, manifest: Manifest
-    ) -> tuple[tuple[str, str], ...] | None:
+    def _sidecars(self, name: Name, path: Path, manifest: Manifest) -> tuple[tuple[str, str], ...] | None:
         """The manifest and the small blobs as text, by their paths; None when one of them is not what it is called."""
-        kept = {name.path: text}
+        kept = {name.path: manifest.text}
         for layer in manifest.all:
             if layer.kind in _WEIGHTS:
                 continue

@@ -48,10 +48,19 @@ class Layer(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What a manifest names; `config` is None in some that were written by hand."""
+    """What a manifest names.
 
+    Attributes:
+        text: all of it.
+        config: None in some that were written by hand.
+        layers: in their order.
+        derived: the weights were taken from another model of this folder, as `create` notes.
+    """
+
+    text: str
     config: Layer | None
     layers: tuple[Layer, ...]
+    derived: bool
 
     def of(self, *kinds: str) -> tuple[Layer, ...]:
         """The layers of these kinds, in their order."""
@@ -81,7 +90,8 @@ def read_manifest(text: str) -> Manifest:
         raise Unreadable("it has no layers")
     config = content.get("config")
     named = isinstance(config, dict) and config.get("digest")
-    return Manifest(_layer(config) if named else None, tuple(map(_layer, layers)))
+    derived = any(isinstance(layer, dict) and layer.get("from") for layer in layers)
+    return Manifest(text, _layer(config) if named else None, tuple(map(_layer, layers)), derived)
 
 
 def _layer(value: object) -> Layer:

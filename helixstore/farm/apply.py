@@ -19,6 +19,7 @@ from helixstore.farm.adopt import Adopter
 from helixstore.farm.compare import found, holds, is_already
 from helixstore.farm.journal import DONE, FAILED, SKIPPED, WITHDRAWN
 from helixstore.farm.ledger import FOLDER, Ledger, Record
+from helixstore.farm.needed import Needed
 from helixstore.farm.outcome import Outcome, Progress, Services
 from helixstore.farm.place import CannotPlace, Placed, Placer, Stage
 from helixstore.farm.plan import ADOPTED, Action, Look, Plan
@@ -52,6 +53,7 @@ class Executor:
         self.outcome = Outcome(plan=plan)
         self.letters = [SKIPPED] * len(plan.actions)
         self.extra: list[Mapping[str, Any]] = []
+        self.needed = Needed(services.needed)
         self.adopter = Adopter(services, plan, self.outcome, recovering)
         self.placers: dict[str, Placer] = {}
         self.ledgers: dict[str, Ledger] = {"": services.ledgers.of("")}
@@ -267,11 +269,22 @@ class Executor:
             if self.services.in_use(path, (claim.provider for claim in action.claims)):
                 self.drop(action)
                 return self.skip(action, "the program uses it, so it is the program's now")
+            if action.root and self.needed(action.root, action.path, [claim.provider for claim in action.claims]):
+                return self.give(action, look)
             kernel.unlink(path)
             self.touched.add(os.path.dirname(path))
             self.outcome.removed += 1
         self.drop(action)
         return DONE
+
+    def give(self, action: Action, look: Look) -> str:
+        """What was ours is the program's own from now on, and never a link that may lead nowhere one day."""
+        if look.kind == "link" and action.was is not None:
+            letter = self.own(action._replace(body=("own", action.was.digest, action.was.bytes, None)))
+            if letter != DONE:
+                return letter
+        self.drop(action)
+        return self.skip(action, "a model that the person made there needs it, so it is the program's now")
 
     def own(self, action: Action) -> str:
         """A link becomes an ordinary file with its own inode; then it is not ours any more."""

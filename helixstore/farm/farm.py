@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from helixstore.errors import Busy, Failed, PlanOutdated
 from helixstore.farm import back
-from helixstore.farm.adopt import original_of
+from helixstore.farm.adopt import original_of, unpark
 from helixstore.farm.apply import Executor
 from helixstore.farm.check import check_plan
 from helixstore.farm.desired import WantedRoot
@@ -28,7 +28,8 @@ from helixstore.farm.gather import HIDDEN, Gathered
 from helixstore.farm.intent import Intent
 from helixstore.farm.journal import DONE, Journal, OperationSummary
 from helixstore.farm.ledger import Ledgers, without_collector
-from helixstore.farm.outcome import Bases, Handler, InUse, Memory, Outcome, Progress, Services
+from helixstore.farm.mend import mend
+from helixstore.farm.outcome import AskNeeded, Bases, Handler, InUse, Memory, Outcome, Progress, Services
 from helixstore.farm.place import sweep
 from helixstore.farm.plan import Adoption, Plan
 from helixstore.farm.planner import Intentions, plan_root, visible
@@ -92,7 +93,8 @@ class Farm:
         patience: seconds to wait for the farm lock.
 
     Attributes:
-        in_use: whether a program itself relies on a file that we put into its cache; may be set later.
+        in_use, needed: whether a program itself relies on a file that we put into its cache; which files of a root
+            others there need. May be set later.
     """
 
     def __init__(self, store: Store, index: FarmIndex | None, state: Path | str, settings: FarmSettings,
@@ -103,6 +105,7 @@ class Farm:
         os.makedirs(self.state, mode=0o700, exist_ok=True)
         self.handlers: dict[str, Handler] = dict(handlers or {})
         self.in_use: InUse = lambda path, providers: None
+        self.needed: AskNeeded = lambda root, providers: {}
         self.ledgers = Ledgers(os.path.join(self.state, "ledger"))
         self.bases = Bases(os.path.join(self.state, "bases"))
         self.intent = Intent(self.state)
@@ -167,6 +170,7 @@ class Farm:
             for root in wanted:
                 self._plan_root(gathered, root, adoptions, coming, restore, frozenset(hide),
                                 frozenset([*unhide, *unhidden]), frozenset(present.get(root.path, ())))
+        gathered.add(mend(self.ledgers.of(""), self.store.blobs, [root.path for root in wanted]))
         kept: list[Adoption] = []
         for adoption in adoptions:
             try:
@@ -335,8 +339,9 @@ class Farm:
         """What the steps work with; while it is held, no collector empties the trash out of turn."""
         host = self.store.host
         with self.store.working() as staging:
+            uid = host.uid if hasattr(os, "getuid") else -1
             yield Services(self.store, self.index, self.ledgers, self.intent, self.bases, self.handlers, staging,
-                           self._parking(), self.clock(), host.uid if hasattr(os, "getuid") else -1, self.in_use)
+                           self._parking(), self.clock(), uid, self.in_use, self.needed)
 
     def _parking(self) -> str:
         """Where replaced copies wait: on the store's file system, which a hard link into it does not leave."""
@@ -364,12 +369,8 @@ class Farm:
     def _tidy(self) -> None:
         """Let go of what has waited long enough: replaced copies after a day, plans after the undo window."""
         now = self.clock()
-        parking = self._parking()
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(parking):
-                until = name.partition("-")[0]
-                if until.isdigit() and int(until) <= now:
-                    kernel.unlink(os.path.join(parking, name))
+        for parking in (self._parking(), *map(self.store.volumes.parking, self.store.volumes.here[1:])):
+            unpark(parking, now)
         old = self.journal.forget_plans(now - self.settings.undo_window)
         for number in old:
             self.store.keeps.drop(_operation(number))

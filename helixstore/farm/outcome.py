@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from helixstore.store.hashing import Hashes
     from helixstore.store.store import Store
 
-__all__ = ["Bases", "Handler", "InUse", "Memory", "Outcome", "Progress", "Services"]
+__all__ = ["AskNeeded", "Bases", "Handler", "InUse", "Memory", "Outcome", "Progress", "Services"]
 
 #: `progress(steps done, steps in all)`
 Progress = Callable[[int, int], None]
 
 #: An absolute path and the providers that wanted it there -> `Layout.in_use` of them: None when it is in no cache.
 InUse = Callable[[str, Iterable[str]], bool | None]
+
+#: A root and the providers that read it -> `Layout.needed` of them.
+AskNeeded = Callable[[str, Iterable[str]], Mapping[str, Collection[str]]]
 
 
 class Handler(Protocol):
@@ -142,7 +145,7 @@ class Services:
         parking: a folder on the store's file system where replaced copies wait.
         now: seconds since 1970.
         uid: ours; -1 where the system knows none.
-        in_use: see `Farm`.
+        in_use, needed: see `Farm`.
     """
 
     store: Store
@@ -156,3 +159,4 @@ class Services:
     now: float
     uid: int
     in_use: InUse
+    needed: AskNeeded

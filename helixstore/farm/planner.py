@@ -127,7 +127,7 @@ class _RootPlanner:
             if record.kind != FOLDER and record.path not in self.wanted.entries:
                 self.no_longer(record)
         needed = folders_of(self.wanted.entries)
-        if self.wanted.providers:
+        if self.wanted.providers and not self.wanted.cache:
             needed.add("")                      # a program that was told this folder at its start fails without it
         for record in self.records.values():
             if record.kind == FOLDER and record.path not in needed:
@@ -256,6 +256,9 @@ class _RootPlanner:
         wanted, now = self.actual.texts[name], self.actual.content[name]
         base = self.actual.bases.get(record.base) if record is not None else None
         merged = body.merge(base, theirs, body.data) if body.merge is not None else None
+        if now == wanted and record is not None and record.digest != now:
+            self.do("record", name, joined, look, record, ADOPTED)      # the program wrote what it says it has
+            return
         if now == wanted or merged == theirs:
             self.out.texts[now] = theirs
             self.do("refresh" if record else "record", name, joined, look, record, "merged", (now, wanted))

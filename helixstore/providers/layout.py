@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from helixstore.fs.names import folded
+from helixstore.errors import UnsafeName
+from helixstore.fs.names import check_relative, folded, unfinished
 from helixstore.values import Format, Key, LinkKind, Source, Variant
 
 if TYPE_CHECKING:
@@ -351,13 +352,21 @@ class Layout(ABC):
         """
         return None
 
+    def needed(self, root: Path, reader: Reader) -> Mapping[str, Collection[str]]:
+        """Which files of the root other files there name: path -> the paths of those that do, all relative.
+
+        Of what we made, nothing is taken away that a file needs which stays: the person's own, made from ours. By
+        default each model stands by itself.
+        """
+        return {}
+
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """Delete the model's files as the program's own delete does; used by tests only. By default: not known."""
         raise LookupError(f"{self.title} has no delete of its own")
 
 
-def sanitize(name: str, allowed: str, replacement: str = "-", limit: int = 80) -> str:
-    """`name` with every character outside `allowed` replaced, at most `limit` characters, never empty.
+def sanitize(name: str, allowed: str = "-_.", replacement: str = "-", limit: int = 80) -> str:
+    """`name` as the beginning of a file name, or as a folder's, that the program and every system take; never empty.
 
     Args:
         name: any text.
@@ -365,13 +374,21 @@ def sanitize(name: str, allowed: str, replacement: str = "-", limit: int = 80) -
         replacement: one permitted character.
         limit: length in characters.
 
-    The result alone is not unique: use `unique_names` where several names share a folder.
+    It begins and ends with neither a dot nor a hyphen, and is no device of Windows's and no half of a download. The
+    result alone is not unique: use `unique_names` where several names share a folder.
     """
     kept = "".join(c if (c.isascii() and c.isalnum()) or c in allowed else replacement for c in name)
-    return kept[:limit] or "model"
+    kept = kept[:limit].strip(".- ") or "model"
+    try:
+        check_relative(kept)
+    except UnsafeName:
+        return f"model-{kept}"
+    return f"model-{kept}" if unfinished(f"{kept}.gguf") else kept
 
 
-def unique_names(wanted: Mapping[Key, str], digests: Mapping[Key, str], limit: int = 250) -> dict[Key, str]:
+def unique_names(
+    wanted: Mapping[Key, str], digests: Mapping[Key, str], limit: int = 250, fixed: Mapping[Key, str] | None = None
+) -> dict[Key, str]:
     """File or folder names that differ even where case is folded; a name that is alone stays as wanted.
 
     Args:
@@ -379,11 +396,13 @@ def unique_names(wanted: Mapping[Key, str], digests: Mapping[Key, str], limit: i
         digests: hex, one per variant: the first eight digits tell colliding names apart, so that the name does not
             depend on which others are there in which order.
         limit: length in characters.
+        fixed: names that stay as they are, since the model lies there under them; they win over `wanted`.
     """
+    asked = {**wanted, **(fixed or {})}
     taken: dict[str, list[Key]] = {}
-    for key, name in wanted.items():
+    for key, name in asked.items():
         taken.setdefault(folded(name), []).append(key)
     return {
         key: name if len(taken[folded(name)]) == 1 else f"{name[: limit - 9]}-{digests[key][:8]}"
-        for key, name in wanted.items()
-    }
+        for key, name in asked.items()
+    } | dict(fixed or {})

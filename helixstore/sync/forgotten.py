@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from helixstore.session import PlacedRoot, Session
+from helixstore.sync.naming import Origin
 from helixstore.values import Key, Source, Variant
 
 __all__ = ["forgotten"]
 
 
 def forgotten(
-    session: Session, placed: Iterable[PlacedRoot], present: Mapping[str, Collection[Key]],
+    session: Session, placed: Iterable[PlacedRoot], present: Mapping[str, Mapping[Key, Collection[Origin]]],
     variants: Iterable[Variant],
 ) -> dict[Key, tuple[Source, ...]]:
     """The variants that have lost a name, with the sources that are left to them.
@@ -21,7 +22,8 @@ def forgotten(
     Args:
         session: whose ledgers say which witnesses there were.
         placed: the roots that were looked at.
-        present: root -> variants that were found there under a name that is not ours.
+        present: root -> variants that were found there under names that are not ours -> those names. What was deleted
+            there before and is back has these names alone.
         variants: as they are to be.
     """
     readers: dict[str, set[str]] = {}
@@ -37,6 +39,13 @@ def forgotten(
             before = left.get(key, sources[key])
             kept = tuple(source for source in before if source.program not in programs
                          or not any(_names(source, path) for path in missing.paths))
+            if kept and kept != before:
+                left[key] = kept
+        back = {key for _, key in session.farm.intent.in_root(root, programs, only_root=True)} & present.get(
+            root, {}).keys() & sources.keys()
+        for key in back:
+            before = left.get(key, sources[key])
+            kept = tuple(s for s in before if s.program not in programs or s.origin in present[root][key])
             if kept and kept != before:
                 left[key] = kept
     return left

@@ -22,7 +22,7 @@ from helixstore.providers.layout import Found
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.store.manifests import Manifest, ManifestFile
 from helixstore.store.volumes import MAIN
-from helixstore.sync.naming import Known, Names, Newcomer, Placed, variant_id
+from helixstore.sync.naming import Known, Names, Newcomer, Origin, Placed, variant_id
 from helixstore.values import File, Issue, Key, Role, Source, Variant
 
 if TYPE_CHECKING:
@@ -150,12 +150,13 @@ class Intake:
         return [item for item in self.items if item.placed.changed]
 
     @property
-    def present(self) -> dict[str, set[Key]]:
-        """Root -> the variants that were found there under a name that is not ours."""
-        found: dict[str, set[Key]] = {}
+    def present(self) -> dict[str, dict[Key, set[Origin]]]:
+        """Root -> the variants that were found there under names that are not ours -> those names."""
+        found: dict[str, dict[Key, set[Origin]]] = {}
         for item in self.items:
             if item.candidate.root is not None:
-                found.setdefault(item.candidate.root, set()).add(item.placed.key)
+                names = found.setdefault(item.candidate.root, {}).setdefault(item.placed.key, set())
+                names.add(item.candidate.found.source.origin)
         return found
 
 
@@ -297,7 +298,20 @@ def _measure(candidate: Candidate, hasher: Hasher, rules: Rules, intake: Intake)
         except OSError as error:
             intake.issues.append(Issue("unreadable", piece.location, error.strerror or str(error)))
             return None
+    if belied := _belied(candidate, digests):
+        intake.issues.append(Issue("damaged", belied, "its bytes are not those that its name stands for; left alone",
+                                   "delete it there, and download the model again"))
+        return None
     return digests
+
+
+def _belied(candidate: Candidate, digests: Mapping[str, Digest]) -> str:
+    """A file that is not what a program's own name for it says, or ""; of a hub's names `_proven` makes less."""
+    if candidate.found.source.kind != "program":
+        return ""
+    claims = candidate.found.claims
+    return next((piece.location for piece in candidate.pieces if (sha256 := digests[piece.path].hashes.sha256)
+                 and claims.get(piece.path, sha256) != sha256), "")
 
 
 def _foreign(candidate: Candidate, rules: Rules) -> str:

@@ -112,8 +112,10 @@ def _gather(
         if place.on and folder not in looked:
             looked.add(folder)
             reader.known = ours.settled(place.provider)
-            for found in _discovered(place, reader):
-                yield from _fresh(session, candidate_of(found, folder[0]), seen, ours, restore)
+            found = [candidate_of(one, folder[0]) for one in _discovered(place, reader)]
+            lent = {_places(one) for one in found if ours.lends(one)}
+            for candidate in found:
+                yield from _fresh(session, candidate, seen, ours, restore, _places(candidate) in lent)
     reader.known = ours.settled(None)
     for loose in session.settings.scan if everywhere else ():
         for inspection in reader.models(loose, -1):
@@ -130,9 +132,14 @@ def _discovered(place: PlacedRoot, reader: DiskReader) -> Iterator[Found]:
 
 
 def _fresh(
-    session: Session, candidate: Candidate, seen: set[tuple[str, Source | None]], ours: _Ours, restore: bool
+    session: Session, candidate: Candidate, seen: set[tuple[str, Source | None]], ours: _Ours, restore: bool,
+    lent: bool = False,
 ) -> Iterator[Candidate]:
-    """The candidate, unless another look gave it already, it is ours, excluded, or declined."""
+    """The candidate, unless another look gave it already, it is ours, excluded, or declined.
+
+    `lent`: its weights are ours, and the person has made a model of their own there with them (`ollama cp`). Then the
+    name that we gave is one of several that the program has for them, and is kept as such.
+    """
     locations = [piece.location for piece in candidate.pieces]
     first = locations[0] if locations else str(candidate.found.inspection.location)
     source = candidate.found.source
@@ -141,7 +148,7 @@ def _fresh(
     seen.update({(first, source), (first, None)})
     own = (str(session.store.path), str(session.farms), *(v.path for v in session.store.volumes.attached if v.path))
     owned = candidate.root is not None and candidate.root.startswith(own) and first.startswith(candidate.root + os.sep)
-    if not owned and any(first.startswith(folder + os.sep) for folder in own):
+    if not owned and not lent and any(first.startswith(folder + os.sep) for folder in own):
         return
     if any(fnmatch.fnmatch(first, pattern) for pattern in session.settings.exclude):
         return
@@ -149,12 +156,19 @@ def _fresh(
                          for piece in candidate.pieces) and ours.names(locations, source):
         return
     sidecars = [f"{candidate.root}/{path}" for path, _ in source.sidecars]
-    if all(map(ours.entered, sidecars)) and ours.made(
+    if not lent and all(map(ours.entered, sidecars)) and ours.made(
             [piece.location for piece in candidate.pieces if piece.role in LINKED_ROLES]):
         return
     if not restore and any(session.farm.intent.is_declined(location) for location in locations):
         return
     yield candidate
+
+
+def _places(candidate: Candidate) -> tuple[str, ...]:
+    """Where its weights are named; links are not followed."""
+    found = candidate.found
+    return tuple(str(found.files.get(part.path, part.location)) for part in found.inspection.parts
+                 if part.role in LINKED_ROLES)
 
 
 _LINKS = frozenset({"hard", "symlink", "inner"})
@@ -221,6 +235,12 @@ class _Ours:
     def entered(self, path: str) -> bool:
         """Whether a sidecar is ours, also one that the program or the person has edited since."""
         return any(record.origin != "adopted" for record in self._records.get(path, ()))
+
+    def lends(self, candidate: Candidate) -> bool:
+        """Whether a model of the person's own, by sidecars that are not ours, has weights that we linked."""
+        sidecars = candidate.found.source.sidecars
+        return any(not self.entered(f"{candidate.root}/{path}") for path, _ in sidecars) and self.made(
+            _places(candidate))
 
     def made(self, weights: Sequence[str]) -> bool:
         """Whether all these weights are links that we made: a small file that was edited beside them is the person's,
