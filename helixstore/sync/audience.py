@@ -69,7 +69,8 @@ def given_up(
     """Folders that hold links of ours and are to be shown nothing any more, as roots without entries.
 
     Their providers were turned off, or the person named another folder for them. A folder that only an environment
-    variable or the program's own settings named keeps what it has: another shell may name it again.
+    variable or the program's own settings named keeps what it has: another shell may name it again; but one that holds
+    nothing of ours beside empty folders needs none.
 
     Args:
         session: whose ledgers and settings.
@@ -83,7 +84,8 @@ def given_up(
             continue
         readers = {claim.provider for record in session.farm.ledgers.of(root).records.values()
                    for claim in record.claims}
-        if readers and readers <= session.layouts.keys() and (providers is None or readers <= set(providers)) and all(
-                not session.is_on(name) or session.settings.provider(name).root is not None for name in readers):
+        off = readers <= session.layouts.keys() and all(
+            not session.is_on(name) or session.settings.provider(name).root is not None for name in readers)
+        if off and (providers is None or (readers and readers <= set(providers))):
             found.append(WantedRoot(root, (), False, {}, left_of=left_of([session.layouts[name] for name in readers])))
     return found

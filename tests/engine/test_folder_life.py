@@ -404,6 +404,19 @@ def test_the_hubs_names_win_when_it_has_the_same_content_later(person: Person) -
         assert [file.path for file in store.show("mine").variants[0].files] == ["whatever-F16.gguf"]
 
 
+def test_a_folder_that_a_program_is_started_with_is_there_before_the_first_model(person: Person) -> None:
+    HelixStore.init(providers=["llamacpp", "tabbyapi"], environ=person.environ)
+    with person.open() as store:
+        store.sync()
+        owned = {view.name: Path(root["path"]) for view in store.providers() for root in view.roots if root["owned"]}
+        assert {name for name, path in owned.items() if path.is_dir()} == {"llamacpp", "tabbyapi"}
+        assert store.sync().nothing
+        store.set_provider("tabbyapi", on=False)
+        store.sync()
+        assert {name for name, path in owned.items() if path.is_dir()} == {"llamacpp"}
+        assert store.sync().nothing
+
+
 # ---- folders of no program ------------------------------------------------------------------------------------------
 
 
