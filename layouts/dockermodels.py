@@ -29,11 +29,12 @@ import hashlib
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helixstore.errors import LayoutError
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
@@ -42,6 +43,10 @@ from helixstore.values import File, Format, Key, LinkKind, Role, Source, Variant
 from .gguf_files import main_projector, refuse, weight
 from .names import distinct, legal, quantized_id
 from .own import kept_text, own_sources
+
+if TYPE_CHECKING:
+    from helixstore.formats import Inspection
+    from helixstore.formats.inspection import Part
 
 __all__ = ["DockerModels"]
 
@@ -103,7 +108,8 @@ class DockerModels(Layout):
             if not pulled[variant.key]:
                 yield from _made(variant, names[variant.key], listed)
         if listed:
-            yield Entry(_LIST, Text(_encoded(listed.values()), _merge), None, order=2)
+            entries = sorted(listed.values(), key=lambda entry: str(entry["id"]))
+            yield Entry(_LIST, Text(_encoded(entries), _merge), None, order=2)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """Every model of the list that is one whole GGUF, once for each of its tags."""
@@ -304,40 +310,59 @@ def _found(root: Path, digest: str, tags: Sequence[object], reader: Reader) -> I
         return
     weights = [layer for layer in manifest["layers"] if layer["mediaType"] in _WEIGHTS]
     projectors = [layer for layer in manifest["layers"] if layer["mediaType"] == _MMPROJ]
-    if len(weights) != 1 or len(projectors) > 1:
-        reader.note(path, "its weights are several blobs, or none that others read; only Docker puts them together")
+    if not weights or len(projectors) > 1:
+        reader.note(path, "it has no weights that other programs read")
         return
-    rest = [layer for layer in (*manifest["layers"], manifest["config"]) if layer not in (*weights, *projectors)]
     sidecars = [(f"manifests/sha256/{digest[7:]}", text)]
-    for layer in rest:
+    for layer in (*manifest["layers"], manifest["config"]):
+        if layer in weights or layer in projectors:
+            continue
         small = reader.text(root / _blob(layer["digest"][7:]), _TEXT_BYTES)
         if small is None or _digest(small.encode()) != layer["digest"][7:]:
             reader.note(path, "one of its small parts is no text, or not what its name says")
             return
         sidecars.append((_blob(layer["digest"][7:]), small))
-    yield from _models(root, digest, [tag for tag in tags if isinstance(tag, str)] or [digest],
-                       (*weights, *projectors), tuple(sorted(sidecars)), reader)
-
-
-def _models(
-    root: Path, digest: str, tags: Sequence[str], layers: Sequence[Mapping[str, Any]],
-    sidecars: tuple[tuple[str, str], ...], reader: Reader,
-) -> Iterator[Found]:
-    """One model for each of its tags."""
-    found = [reader.model(root / _blob(layer["digest"][7:])) for layer in layers]
-    main = found[0]
-    if main is None or main.format is not Format.GGUF or not main.whole or None in found:
+    main = _joined(root, path, weights, reader)
+    eyes = [reader.model(root / _blob(layer["digest"][7:])) for layer in projectors]
+    if main is None or None in eyes:
         return
-    for tag in tags:
-        repository, _, quantization = tag.rpartition(":") if tag != digest else ("", "", "")
+    for tag in [tag for tag in tags if isinstance(tag, str)] or [digest]:
+        repository, _, version = tag.rpartition(":") if tag != digest else ("", "", "")
         model = repository.rpartition("/")[2] or digest[7:19]
-        name = legal(model + (f"-{main.quantization}" if main.quantization else ""))
-        parts = tuple(
-            replace(one.parts[0], path=f"{'mmproj-' if number else ''}{name}.gguf",
-                    role=Role.PROJECTOR if number else Role.WEIGHTS)
-            for number, one in enumerate(found) if one is not None)
-        claims = {part.path: layer["digest"][7:] for part, layer in zip(parts, layers, strict=True)}
-        source = Source("program", repository or None, None, DockerModels.name, tag, sidecars)
-        known = quantization.lower() in ("", "latest", main.quantization.lower())
-        title = model if known else f"{model}:{quantization}"
-        yield Found(replace(main, name=title, parts=parts), source, title, claims=claims)
+        known = version.lower() in ("", "latest", main.quantization.lower())
+        parts = tuple(_called(legal(model + (f"-{main.quantization}" if main.quantization else "")), main, eyes))
+        claims = {part.path: layer["digest"][7:]
+                  for part, layer in zip(parts, (*weights, *projectors), strict=True)}
+        source = Source("program", repository or None, None, DockerModels.name, tag, tuple(sorted(sidecars)))
+        yield Found(replace(main, name=model, parts=parts), source, model if known else f"{model}:{version}",
+                    claims=claims)
+
+
+def _joined(root: Path, path: Path, layers: Sequence[Mapping[str, Any]], reader: Reader) -> Inspection | None:
+    """The weights as one model: one whole GGUF, or its shards in their order."""
+    found = []
+    for layer in layers:
+        one = reader.model(root / _blob(layer["digest"][7:]))
+        if one is None:
+            return None
+        if one.format is not Format.GGUF or one.header.shards != len(layers):
+            reader.note(path, "its weights are no whole GGUF, and only Docker Model Runner reads them")
+            return None
+        found.append(one)
+    types: Counter[str] = Counter()
+    for one in found:
+        types.update(dict(one.header.tensor_types))
+    header = replace(
+        found[0].header, parameters=sum(one.header.parameters or 0 for one in found) or None,
+        tensors=sum(one.header.tensors for one in found), tensor_types=tuple(types.most_common()))
+    return replace(found[0], header=header, parts=tuple(one.parts[0] for one in found), missing=())
+
+
+def _called(name: str, main: Inspection, projectors: Sequence[Inspection | None]) -> Iterator[Part]:
+    """The parts under names that tell what they are, since the blobs' do not."""
+    count = len(main.parts)
+    for number, part in enumerate(main.parts, 1):
+        yield replace(part, path=f"{name}.gguf" if count == 1 else f"{name}-{number:05d}-of-{count:05d}.gguf")
+    for one in projectors:
+        if one is not None:
+            yield replace(one.parts[0], path=f"mmproj-{name}.gguf", role=Role.PROJECTOR)
