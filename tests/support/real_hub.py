@@ -12,8 +12,8 @@ from tests.support.real_gguf import chat
 from tests.support.sandbox import Sandbox
 
 __all__ = [
-    "downloads", "fastchat_answers", "hf", "hub_deletes", "hub_deletes_revision", "hub_reads", "mistralrs_loads", "mlx_answers", "mlx_deletes",
-    "repository", "transformers_load", "vllm_answers",
+    "downloads", "fastchat_answers", "hf", "hub_deletes", "hub_deletes_revision", "hub_reads", "mistralrs_loads",
+    "mlx_answers", "mlx_deletes", "repository", "transformers_load", "vllm_answers",
 ]
 
 _LOAD = """
