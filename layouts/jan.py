@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,15 +27,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from helixstore.formats.names import base_name, quantization_in_name
 from helixstore.fs.names import printable
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
-from helixstore.values import Format, Key, LinkKind, Purpose, Source, Variant
+from helixstore.values import Format, LinkKind, Purpose, Source, Variant
 
 from . import yaml_lines
 from .gguf_files import main_projector, refuse, shard_names, stem, weight
 from .hf_folders import folder_entries, model_files, refuse_unservable
 from .llamacpp import projector_name
-from .names import label, legal
+from .names import distinct, label, legal
 from .own import kept_text, own_sources
-from .sidecars import Files, Sidecar, inside, names_beside, own_weights
+from .sidecars import Files, Sidecar, inside, own_weights
 from .yaml_tree import first_document, text_at
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Jan(Layout):
         for where, group in ((_GGUF, [v for v in variants if v.format is not Format.MLX]),
                              (_MLX, [v for v in variants if v.format is Format.MLX])):
             made = [variant for variant in group if variant.key not in own]
-            names = names_beside(made, {v.key: _model_id(v) for v in made}, _first_parts(own, where))
+            names = distinct(made, {v.key: _model_id(v) for v in made}, taken=_first_parts(own.values(), where))
             for variant in made:
                 yield from _entries(variant, str(root.path), f"{where}/{names[variant.key]}")
             for variant in group:
@@ -229,10 +229,10 @@ def _paths(text: str) -> tuple[str, str]:
     return text_at(settings, "model_path"), text_at(settings, "mmproj_path")
 
 
-def _first_parts(own: Mapping[Key, Sequence[_Own]], where: str) -> dict[Key, set[str]]:
+def _first_parts(own: Iterable[Sequence[_Own]], where: str) -> set[str]:
     """The first parts of the ids that Jan has: below a folder with a `model.yml` it looks at nothing."""
-    return {key: {one.sidecar[len(where) + 1:].partition("/")[0] for one in found
-                  if one.sidecar.startswith(f"{where}/")} for key, found in own.items()}
+    return {one.sidecar[len(where) + 1:].partition("/")[0]
+            for found in own for one in found if one.sidecar.startswith(f"{where}/")}
 
 
 def _own_entries(variant: Variant, own: _Own, texts: dict[str, Text]) -> Iterator[Entry]:

@@ -29,8 +29,9 @@ from helixstore.values import Format, Purpose, Source, Variant
 
 from .gguf_files import main_projector, refuse, shard_names, stem, weight
 from .llamacpp import projector_name
+from .names import distinct
 from .own import kept_text, own_sources
-from .sidecars import Files, Sidecar, inside, names_beside, own_weights, telling
+from .sidecars import Files, Sidecar, inside, own_weights, telling
 
 __all__ = ["KoboldAI"]
 
@@ -66,12 +67,12 @@ class KoboldAI(Layout):
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
         """The files of each model in `weights/<name>/`, then `<name>.kcpps`; what is the person's stays as it is."""
         own = {variant.key: found for variant in variants if (found := list(_own(variant, root.path)))}
-        made = [variant for variant in variants if all(one.ours for one in own.get(variant.key, ()))]
-        names = names_beside(made, {variant.key: stem(variant) for variant in made},
-                             {key: [one.name.removesuffix(".kcpps") for one in found] for key, found in own.items()})
+        made = [variant for variant in variants if variant.key not in own]
+        taken = [one.name.removesuffix(".kcpps") for found in own.values() for one in found]
+        names = distinct(made, {variant.key: stem(variant) for variant in made}, taken=taken)
         texts: dict[str, Text] = {}
         for variant in variants:
-            if variant.key in names:
+            if variant.key not in own:
                 yield from _entries(variant, str(root.path), names[variant.key])
             for one in own.get(variant.key, ()):
                 yield from own_weights(variant, one.first, one.projector, witness=not one.text)
@@ -109,16 +110,12 @@ class KoboldAI(Layout):
 
 
 class _Own(NamedTuple):
-    """What the person has: its name and text ("": a GGUF by itself), and where the files lie, "" outside the root.
-
-    `ours`: it is one more configuration for weights that helixstore put there.
-    """
+    """What the person has: its name and text ("": a GGUF by itself), and where the files lie, "" outside the root."""
 
     name: str
     text: str
     first: str
     projector: str
-    ours: bool
 
 
 def _listed(folder: Path, files: Files) -> Iterator[Seen]:
@@ -186,11 +183,9 @@ def _own(variant: Variant, root: Path) -> Iterator[_Own]:
     for source in own_sources(variant, KoboldAI.name):
         for name, text in source.sidecars:
             first, projector = _paths(text)
-            first = inside(root, first) if first else ""
-            ours = first.startswith(f"{_WEIGHTS}/")
-            yield _Own(name, text, first, inside(root, projector) if projector else "", ours)
+            yield _Own(name, text, inside(root, first) if first else "", inside(root, projector) if projector else "")
         if not source.sidecars and source.name and inside(root, source.name) == source.name:
-            yield _Own(source.name, "", source.name, "", ours=False)
+            yield _Own(source.name, "", source.name, "")
 
 
 @lru_cache(maxsize=16384)

@@ -32,9 +32,9 @@ from . import yaml_lines
 from .gguf_files import main_projector, refuse, shard_names, stem, weight
 from .hf_folders import folder_entries, model_files, refuse_unservable
 from .llamacpp import projector_name
-from .names import label, legal
+from .names import distinct, label, legal
 from .own import kept_text, own_sources
-from .sidecars import Files, Sidecar, inside, names_beside, own_weights, shown, telling
+from .sidecars import Files, Sidecar, inside, own_weights, shown, telling
 from .yaml_tree import Tree, first_document, text_at
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ class LocalAI(Layout):
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
         """The files of each model in `helix/<name>/`, then `<name>.yaml`; what LocalAI has itself stays as it is."""
         own = {variant.key: found for variant in variants if (found := list(_own(variant, root.path)))}
-        made = [variant for variant in variants if all(one.ours for one in own.get(variant.key, ()))]
-        names = names_beside(made, {variant.key: _model_name(variant) for variant in made},
-                             {key: [name for one in found for name in one.names] for key, found in own.items()})
+        made = [variant for variant in variants if variant.key not in own]
+        taken = [name for found in own.values() for one in found for name in one.names]
+        names = distinct(made, {variant.key: _model_name(variant) for variant in made}, taken=taken)
         texts: dict[str, Text] = {}
         for variant in variants:
-            if variant.key in names:
+            if variant.key not in own:
                 yield from _entries(variant, names[variant.key])
             for one in own.get(variant.key, ()):
                 yield from _own_entries(variant, one, texts)
@@ -147,7 +147,7 @@ class LocalAI(Layout):
 class _Own(NamedTuple):
     """What LocalAI has itself: the YAML ("": a GGUF by itself) and its text, the model's path, the projector's.
 
-    `names` are taken, of the model and of the file. `ours`: it is one more YAML for files that helixstore put there.
+    `names` are taken, of the model and of the file.
     """
 
     sidecar: str
@@ -155,7 +155,6 @@ class _Own(NamedTuple):
     model: str
     projector: str
     names: tuple[str, ...]
-    ours: bool
 
 
 def _configured(seen: Seen, files: Files, reader: Reader) -> Iterator[Found]:
@@ -230,11 +229,10 @@ def _own(variant: Variant, root: Path) -> Iterator[_Own]:
         for path, text in source.sidecars:
             configuration = _called(name, path, text)
             model, projector = text_at(configuration, "parameters", "model"), text_at(configuration, "mmproj")
-            model = inside(root, model) if model else ""
-            yield _Own(path, text, model, inside(root, projector) if projector else "",
-                       (name, path.rpartition(".")[0]), model.startswith(f"{_FOLDER}/"))
+            yield _Own(path, text, inside(root, model) if model else "", inside(root, projector) if projector else "",
+                       (name, path.rpartition(".")[0]))
         if not source.sidecars and "/" not in name:
-            yield _Own("", "", name, "", (), ours=False)
+            yield _Own("", "", name, "", ())
 
 
 def _called(name: str, path: str, text: str) -> Tree:

@@ -7,23 +7,22 @@ or to something that is no model, costs one issue at the sidecar and nothing els
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helixstore.formats.names import base_name, shard_name, shard_of_name
-from helixstore.fs.names import folded, printable, unfinished
+from helixstore.fs.names import printable, unfinished
 from helixstore.providers.layout import LINKS, Entry, Reader, Root, Seen
-from helixstore.values import Key, LinkKind, Purpose, Role, Variant
+from helixstore.values import LinkKind, Purpose, Role, Variant
 
 from .gguf_files import main_projector, weight
-from .names import distinct
 
 if TYPE_CHECKING:
     from helixstore.formats import Inspection
 
-__all__ = ["Files", "Sidecar", "inside", "names_beside", "own_weights", "shown", "telling", "without_projector"]
+__all__ = ["Files", "Sidecar", "inside", "own_weights", "shown", "telling", "without_projector"]
 
 #: what files are called that say nothing of the model in them
 _GENERIC = frozenset({"model", "ggml-model", "weights", "gguf"})
@@ -132,7 +131,8 @@ class Files:
             return None
         one = self._reader.model(path)
         if one is not None and not one.whole:
-            one = next((model for model in self._reader.models(path.parent) if model.location == path), None)
+            beside = self._reader.models(path.parent, again=True)
+            one = next((model for model in beside if model.location == path), None)
         if one is None:
             return None
         one = without_projector(one)
@@ -141,7 +141,7 @@ class Files:
 
     def folder(self, path: Path) -> Inspection | None:
         """The one model that a folder is; None when it is none."""
-        return next((model for model in self._reader.models(path) if model.location == path), None)
+        return next((model for model in self._reader.models(path, again=True) if model.location == path), None)
 
 
 def without_projector(model: Inspection) -> Inspection:
@@ -186,28 +186,6 @@ def own_weights(
     eye = main_projector(variant)
     if projector and eye:
         yield Entry(projector, weight(eye, kinds), variant.key)
-
-
-def names_beside(
-    variants: Sequence[Variant], wanted: Mapping[Key, str], own: Mapping[Key, Iterable[str]]
-) -> dict[Key, str]:
-    """Names for what helixstore makes in a folder where the program has models of its own.
-
-    Args:
-        variants: those that are to get a name.
-        wanted: the name each would like, legal.
-        own: the names that the program has, of these variants and of others.
-
-    Returns:
-        A name for each that has not exactly this one of its own already.
-    """
-    there = {key: frozenset(names) for key, names in own.items()}
-    taken = {folded(name) for names in there.values() for name in names}
-    names = distinct(variants, wanted)
-    return {
-        variant.key: f"{name}-{variant.manifest[:8]}" if folded(name) in taken else name
-        for variant in variants if (name := names[variant.key]) not in there.get(variant.key, ())
-    }
 
 
 def telling(name: str, otherwise: str) -> str:

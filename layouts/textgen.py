@@ -31,8 +31,9 @@ from helixstore.values import Format, Purpose, Source, Variant
 
 from .gguf_files import main_projector, refuse, shard_names, stem, weight
 from .hf_folders import folder_entries, folder_names, model_files, refuse_unservable
+from .names import distinct
 from .own import own_sources
-from .sidecars import Files, Sidecar, inside, names_beside, own_weights, telling, without_projector
+from .sidecars import Files, Sidecar, inside, own_weights, telling, without_projector
 from .textgen_settings import Settings, merge, read_setting, written
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ class TextGen(Layout):
         others = [variant for variant in made if variant.format is not Format.GGUF]
         called = folder_names(others)
         folders = {variant.key: _folder_name(called[variant.key], variant) for variant in others}
-        names = names_beside(made, {**{variant.key: stem(variant) for variant in gguf}, **folders},
-                             {key: [name for one in found for name in one.names] for key, found in own.items()})
+        taken = [name for found in own.values() for one in found for name in one.names]
+        names = distinct(made, {**{variant.key: stem(variant) for variant in gguf}, **folders}, taken=taken)
         projectors: dict[str, str] = {}
         for variant in gguf:
             yield from self._gguf(variant, names[variant.key], root, projectors)
@@ -122,7 +123,7 @@ class TextGen(Layout):
         files, models = Files(root, reader), root.path / _models(root)
         sidecar = Sidecar(models / _CONFIG, _CONFIG, "choose another projector in TextGen, or put the file back")
         settings = _settings(sidecar, reader)
-        for model in reader.models(models, -1):
+        for model in reader.models(models, -1, again=settings.any):
             place = model.location.relative_to(models).as_posix()
             if model.format is not Format.GGUF:
                 top = model.location.parent == models and files.is_folder(model.location)

@@ -61,6 +61,11 @@ class Settings:
             else:
                 self._parts.append((number, parts, whole, setting))
 
+    @property
+    def any(self) -> bool:
+        """Whether it names a projector at all."""
+        return bool(self._exact or self._parts)
+
     def projector_for(self, file: str) -> Setting | None:
         """The setting that holds for a file's name, if it names a projector."""
         name = file.casefold()

@@ -90,12 +90,16 @@ class DiskReader:
             self.issue("unreadable", Path(where), "it is not UTF-8 text")
             return None
 
-    def models(self, folder: Path, depth: int = 0) -> list[Inspection]:
-        """Every whole model in the folder and `depth` levels of folders below it (-1: all of them)."""
+    def models(self, folder: Path, depth: int = 0, again: bool = False) -> list[Inspection]:
+        """Every whole model in the folder and `depth` levels of folders below it (-1: all of them).
+
+        Those that are `known` are left out unless they are asked for `again`.
+        """
         where = os.fspath(self._home / folder)
-        key = (where, depth, self.known)
+        known = None if again else self.known
+        key = (where, depth, known)
         if key not in self._models:
-            self._models[key] = survey(where, depth, issue=self._once, tree=self, known=self.known)
+            self._models[key] = survey(where, depth, issue=self._once, tree=self, known=known)
         return list(self._models[key])
 
     def model(self, path: Path) -> Inspection | None:

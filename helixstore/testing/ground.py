@@ -56,9 +56,9 @@ class ConfinedReader(DiskReader):
         """The file as UTF-8 text."""
         return super().text(path, limit) if self._inside(path) else None
 
-    def models(self, folder: Path, depth: int = 0) -> list[Inspection]:
+    def models(self, folder: Path, depth: int = 0, again: bool = False) -> list[Inspection]:
         """Every whole model in the folder and below it."""
-        return super().models(folder, depth) if self._inside(folder) else []
+        return super().models(folder, depth, again) if self._inside(folder) else []
 
     def model(self, path: Path) -> Inspection | None:
         """What one file is."""
@@ -87,7 +87,7 @@ class EmptyReader:
         """None."""
         return None
 
-    def models(self, folder: Path, depth: int = 0) -> list[Inspection]:
+    def models(self, folder: Path, depth: int = 0, again: bool = False) -> list[Inspection]:
         """None."""
         return []
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from lying import again, lay, look, unchanged, variant_of
+from lying import again, lay, look, unchanged
 
 from helixstore.providers.layout import Root
 from helixstore.values import Purpose, Role
@@ -86,18 +86,6 @@ def test_an_embedding_model_by_its_own_key(admin: Path, shelf: Shelf) -> None:
     save(admin / "embed.kcpps", embeddingsmodel=str(admin / "weights-of-mine/a/embed.gguf"))
     (found,) = unchanged(KOBOLD, Root(admin, "test"))
     assert (found.source.name, found.inspection.purpose) == ("embed.kcpps", Purpose.EMBEDDING)
-
-
-def test_one_more_configuration_of_our_files_is_the_persons_and_ours_stays(admin: Path, shelf: Shelf) -> None:
-    root = Root(admin, "test", owned=True)
-    again(KOBOLD, root, [shelf.gguf("one")], shelf)
-    mine = json.loads((admin / "one-Q4_K_M.kcpps").read_text())
-    save(admin / "one 32k.kcpps", **mine, contextsize=32768)
-    found, _ = look(KOBOLD, root)
-    assert [one.source.name for one in found] == ["one 32k.kcpps", "one-Q4_K_M.kcpps"]
-    entries = {entry.path: entry.witness for entry in KOBOLD.project([variant_of(found[0])], root, FACTS)}
-    assert entries == {"one 32k.kcpps": True, "one-Q4_K_M.kcpps": True,
-                       "weights/one-Q4_K_M/one-Q4_K_M.gguf": False}
 
 
 @pytest.mark.parametrize(("settings", "why"), [

@@ -161,21 +161,6 @@ def test_a_yaml_that_is_no_model_is_none(models: Path, text: str) -> None:
     assert (found, reader.issues) == ([], [])
 
 
-def test_one_more_yaml_for_our_files_is_the_persons_and_ours_stays(models: Path, shelf: Shelf) -> None:
-    root = Root(models, "test", owned=True)
-    variant = shelf.gguf("one")
-    again(LOCAL, root, [variant], shelf)
-    ours = (models / "one-Q4_K_M.yaml").read_text()
-    write(models, "creative.yaml", ours.replace("name: \"one-Q4_K_M\"", "name: creative") + "context_size: 512\n")
-    found, _ = look(LOCAL, root)
-    assert [one.source.name for one in found] == ["creative", "one-Q4_K_M"]
-    mixed = variant_of(found[0])
-    entries = {entry.path: entry for entry in LOCAL.project([mixed], root, FACTS)}
-    assert {"creative.yaml", "one-Q4_K_M.yaml", "helix/one-Q4_K_M/one-Q4_K_M.gguf"} == entries.keys()
-    assert entries["creative.yaml"].witness
-    assert entries["one-Q4_K_M.yaml"].witness
-
-
 def test_a_link_in_place_of_a_yaml_and_a_folder_at_the_top_are_left(models: Path, shelf: Shelf, tmp_path: Path) -> None:
     lay(models, {"x.gguf": shelf.gguf("x")}, shelf)
     lay(models, {"Foo": shelf.hf("foo")}, shelf)

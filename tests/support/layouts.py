@@ -76,7 +76,7 @@ class PlainReader:
         except (OSError, UnicodeDecodeError):
             return None
 
-    def models(self, folder: Path, depth: int = 0) -> list[object]:
+    def models(self, folder: Path, depth: int = 0, again: bool = False) -> list[object]:
         raise LookupError("use helixstore.providers.reader.DiskReader")
 
     def issue(self, kind: str, path: Path, message: str, remedy: str = "") -> None:
