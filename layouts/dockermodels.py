@@ -45,8 +45,7 @@ from .names import distinct, legal, quantized_id
 from .own import kept_text, own_sources
 
 if TYPE_CHECKING:
-    from helixstore.formats import Inspection
-    from helixstore.formats.inspection import Part
+    from helixstore.formats import Inspection, Part
 
 __all__ = ["DockerModels"]
 

@@ -29,8 +29,9 @@ import os
 import shutil
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from helixstore.errors import LayoutError
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
@@ -40,6 +41,9 @@ from .gguf_files import main_projector, refuse, shard_names, stem
 from .hf_folders import body, folder_names, is_repository, model_files, refuse_unservable, repository_name
 from .names import distinct, legal, quantized_id
 from .own import kept_text, own_sources
+
+if TYPE_CHECKING:
+    from helixstore.formats import Inspection
 
 __all__ = ["RamaLama"]
 
@@ -345,7 +349,22 @@ def _found(root: Path, folder: Path, ref: Path, reader: Reader) -> Iterator[Foun
         repository = "/".join(parts[:2]) if transport == _TRANSPORT else None
         source = Source("program", repository, None, RamaLama.name, called, tuple(sorted(sidecars)))
         file = parts[-1].endswith((".gguf", ".safetensors"))    # named by itself: `file://`, `hf://ORG/NAME/FILE`
-        yield Found(inspection, source, inspection.name if file else parts[-1])
+        name = inspection.name if file else parts[-1]
+        yield Found(inspection, source, name)
+        blobs = {file["name"]: folder / "blobs" / _sanitized(file["hash"]) for file in listed["files"]}
+        if (again := _as_blobs(inspection, snapshot, blobs, reader)) is not None:
+            yield Found(again, Source("file", name=again.location.name), name)
+
+
+def _as_blobs(
+    inspection: Inspection, snapshot: Path, blobs: Mapping[str, Path], reader: Reader
+) -> Inspection | None:
+    """The same files by their other names: RamaLama has each twice, as one file or, where it cannot link, as two."""
+    parts = tuple(replace(part, location=blobs.get(part.location.relative_to(snapshot).as_posix(), snapshot))
+                  for part in inspection.parts)
+    if not all(part.location != snapshot and reader.exists(part.location) for part in parts):
+        return None
+    return replace(inspection, location=parts[0].location, parts=parts)
 
 
 def _small(

@@ -11,7 +11,7 @@ from hypothesis import given
 from many import check_names, gguf, once, variants
 
 from helixstore.layouts.ramalama import RamaLama
-from helixstore.providers.layout import Facts, Root, Text
+from helixstore.providers.layout import Facts, Found, Root, Text
 from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, Purpose, Source, Variant
 from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
@@ -39,6 +39,14 @@ def listed(store: Path) -> dict[str, dict[str, str]]:
                 assert there.read_bytes() == blob.read_bytes() != b""
             models[f"{transport}://{rest}:{path.stem}"] = {file["name"]: file["type"] for file in ref["files"]}
     return models
+
+
+def discovered(root: Root, reader: DiskReader) -> list[Found]:
+    """What it finds under names of RamaLama's own; each is there once more, as a blob."""
+    found = list(RAMA.discover(root, reader))
+    own = [f for f in found if f.source.kind == "program"]
+    assert [f.name for f in found if f.source.kind == "file"] == [f.name for f in own]
+    return own
 
 
 def pull(store: Path, name: str, data: bytes, template: str = "{{ messages }}") -> None:
@@ -124,7 +132,7 @@ def test_discover_gives_back_what_was_projected(shelf: Shelf, tmp_path: Path, sy
     entries = list(RAMA.project(models, root, FACTS))
     materialise(root.path, entries, shelf.blobs, symbolic=symbolic)
     reader = DiskReader(tmp_path)
-    found = list(RAMA.discover(root, reader))
+    found = discovered(root, reader)
     assert reader.issues == []
     assert [(f.name, f.source.name, f.source.repository) for f in found] == [
         ("Eye-GGUF", "huggingface://acme/Eye-GGUF:Q4_K_M", "acme/Eye-GGUF"),
@@ -140,7 +148,7 @@ def test_what_ramalama_pulled_keeps_its_ref_and_its_template(shelf: Shelf, tmp_p
     variant, root = shelf.gguf("tiny", stem="tiny"), Root(tmp_path / "store", "test")
     data = shelf.blobs[variant.weights[0].blake3].read_bytes()
     pull(root.path, "ollama://library/tiny:latest", data)
-    found, = RAMA.discover(root, DiskReader(tmp_path))
+    found, = discovered(root, DiskReader(tmp_path))
     assert (found.name, found.source.name, found.source.repository) == ("tiny", "ollama://library/tiny:latest", None)
     model = "ollama/library/tiny"
     assert [path for path, _ in found.source.sidecars] == [
@@ -158,7 +166,7 @@ def test_a_made_name_never_takes_the_place_of_a_pulled_one(shelf: Shelf, tmp_pat
     pulled = shelf.gguf("tiny", sources=[hub("acme/Tiny-GGUF")])
     root = Root(tmp_path / "store", "test")
     materialise(root.path, RAMA.project([pulled], root, FACTS), shelf.blobs)
-    found, = RAMA.discover(root, DiskReader(tmp_path))
+    found, = discovered(root, DiskReader(tmp_path))
     other = shelf.gguf("other", seed=7, sources=[hub("acme/Tiny-GGUF", "b" * 40)])
     both = [replace(pulled, sources=(found.source,)), other]
     check_entries(list(RAMA.project(both, root, FACTS)), both)
