@@ -184,7 +184,7 @@ def leave(ledgers: Ledgers, provider: str | None, clones: Clones, in_use: InUse)
         if path not in done:
             _leave_one("", record, provider, adopted, actions, issues, done)
     rank = {"own": 0, "refresh": 0, "remove": 1, "forget": 2, "unfolder": 3}
-    ordered = tuple(sorted(actions, key=lambda action: (rank[action.op], -action.path.count("/"))))
+    ordered = tuple(sorted(actions, key=lambda one: (rank[one.op], -one.path.count("/") - bool(one.path))))
     return Plan("leave", ordered, issues=tuple(issues), space=space_needed(ordered, clones))
 
 

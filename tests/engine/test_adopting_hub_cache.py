@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from helixstore import HelixStore
+from helixstore.store.xet import XetHasher
 from support.models import tiny_hf
 from support.person import Person
 
@@ -23,18 +24,21 @@ def filled(person: Person, shared: bool) -> Path:
     for folder in (repository / "blobs", repository / "refs", snapshot):
         folder.mkdir(parents=True)
     (repository / "refs/main").write_text(COMMIT)
+    (cache / ".locks/models--acme--tiny").mkdir(parents=True)
     for file in sorted(source.iterdir()):
         data = file.read_bytes()
         large = file.suffix == ".safetensors"
         name = hashlib.sha256(data).hexdigest() if large else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
         blob = repository / "blobs" / name
         if large and shared:
-            kept = cache / "blobs/ab" / ("ab" * 32)
+            with XetHasher() as hasher:
+                xet = hasher.hash(str(file)) or ""
+            kept = cache / "blobs" / xet[:2] / xet
             kept.parent.mkdir(parents=True)
             (cache / "blobs/.huggingface-shared-blobs").write_bytes(b"1\n")
             kept.write_bytes(data)
             (kept.parent / f"{kept.name}.refs").write_text(f"models--acme--tiny/blobs/{name}\n")
-            blob.symlink_to(f"../../blobs/ab/{kept.name}")
+            blob.symlink_to(f"../../blobs/{xet[:2]}/{xet}")
         else:
             blob.write_bytes(data)
         (snapshot / file.name).symlink_to(f"../../blobs/{name}")

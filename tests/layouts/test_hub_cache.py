@@ -365,12 +365,12 @@ class TestDiscovery:
         assert len(found) == 1
         assert {issue.kind for issue in reader.issues} <= {"unreadable"}
 
-    def test_two_revisions_share_blobs_and_main_comes_first(self, shelf: Shelf, cache: Path, tmp_path: Path) -> None:
+    def test_two_revisions_share_blobs_and_main_comes_last_as_the_latest(self, shelf: Shelf, cache: Path, tmp_path: Path) -> None:
         one = shelf.hf("m", sources=[hub("acme/m", OTHER)])
         two = replace(shelf.hf("m", extra={"NEWS": b"x"}, sources=[hub("acme/m", COMMIT)]), key=Key("m", "hf:BF16@1"))
         lay(cache, shelf, one, two)
         found, reader = self.found(cache, tmp_path)
-        assert [source.revision for source, _, _ in found] == [OTHER, COMMIT]
+        assert [source.revision for source, _, _ in found] == [COMMIT, OTHER]
         assert found[0][2]["model.safetensors"] == found[1][2]["model.safetensors"]
         assert reader.issues == []
 
