@@ -45,7 +45,7 @@ class Bars:
     def __call__(self, what: str, path: str, done: int, total: int) -> None:
         """`done` of `total` bytes of `path` have been worked on; of "link" and "read", steps."""
         with self._lock:
-            if self._about != (what, path):
+            if self._bar is None or self._about != (what, path):
                 if self._bar is not None and not self._finished():
                     return              # one file at a time: the others are seen when they are the only one
                 self._begin(what, path, total)
