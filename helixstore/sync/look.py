@@ -116,6 +116,7 @@ def _gather(
             lent = {_places(one) for one in found if ours.lends(one)}
             for candidate in found:
                 yield from _fresh(session, candidate, seen, ours, restore, _places(candidate) in lent)
+    reader.issues = [issue for issue in reader.issues if issue.kind != "incomplete" or not ours.mends(issue.path)]
     reader.known = ours.settled(None)
     for loose in session.settings.scan if everywhere else ():
         for inspection in reader.models(loose, -1):
@@ -235,6 +236,10 @@ class _Ours:
     def entered(self, path: str) -> bool:
         """Whether a sidecar is ours, also one that the program or the person has edited since."""
         return any(record.origin != "adopted" for record in self._records.get(path, ()))
+
+    def mends(self, path: str) -> bool:
+        """Whether what a sidecar names and is missing there is wanted there, and so made again by this very sync."""
+        return any(record.kind == "text" for record in self._records.get(path, ())) and self.has(path)
 
     def lends(self, candidate: Candidate) -> bool:
         """Whether a model of the person's own, by sidecars that are not ours, has weights that we linked."""

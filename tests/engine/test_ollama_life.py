@@ -373,6 +373,33 @@ def test_what_the_person_made_from_ours_outlives_ours(
     assert {name: ollama.shown(name) for name in shown} == shown
 
 
+@pytest.mark.parametrize("way", ["undo", "leave"])
+def test_the_ways_back_leave_the_persons_whole(person: Person, ollama: OllamaFolder, ours: str, way: str) -> None:
+    ollama.create("cat:latest", ours, system="You are a cat.")
+    shown = ollama.shown("cat:latest")
+    with person.open() as store:
+        if way == "undo":
+            store.undo()
+            assert ollama.names() == ["cat:latest"]
+        else:
+            store.leave()
+            assert ollama.names() == sorted(["cat:latest", ours])
+            whole(ollama)
+        store.gc(now=True)
+    assert not ollama.blob(SMALL).is_symlink()
+    assert ollama.shown("cat:latest") == shown
+    assert (person.home / ELSEWHERE).read_bytes() == SMALL
+
+
+def test_a_link_of_ours_that_is_gone_is_made_again_and_nobody_is_told_to_pull(
+    person: Person, ollama: OllamaFolder, ours: str
+) -> None:
+    ollama.blob(SMALL).unlink()
+    settled(person)
+    assert ollama.names() == [ours]
+    whole(ollama)
+
+
 def test_create_of_other_weights_under_our_name(person: Person, ollama: OllamaFolder, ours: str) -> None:
     """Theirs has the name, ours gets another."""
     ollama.pull(ours, OTHER)

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.programs import ask, free_port, serving, site_packages
+from tests.support.programs import ask
+from tests.support.real_gguf import ollama
 from tests.support.sandbox import Sandbox, sha256
 
 pytestmark = pytest.mark.programs
-
-
-@contextlib.contextmanager
-def ollama(sandbox: Sandbox, log: Path) -> Iterator[str]:
-    """`ollama serve` for this home; the value is its address. It prunes its folder when it starts."""
-    program = site_packages("ollama") / "bigdl" / "cpp" / "libs" / "ollama"
-    program.chmod(0o755)
-    host = f"127.0.0.1:{free_port()}"
-    environ = sandbox.environ | {"OLLAMA_HOST": host}
-    with serving([program, "serve"], f"http://{host}/api/version", environ, log):
-        yield f"http://{host}"
 
 
 def files(folder: Path) -> set[str]:
