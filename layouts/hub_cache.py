@@ -14,9 +14,8 @@ digits to be taken for one; it is the SHA-1 of the manifest's digest (a layout h
 manifest), so it is the same on every host and changes with the content. An extra ref, `helixstore`, tells such a
 repository from a downloaded one wherever the folder turns up later: `discover` never takes its name for the hub's.
 
-Links. Hard link or reflink, never a symlink out of the cache: huggingface_hub before 1.32 and llama-server resolve a
-snapshot's link and delete its target. Where neither works the weights stay pending. (A two-hop symlink would be safe
-for people who cannot unlink in the store's blob folder; a layout cannot know that, so it is left out.)
+Links. Hard link or reflink, else a symlink to a stand-in, never to the blob: huggingface_hub before 1.32 and
+llama-server resolve a snapshot's link and delete its target. Where no stand-in can be made the weights stay pending.
 
 Etags. Git-tracked files are named by git-SHA-1, LFS files by SHA-256; which a file is stands in the commit's listing
 alone. Weights, the patterns of the hub's default .gitattributes and files of 10 MiB and more count as LFS. A wrong
@@ -52,10 +51,13 @@ from .hub_found import LOCAL_REF, discover
 
 __all__ = ["HubCache", "hub_root", "project"]
 
-KINDS = (LinkKind.HARD, LinkKind.REFLINK)
+KINDS = (LinkKind.HARD, LinkKind.REFLINK, LinkKind.STAND_IN)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LFS_BYTES = 10 << 20
+#: what a repository's folder is made of; one of them is there as soon as a download has begun
+_BUILT_OF = frozenset({"blobs", "snapshots", "refs", ".no_exist", "trees"})
+_LOOKED_AT = 8                                  # repositories: if the cache has changed, all have
 _LFS = frozenset({
     "7z", "arrow", "bin", "bz2", "ckpt", "ftz", "gguf", "gz", "h5", "joblib", "mlmodel", "model", "msgpack", "npy",
     "npz", "onnx", "ot", "parquet", "pb", "pickle", "pkl", "pt", "pth", "rar", "safetensors", "tar", "tflite", "tgz",
@@ -76,6 +78,7 @@ class HubCache(Layout):
     """A layout over the shared cache; what differs between the programs is which variants they accept."""
 
     aliases: ClassVar[frozenset[str]] = frozenset({"sha256", "gitsha1"})
+    bears_dangling = False       # one hides its whole repository from every scan (_scan_cached_repo)
 
     def roots(self, env: Env) -> Sequence[Root]:
         """The cache that huggingface_hub uses, or the one the person named for this provider."""
@@ -90,6 +93,19 @@ class HubCache(Layout):
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """Every whole model in every snapshot."""
         return discover(root, reader)
+
+    def drifted(self, root: Root, reader: Reader) -> str:
+        """A later version's number, or repositories of which none is built as all are."""
+        if root.label != "hub":
+            return ""
+        number = (reader.text(root.path / "version.txt", 64) or "").strip()
+        if number not in ("", "0", "1"):
+            return "its version.txt says that it is later than version 1"
+        some = [seen for seen in reader.entries(root.path) if seen.name.startswith("models--")][:_LOOKED_AT]
+        inside = [seen.name for repository in some for seen in reader.entries(repository.path)]
+        if inside and not _BUILT_OF.intersection(inside):
+            return "none of its repositories has blobs, snapshots or refs"
+        return ""
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """`hf cache rm` of the commits that hold the variant."""

@@ -24,7 +24,7 @@ def test_the_hubs_own_verify_accepts_every_file(laptop: Sandbox) -> None:
 def test_the_hubs_own_list_counts_the_bytes(laptop: Sandbox, environment: str) -> None:
     name, commit, _ = repository(laptop, "tiny-llama")
     said = hf(laptop, "cache", "ls", "--revisions", environment=environment)
-    assert name in said
+    assert name[:16] in said                    # a narrow table, with the rest cut off
     assert commit[:10] in said
 
 
