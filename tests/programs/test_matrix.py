@@ -147,8 +147,8 @@ def test_deleting_one_revision_of_several_leaves_the_bytes_to_everybody_else(
 ) -> None:
     """The dangerous delete: not the folder but each file, before 1.32 by following its link to the end."""
     cache, kept, dropped = sandbox.home / _CACHE, "1" * 40, "2" * 40
-    for commit, seed in ((dropped, 5), (kept, 6)):
-        file = tiny_gguf(tmp_path / commit / "cobble-F16.gguf", seed=seed, name="Cobble")
+    for commit, name, seed in ((dropped, "cobble-early-F16.gguf", 5), (kept, "cobble-F16.gguf", 6)):
+        file = tiny_gguf(tmp_path / name, seed=seed, name="Cobble")
         blob = (cached(cache, "acme/cobble-GGUF", [file], commit) / file.name).resolve()
         sandbox.put[blob] = sha256(blob)
     sandbox.helix("init", "--all")
