@@ -69,7 +69,7 @@ class Jan(Layout):
         for settings in _settings(env):
             if folder := _data_folder(env.reader.text(settings)):
                 return (Root(env.expand(folder), "settings.json of Jan", present=(settings,)),)
-        return (Root(_data(env) / (env.environ.get("APP_NAME") or "Jan") / "data", "default"),)
+        return (Root(_data(env) / (env.environ.get("APP_NAME", "").strip() or "Jan") / "data", "default"),)
 
     def accepts(self, variant: Variant, facts: Facts) -> Refusal | None:
         """GGUF, and MLX on Apple silicon."""

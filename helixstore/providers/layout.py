@@ -81,6 +81,13 @@ class Reader(Protocol):
         """
         ...
 
+    def settled(self, path: Path) -> bool:
+        """Whether nothing new can be learnt of a file: helixstore made or adopted it, and it is as it was then.
+
+        A model of such files alone need not be reported again. (`models` leaves it out by itself.)
+        """
+        ...
+
     def issue(self, kind: str, path: Path, message: str, remedy: str = "") -> None:
         """Record something that a person should know, and that is wrong."""
         ...

@@ -20,7 +20,9 @@ from helixstore.fs import kernel
 from helixstore.providers.layout import Copy, Weight
 from helixstore.store.host import Host
 from helixstore.store.store import Store
+from helixstore.sync.projection import left_of
 from helixstore.testing.case import Case, Projected, require
+from helixstore.testing.ground import ConfinedReader
 from helixstore.values import LinkKind
 
 __all__ = ["Estate", "dangling", "person_puts", "tree"]
@@ -55,7 +57,9 @@ class Estate:
     @cached_property
     def farm(self) -> Farm:
         """The farm."""
-        return Farm(self.store, None, self.case.home / "state", _Settings())
+        farm = Farm(self.store, None, self.case.home / "state", _Settings())
+        farm.needed = lambda root, providers: self.case.layout.needed(Path(root), ConfinedReader(self.case.home))
+        return farm
 
     def stock(self, projected: Iterable[Projected]) -> None:
         """Put every blob that is wanted into the store."""
@@ -89,7 +93,7 @@ class Estate:
             for entry in projected.entries]
         root, issues = join(str(projected.root.path), [(self.case.layout.name, entries)], projected.root.owned)
         require(not issues, f"{issues[0].path}: {issues[0].message}" if issues else "")
-        return root
+        return replace(root, left_of=left_of([self.case.layout]))
 
 
 @lru_cache(maxsize=8)

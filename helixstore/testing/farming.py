@@ -66,8 +66,9 @@ def taking_one_away_leaves_the_others(case: Case) -> None:
             rest = [case.project([v for v in each.variants if v is not gone], each.root, each.facts)
                     for each in projected]
             estate.sync(rest)
-            for each in rest:
-                for entry in once(each.entries).values():
+            for each, less in zip(projected, rest, strict=True):
+                others = [entry for entry in each.entries if entry.key not in (None, gone.key)]
+                for entry in once([*others, *less.of(None)]).values():
                     _reads_right(case, each, entry)
 
 

@@ -131,7 +131,7 @@ def sandbox(
         setting: the folder that the person named.
     """
     farms = home / "store" / "farms" / "h" / "1000"
-    return Env(home, environ or {}, platform, farms, reader or ConfinedReader(home), setting)
+    return Env(home, {} if environ is None else environ, platform, farms, reader or ConfinedReader(home), setting)
 
 
 def once(entries: Iterable[Entry]) -> dict[str, Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import traceback
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from helixstore.providers.layout import Layout
+from helixstore.session import Machine
 from helixstore.testing import (  # noqa: F401 - each enters its checks
     answers,
     deleting,
@@ -38,10 +40,10 @@ class LayoutSuite:
             layout = MyLayout
 
     Attributes:
-        layout: the layout, or its class.
+        layout: the layout, its class, or its name if it is installed or lies in the configuration's `layouts` folder.
     """
 
-    layout: ClassVar[type[Layout] | Layout]
+    layout: ClassVar[type[Layout] | Layout | str]
 
     def samples(self, shelf: Shelf) -> Sequence[Variant]:
         """More models to ask about, where the program reads something that the assortment lacks; built on `shelf`."""
@@ -50,13 +52,18 @@ class LayoutSuite:
 
 def _method(check: Check) -> Any:
     def test(self: LayoutSuite, tmp_path: Path) -> None:
-        layout = self.layout() if isinstance(self.layout, type) else self.layout
-        check.run(Case(layout, tmp_path, self.samples))
+        check.run(Case(_instance(self.layout), tmp_path, self.samples))
 
     test.__name__ = f"test_{check.name}"
     test.__qualname__ = f"LayoutSuite.{test.__name__}"
     test.__doc__ = check.run.__doc__
     return test
+
+
+def _instance(layout: type[Layout] | Layout | str) -> Layout:
+    if isinstance(layout, str):
+        return Machine(os.environ).layout(layout)
+    return layout() if isinstance(layout, type) else layout
 
 
 for _check in CHECKS.values():
