@@ -19,6 +19,7 @@ from helixstore.session import LAST_ISSUES, Session, disks_changed
 from helixstore.values import LIBRARY, Format
 
 if TYPE_CHECKING:
+    from helixstore.authoring import Checked, LayoutView, Scaffold
     from helixstore.index import ReindexReport
     from helixstore.init import InitReport, Proposal
     from helixstore.results import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from helixstore.store.gc import CollectReport
     from helixstore.store.verify import VerifyReport
     from helixstore.sync.wanted import Ask, Change, Progress
+    from helixstore.values import Issue
     from helixstore.volumes import Disks
 
 __all__ = ["HelixStore"]
@@ -135,6 +137,29 @@ class HelixStore:
         from helixstore.session import Machine
 
         return compat_of(Machine(os.environ if environ is None else environ), Path(os.path.abspath(path)), provider)
+
+    @staticmethod
+    def layouts(environ: Mapping[str, str] | None = None) -> tuple[list[LayoutView], list[Issue]]:
+        """Every layout, and what is wrong with those that could not be loaded."""
+        from helixstore.authoring import layouts
+
+        return layouts(os.environ if environ is None else environ)
+
+    @staticmethod
+    def new_layout(name: str, *, dry_run: bool = False, environ: Mapping[str, str] | None = None) -> Scaffold:
+        """Write a first layout of the person's own into their configuration; see `helixstore.authoring.new`."""
+        from helixstore.authoring import new
+
+        return new(os.environ if environ is None else environ, name, dry_run=dry_run)
+
+    @staticmethod
+    def check_layout(
+        name: str, only: Sequence[str] | None = None, environ: Mapping[str, str] | None = None
+    ) -> Checked:
+        """Try a layout with every check of `helixstore.testing`, or with some."""
+        from helixstore.authoring import check
+
+        return check(os.environ if environ is None else environ, name, only)
 
     @staticmethod
     def init(

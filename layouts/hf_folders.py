@@ -144,6 +144,8 @@ def refuse_unservable(variant: Variant) -> Refusal | None:
         return Refusal("its weights are pickles, which can run code when they are loaded", (Format.HF,))
     if variant.format.family is not Family.SAFETENSORS:
         return None
+    if not variant.weights:
+        return Refusal("it has no weights")
     names = {file.path for file in variant.files}
     if "config.json" not in names:
         return Refusal("there is no config.json beside the weights")

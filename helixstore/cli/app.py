@@ -74,6 +74,7 @@ COMMANDS: dict[str, dict[str, Place]] = {
         "volume": Place("volume", "volume", "The disks that the store lies on: add, list, move, detach, remove."),
         "reindex": Place("upkeep", "reindex", "Build the index again from the store."),
         "providers": Place("providers", "providers", "The programs: which are on, where they look."),
+        "layouts": Place("layouts", "layouts", "What is known of each program's folders; add one of your own."),
         "config": Place("setup", "config", "The settings, and where each comes from."),
     },
 }

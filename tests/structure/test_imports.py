@@ -36,7 +36,8 @@ BELOW["engine"] = BELOW["testing"] | {"testing", "version"}
 BELOW["cli"] = BELOW["engine"] | {"engine"}
 #: what stands beside engine.py: one file for each kind of question or command
 ENGINE = frozenset({
-    "engine", "intents", "queries", "explain", "init", "doctor", "mounts", "usage", "survey", "upkeep", "volumes"})
+    "authoring", "engine", "intents", "queries", "explain", "init", "doctor", "mounts", "usage", "survey", "upkeep",
+    "volumes"})
 #: `import helixstore` and `python -m helixstore` hand on to the engine and the command line
 DOORS = frozenset({"__init__", "__main__"})
 

@@ -18,7 +18,7 @@ from helixstore.values import Format, Key, Source, Variant
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "example-layout"))
 
-from helixstore_loft import Loft  # noqa: E402
+from helixstore_loft import Loft
 
 #: quick, and about everything that a layout says without a disk
 PURE = {name for name, check in CHECKS.items() if check.group in ("answers", "placing", "projecting")} | {
@@ -343,7 +343,8 @@ class Remembering(Altered):
 @breaks("removal_leaves_no_trace")
 class Clinging(Loft):
     def needed(self, root: Path, reader: Reader) -> dict[str, list[str]]:
-        return {f"files/{seen.name}/{seen.name}.gguf": ["notes of the person 0.txt"] for seen in reader.entries(root / "files")}
+        files = [seen.name for seen in reader.entries(root / "files")]
+        return {f"files/{name}/{name}.gguf": ["notes of the person 0.txt"] for name in files}
 
 
 @breaks("deciding_never_looks_at_the_disk")
