@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.hub import Repository, hub
-from tests.support.programs import interpreter, python
+from tests.support.programs import python
+from tests.support.real_hub import hf
 from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.programs
@@ -60,15 +60,6 @@ print(json.dumps(len(scan.repos)))
 
 def online(sandbox: Sandbox, endpoint: str) -> dict[str, str]:
     return sandbox.environ | {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0"}
-
-
-def hf(sandbox: Sandbox, *arguments: str, endpoint: str) -> str:
-    program = interpreter("hub").with_name("hf")
-    done = subprocess.run([str(program), *arguments], env=online(sandbox, endpoint) | {"NO_COLOR": "1"},
-                          cwd=sandbox.home, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-                          check=False)
-    assert done.returncode == 0, f"hf {arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def never_seen(tiny: Path, tmp_path: Path) -> Repository:
