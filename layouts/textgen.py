@@ -34,7 +34,7 @@ from .hf_folders import folder_entries, folder_names, model_files, refuse_unserv
 from .names import distinct
 from .own import own_sources
 from .sidecars import Files, Sidecar, inside, own_weights, telling, without_projector
-from .textgen_settings import Settings, merge, read_setting, written
+from .textgen_settings import Settings, merge, read_setting, without, written
 
 if TYPE_CHECKING:
     from helixstore.formats import Inspection
@@ -124,7 +124,7 @@ class TextGen(Layout):
         sidecar = Sidecar(models / _CONFIG, _CONFIG, "choose another projector in TextGen, or put the file back")
         settings = _settings(sidecar, reader)
         for model in reader.models(models, -1, again=settings.any):
-            place = model.location.relative_to(models).as_posix()
+            place = model.location.relative_to(root.path).as_posix()
             if model.format is not Format.GGUF:
                 top = model.location.parent == models and files.is_folder(model.location)
                 source = Source("program", program=self.name, name=place) if top else Source("file", name=place)
@@ -144,12 +144,11 @@ class TextGen(Layout):
             if joined is not None and joined is not model:
                 model, sidecars = joined, ((f"{_models(root)}{_CONFIG}", setting.text()),)
         return Found(model, Source("program", program=self.name, name=place, sidecars=sidecars),
-                     telling(model.name, place.rpartition("/")[0] or place))
+                     telling(model.name, place.removeprefix(_models(root)).rpartition("/")[0] or place))
 
     def left_of(self, path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
-        """The settings without our entries."""
-        rest = merge(None, text, b"") if path.endswith(_CONFIG) else None
-        return b"" if rest is not None and not rest.strip() else rest
+        """The settings without our entries, and without projectors that go away."""
+        return without(text, lambda projector: gone(_beside(projector))) if path.endswith(_CONFIG) else None
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """It has no delete: the person removes the files from the models folder."""
@@ -197,16 +196,16 @@ def _beside(projector: str) -> str:
 
 
 def _own(variant: Variant, root: Root) -> Iterator[_Own]:
-    models = _models(root)
     for source in own_sources(variant, TextGen.name):
         place = source.name or ""
-        if inside(root.path, place) != place:
+        if inside(root.path, place) != place or not place.startswith(_models(root)):
             continue
         setting = next((found for _, text in source.sidecars if (found := read_setting(text))), None)
         projector = inside(root.path, _beside(setting.projector)) if setting else ""
         shared = {place.rpartition("/")[2]: setting.projector} if setting and setting.ours else {}
-        names = (_stem(place.partition("/")[0]), _stem(projector.rpartition("/")[2]).removeprefix("mmproj-"))
-        yield _Own(f"{models}{place}", projector, names, shared)
+        names = (_stem(place.removeprefix(_models(root)).partition("/")[0]),
+                 _stem(projector.rpartition("/")[2]).removeprefix("mmproj-"))
+        yield _Own(place, projector, names, shared)
 
 
 def _stem(name: str) -> str:

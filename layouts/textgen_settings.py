@@ -8,13 +8,13 @@ TextGen's alone. Entries marked `# helixstore` are ours; one that the interface 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from . import yaml_lines
 from .yaml_tree import first_document, text_at
 
-__all__ = ["MARK", "Setting", "Settings", "merge", "read_setting", "written"]
+__all__ = ["MARK", "Setting", "Settings", "merge", "read_setting", "without", "written"]
 
 MARK = "  # helixstore"
 _PIECES = re.compile(r"\\(?P<escaped>\W)|(?P<any>\.\*)|(?P<plain>[\w\-. ,@%/~=&!#'\"<>:;])", re.ASCII)
@@ -120,6 +120,28 @@ def written(projectors: Mapping[str, str]) -> bytes:
     """Our entries: file name -> projector."""
     return "".join(
         f"{name}$:\n  mmproj: {yaml_lines.quote(projectors[name])}{MARK}\n" for name in sorted(projectors)).encode()
+
+
+def without(data: bytes, gone: Callable[[str], bool]) -> bytes | None:
+    """Settings without our entries, and, where the interface has rewritten them, without what they said.
+
+    Args:
+        data: a `config-user.yaml`.
+        gone: whether a projector, as the settings name it, goes away.
+
+    Returns:
+        b"" when nothing else is in it; None when it cannot be read.
+    """
+    rest = merge(None, data, b"")
+    if rest is None:
+        return None
+    text = rest.decode()
+    for key in list(yaml_lines.keys(text)):
+        projector = yaml_lines.read(text, key, "mmproj")
+        if projector and gone(projector):
+            alone = yaml_lines.block(text, key).count("\n") <= 2
+            text = yaml_lines.remove(text, key) if alone else yaml_lines.remove(text, key, "mmproj")
+    return text.encode() if text.strip() else b""
 
 
 def merge(base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -193,6 +194,8 @@ class Executor:
 
         def make(temporary: str) -> None:
             made.append(self.place(placer, temporary, action))
+            if look.kind == "file" and action.body[0] == "text":        # who may read and write it is the person's word
+                os.chmod(temporary, stat.S_IMODE(os.lstat(path).st_mode))
 
         def finish(temporary: str, target: str) -> bool:
             if not holds(action, look_at(target)):

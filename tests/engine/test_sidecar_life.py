@@ -17,7 +17,7 @@ import yaml
 from helixstore import HelixStore
 from helixstore.results import SyncReport
 from support.person import Person
-from support.raw import model_gguf
+from support.raw import model_gguf, text
 
 
 class Program:
@@ -421,6 +421,112 @@ def test_the_persons_settings_for_a_file_of_ours_stand_beside_ours(
     one.sync()
     assert one.ids() == {}
     assert one.states()[program.name] == "hidden"
+
+
+class TextGen(Program):
+    """Its settings are one file for all models; the interface writes it anew as a whole, without comments."""
+
+    name, folder = "textgen", "textgen/user_data"
+
+    def weights(self, home: Path, id: str) -> Path:
+        return self.root(home) / "models" / f"{id}.gguf"
+
+    def sidecar(self, home: Path, id: str = "") -> Path:
+        return self.root(home) / "models/config-user.yaml"
+
+    def settings(self, home: Path) -> dict[str, Any]:
+        return yaml.safe_load(self.sidecar(home).read_text()) or {} if self.sidecar(home).exists() else {}
+
+    def save(self, home: Path, id: str, **values: Any) -> None:
+        """The interface saves what the person has set for a model."""
+        settings = self.settings(home)
+        settings.setdefault(f"{id}.gguf$", {}).update(values)
+        self.write(self.sidecar(home), yaml.dump(settings, sort_keys=False).encode())
+
+    def rename(self, home: Path, old: str, new: str) -> None:
+        self.weights(home, new).parent.mkdir(parents=True, exist_ok=True)
+        self.weights(home, old).rename(self.weights(home, new))
+
+    def ids(self, home: Path) -> dict[str, Path]:
+        models = self.root(home) / "models"
+        return {path.relative_to(models).as_posix().removesuffix(".gguf"): path for path in models.rglob("*.gguf")}
+
+
+TEXTGEN = TextGen()
+
+
+def eye(seed: int = 70) -> bytes:
+    return model_gguf(text("general.type", "mmproj"), architecture="clip", seed=seed)
+
+
+def test_textgens_own_with_their_projector_and_settings_keep_their_places(life: Callable[[Program], Life]) -> None:
+    one = life(TEXTGEN)
+    TEXTGEN.write(TEXTGEN.weights(one.home, "sub/gem-F16"), model_gguf(seed=1))
+    TEXTGEN.write(TEXTGEN.root(one.home) / "mmproj/mine.gguf", eye())
+    TEXTGEN.save(one.home, "gem-F16", loader="llama.cpp", mmproj="mine.gguf", ctx_size=4096)
+    before = one.tree()
+    one.sync()
+    assert one.reads("lmstudio") == {model_gguf(seed=1), eye()}
+    assert {name: digest for name, (digest, _) in before.items()}.items() <= {
+        name: digest for name, (digest, _) in one.tree().items()}.items()
+    assert list(one.ids()) == ["sub/gem-F16"]
+    TEXTGEN.rename(one.home, "sub/gem-F16", "gem-F16")
+    one.sync()
+    assert list(one.ids()) == ["gem-F16"]
+    assert set(one.states().values()) == {"linked"}
+    one.do(lambda store: store.undo())
+    TEXTGEN.rename(one.home, "gem-F16", "sub/gem-F16")
+    one.do(lambda store: store.undo())
+    assert one.tree() == before
+
+
+def test_a_projector_that_the_person_chooses_later_makes_it_a_model_that_sees(life: Callable[[Program], Life]) -> None:
+    one = life(TEXTGEN)
+    TEXTGEN.write(TEXTGEN.weights(one.home, "gem-F16"), model_gguf(seed=1))
+    TEXTGEN.write(TEXTGEN.root(one.home) / "mmproj/mine.gguf", eye())
+    one.sync()
+    assert one.reads("lmstudio") == {model_gguf(seed=1)}
+    TEXTGEN.save(one.home, "gem-F16", mmproj="mine.gguf")
+    one.sync()
+    assert one.names() == ["gem"]
+    assert one.reads("lmstudio") == {model_gguf(seed=1), eye()}
+    assert list(one.ids()) == ["gem-F16"]
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_what_the_interface_saves_beside_our_settings_stays_when_ours_go(
+    life: Callable[[Program], Life], first: str
+) -> None:
+    one = life(TEXTGEN)
+    if first == "theirs":
+        TEXTGEN.save(one.home, "other", loader="Transformers")
+    one.person.put("loose/gem-F16.gguf", model_gguf(seed=1))
+    one.person.put("loose/mmproj-gem-F16.gguf", eye())
+    one.do(lambda store: store.share(one.home / "loose/gem-F16.gguf"))
+    [projector] = (TEXTGEN.root(one.home) / "mmproj").iterdir()
+    assert TEXTGEN.settings(one.home)["gem-F16.gguf$"] == {"mmproj": projector.name}
+    for round in range(2):
+        TEXTGEN.save(one.home, "other", ctx_size=4096 + round)
+        TEXTGEN.save(one.home, "gem-F16", **({"ctx_size": 8192} if round else {}))
+        text = TEXTGEN.sidecar(one.home).read_bytes()
+        if round:
+            one.sync()
+        assert TEXTGEN.sidecar(one.home).read_bytes() == text
+        assert one.states()["textgen"] == "linked"
+        before = one.tree()
+        one.do(lambda store: store.hide("gem", "textgen"))
+        assert not projector.exists()
+        kept = {"loader": "Transformers"} if first == "theirs" else {}
+        left = {"other.gguf$": {**kept, "ctx_size": 4096 + round}}
+        assert TEXTGEN.settings(one.home) == left | ({"gem-F16.gguf$": {"ctx_size": 8192}} if round else {})
+        one.sync()
+        one.do(lambda store: store.undo())
+        assert one.tree() == before
+        assert TEXTGEN.sidecar(one.home).read_bytes() == text
+        one.sync()
+    one.do(lambda store: store.hide("gem", "textgen"))
+    one.do(lambda store: store.unhide("gem", "textgen"))
+    assert TEXTGEN.settings(one.home)["gem-F16.gguf$"] == {"ctx_size": 8192, "mmproj": projector.name}
 
 
 def test_what_jan_imported_from_another_programs_folder_is_jans_too(life: Callable[[Program], Life]) -> None:

@@ -44,8 +44,8 @@ def test_what_is_projected_is_found_again_and_stays_where_it_is(tmp_path: Path, 
                 shelf.gguf("eye", projector=True, seed=30), shelf.hf("tiny-hf"), shelf.exl3()]
     found = again(TEXTGEN, Root(tmp_path / "root", "test", owned=owned), variants, shelf)
     assert [one.source.name for one in found] == [
-        "big-Q4_K_M/big-Q4_K_M-00001-of-00003.gguf", "eye-Q4_K_M.gguf", "one-Q4_K_M.gguf", "tiny-exl3-4.0bpw",
-        "tiny-hf"]
+        "models/big-Q4_K_M/big-Q4_K_M-00001-of-00003.gguf", "models/eye-Q4_K_M.gguf", "models/one-Q4_K_M.gguf",
+        "models/tiny-exl3-4.0bpw", "models/tiny-hf"]
 
 
 def test_files_at_any_depth_and_folders_at_the_top(data: Path, shelf: Shelf) -> None:
@@ -58,9 +58,9 @@ def test_files_at_any_depth_and_folders_at_the_top(data: Path, shelf: Shelf) -> 
         (data / "models/split" / file.path).write_bytes(shelf.blobs[file.blake3].read_bytes())
     found = unchanged(TEXTGEN, Root(data, "test"), others=[shelf.gguf("flat", "Q8_0", seed=20), shelf.hf("a", seed=21)])
     assert {(one.source.kind, one.source.name, one.name) for one in found} == {
-        ("program", "flat-Q8_0.gguf", "flat"), ("program", "a/b/c/deep.GGUF", "deep"),
-        ("program", "a/model.gguf", "a"), ("program", "Qwen_Qwen3-8B", "Qwen_Qwen3-8B"),
-        ("file", "a/nested", "nested"), ("program", "split/big-Q4_K_M-00001-of-00002.gguf", "big")}
+        ("program", "models/flat-Q8_0.gguf", "flat"), ("program", "models/a/b/c/deep.GGUF", "deep"),
+        ("program", "models/a/model.gguf", "a"), ("program", "models/Qwen_Qwen3-8B", "Qwen_Qwen3-8B"),
+        ("file", "models/a/nested", "nested"), ("program", "models/split/big-Q4_K_M-00001-of-00002.gguf", "big")}
 
 
 @pytest.mark.parametrize("settings", [
