@@ -42,9 +42,13 @@ _ONLY_OLLAMA = {
 
 
 def discover(root: Root, reader: Reader) -> Iterator[Found]:
-    """The model of every manifest whose blobs are there."""
+    """The model of every manifest whose blobs are there, and of which anything new can be learnt.
+
+    What a model was made from there (`create` notes it) comes before it, and gives the content its name.
+    """
     eyes = _Eyes(root.path, reader)
-    derived = []
+    whole: list[tuple[bool, Name, Path, Manifest]] = []
+    shared: set[str] = set()
     for parts, seen in _manifests(root.path / "manifests", (), reader):
         name = Name.of(parts)
         if seen.kind == "link":
@@ -53,12 +57,12 @@ def discover(root: Root, reader: Reader) -> Iterator[Found]:
         elif name is None:
             reader.note(seen.path, "Ollama knows no model of such a name")
         elif seen.kind == "file" and (manifest := eyes.manifest(name, seen.path)):
-            if manifest.derived:
-                derived.append((name, seen.path, manifest))
-            elif found := eyes.found(name, seen.path, manifest):
-                yield found
-    for name, path, manifest in derived:            # what they were made from gives the content its name
-        if found := eyes.found(name, path, manifest):
+            whole.append((manifest.derived, name, seen.path, manifest))
+            if not eyes.settled(seen.path, manifest):
+                shared.update(layer.digest for layer in manifest.of(*_WEIGHTS))
+    for _, name, path, manifest in sorted(whole, key=lambda one: one[0]):
+        fresh = not shared.isdisjoint(layer.digest for layer in manifest.of(*_WEIGHTS))
+        if fresh and (found := eyes.found(name, path, manifest)):
             yield found
 
 
@@ -94,6 +98,7 @@ class _Eyes:
         self._root, self._reader = root, reader
         self._blobs = {seen.name: seen for seen in reader.entries(root / "blobs")}
         self._texts: dict[str, str | None] = {}
+        self._settled: dict[str, bool] = {}
 
     def manifest(self, name: Name, path: Path) -> Manifest | None:
         """A manifest of a model whose blobs are there; None, with a reason, when it stays where it is."""
@@ -110,6 +115,13 @@ class _Eyes:
             self._reader.note(path, reason)
             return None
         return manifest if self._whole(name, path, manifest) else None
+
+    def settled(self, path: Path, manifest: Manifest) -> bool:
+        """Whether a manifest and all of its blobs are as helixstore has made or adopted them."""
+        for layer in manifest.all:
+            if layer.digest not in self._settled:
+                self._settled[layer.digest] = self._reader.settled(self._root / blob_path(layer.digest))
+        return self._reader.settled(path) and all(self._settled[layer.digest] for layer in manifest.all)
 
     def found(self, name: Name, path: Path, manifest: Manifest) -> Found | None:
         """The model of one manifest; None, with a reason, when one of its blobs is not what it must be."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helixstore.errors import HelixError, Unreadable
 from helixstore.formats import Inspection, inspect_file, survey
-from helixstore.formats.listing import list_folder
+from helixstore.formats.listing import Item, list_folder
 from helixstore.formats.opened import Opened
 from helixstore.formats.survey import Known
 from helixstore.fs.kernel import Fingerprint, fingerprint_of
@@ -108,6 +108,18 @@ class DiskReader:
         if where not in self._single:
             self._single[where] = self._inspected(where) if os.path.lexists(where) else None
         return self._single[where]
+
+    def settled(self, path: Path) -> bool:
+        """Whether nothing new can be learnt of a file."""
+        where = os.fspath(self._home / path)
+        if self.known is None:
+            return False
+        try:
+            status = os.lstat(where)
+        except OSError:
+            return False
+        self.file(where, status)
+        return self.known(Item(os.path.basename(where), where, "file", status.st_size, False, status, status))
 
     def _inspected(self, where: str) -> Inspection | None:
         try:

@@ -95,6 +95,10 @@ class EmptyReader:
         """None."""
         return None
 
+    def settled(self, path: Path) -> bool:
+        """No."""
+        return False
+
     def issue(self, kind: str, path: Path, message: str, remedy: str = "") -> None:
         """Not kept."""
 

@@ -79,6 +79,12 @@ class PlainReader:
     def models(self, folder: Path, depth: int = 0, again: bool = False) -> list[object]:
         raise LookupError("use helixstore.providers.reader.DiskReader")
 
+    def model(self, path: Path) -> object:
+        raise LookupError("use helixstore.providers.reader.DiskReader")
+
+    def settled(self, path: Path) -> bool:
+        return False
+
     def issue(self, kind: str, path: Path, message: str, remedy: str = "") -> None:
         self.issues.append((kind, path, message))
 
