@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 OPEN = {"facts"}
 NAMED = {"providers"}
 #: Objects from which what is not known is left out: sources and roots.
-SPARSE = {"kind", "repository", "revision", "program", "name", "path", "origin", "owned", "label", "forbid", "state", "links"}
+SPARSE = {"kind", "repository", "revision", "program", "name", "path", "origin", "owned", "label", "forbid", "state",
+          "links"}
 
 
 def documented() -> dict[str, Any]:

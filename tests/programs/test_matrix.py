@@ -1,7 +1,7 @@
 """Every real program by every kind of link: it reads what was projected, and its own delete takes it from nobody else.
 
 The farm is made by the real engine from one home: a GGUF and a Hugging Face folder of the person's, and a GGUF that a
-hub client has downloaded. `HELIXSTORE_PROVIDERS_<P>_LINKS` forces the kind of link everywhere.
+hub client has downloaded; the kind of link is the same everywhere.
 """
 
 from __future__ import annotations
@@ -73,10 +73,7 @@ def shared(home: Path, tiny: Path, kind: str) -> Sandbox:
     sandbox.place(tiny / "tiny-sharded", "models/tiny-llama")
     cobble = tiny_gguf(home.parent / "cobble-F16.gguf", seed=2, name="Cobble")
     snapshot = cached(sandbox.home / ".cache/huggingface/hub", "acme/cobble-GGUF", [cobble]) / "cobble-F16.gguf"
-    sandbox.helix("init", "--all", "--scan", str(sandbox.home / "models"))
-    names = [provider["name"] for provider in sandbox.document("providers")["providers"]]
-    sandbox.environ |= {f"HELIXSTORE_PROVIDERS_{name.upper()}_LINKS": kind for name in names}
-    assert sandbox.sync()["issues"] == []
+    sandbox.init("models", links=kind)
     os.unlink(snapshot.resolve())           # what the client downloaded was adopted as it lay; now it is a link of ours
     sandbox.document("sync", "--yes", expect=(0, 3))
     assert sandbox.sync()["actions"] == []
@@ -151,10 +148,7 @@ def test_deleting_one_revision_of_several_leaves_the_bytes_to_everybody_else(
         file = tiny_gguf(tmp_path / name, seed=seed, name="Cobble")
         blob = (cached(cache, "acme/cobble-GGUF", [file], commit) / file.name).resolve()
         sandbox.put[blob] = sha256(blob)
-    sandbox.helix("init", "--all")
-    sandbox.environ |= {f"HELIXSTORE_PROVIDERS_{provider['name'].upper()}_LINKS": kind
-                        for provider in sandbox.document("providers")["providers"]}
-    sandbox.sync()
+    sandbox.init(links=kind)
     for blob in list(sandbox.put):
         del sandbox.put[blob]
         blob.unlink()                       # so that links of ours take their places

@@ -94,10 +94,18 @@ class Sandbox:
         assert document["schema"] == 1
         return document
 
-    def init(self, *scan: str) -> None:
-        """Make the store, turn on every provider, and share what lies in their folders and in `scan`."""
+    def init(self, *scan: str, links: str = "") -> None:
+        """Make the store, turn on every provider, and share what lies in their folders and in `scan`.
+
+        Args:
+            scan: folders below the home.
+            links: the one kind of link for every provider; "": as their layouts say.
+        """
         folders = [word for folder in scan for word in ("--scan", str(self.home / folder))]
         self.helix("init", "--all", *folders)
+        if links:
+            names = [provider["name"].upper() for provider in self.document("providers")["providers"]]
+            self.environ |= {f"HELIXSTORE_PROVIDERS_{name}_LINKS": links for name in names}
         self.sync()
 
     def sync(self) -> dict[str, Any]:
