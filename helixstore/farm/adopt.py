@@ -46,6 +46,26 @@ def original_of(path: str) -> Original:
                     tuple(pairs))
 
 
+def original_before(adoption: Adoption, adopted: Ledger, blob: str) -> Original:
+    """What a file is like. One that is another name of its blob already is like the file that became the blob.
+
+    Args:
+        adoption: of the file.
+        adopted: the ledger of adopted files.
+        blob: where the blob of its digest lies, or would lie.
+
+    Raises:
+        OSError: the file cannot be looked at.
+    """
+    now = original_of(adoption.path)
+    if not os.path.lexists(blob) or not os.path.samestat(os.stat(blob), os.lstat(adoption.path)):
+        return now
+    for record in adopted.records.values():
+        if record.digest == adoption.digest and record.inode == adoption.expect.inode and record.original:
+            return Original.of(json.loads(record.original))
+    return now._replace(mode=now.mode | stat.S_IWUSR)           # a blob is read-only
+
+
 def unpark(folder: str, now: float) -> None:
     """Let go of the replaced copies in a folder that have waited long enough; `now`: seconds since 1970."""
     with contextlib.suppress(FileNotFoundError):
@@ -300,9 +320,14 @@ class Adopter:
         if look.kind == "file" and os.path.abspath(adoption.path) == self._blob(adoption):
             kind = "reference"                  # the file itself is what the store's volume refers to
         claims = tuple(Claim(provider, adoption.key, False) for provider in adoption.providers or ("",))
-        self.services.ledgers.of("").put(Record(
+        adopted = self.services.ledgers.of("")
+        before = adopted.records.get(adoption.path)
+        original = json.dumps(self.plan.originals[action.body[1]])
+        if before is not None and before.inode == adoption.expect.inode:
+            original = before.original          # it was adopted before: what it was like at first counts
+        adopted.put(Record(
             adoption.path, kind, adoption.digest, look.inode, adoption.expect.bytes, look.mtime_ns, look.target, "",
-            claims, "", "adopted", 0, json.dumps(self.plan.originals[action.body[1]])))
+            claims, "", "adopted", 0, original))
         self.outcome.adopted.append(adoption.path)
 
 

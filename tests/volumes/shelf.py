@@ -60,6 +60,7 @@ def inodes(*paths: Path) -> list[tuple[int, int]]:
     return [(path.stat().st_dev, path.stat().st_ino) for path in paths]
 
 
-def scan(person: Person, *folders: Path) -> None:
-    with person.open() as store:
-        store.set_config("scan", [str(folder) for folder in folders])
+def scan(whose: Person | HelixStore, *folders: Path) -> None:
+    """Look into these folders from now on."""
+    store = whose if isinstance(whose, HelixStore) else whose.open()
+    store.set_config("scan", [str(folder) for folder in folders])
