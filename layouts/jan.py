@@ -35,7 +35,7 @@ from .hf_folders import folder_entries, model_files, refuse_unservable
 from .llamacpp import projector_name
 from .names import distinct, label, legal
 from .own import kept_text, own_sources
-from .sidecars import Files, Sidecar, inside, own_weights
+from .sidecars import Files, Said, Sidecar, inside, own_weights
 from .yaml_tree import first_document, text_at
 
 if TYPE_CHECKING:
@@ -96,11 +96,15 @@ class Jan(Layout):
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """The models that Jan lists, by their `model.yml`, wherever their files lie."""
         files = Files(root, reader)
-        for where in (_GGUF, _MLX):
-            for id, path in _sidecars(root.path / where, files, reader, ()):
-                sidecar = Sidecar(path, printable(id), "delete the model in Jan, or import its file again")
-                if found := _found(root.path, where, id, sidecar, files, reader):
-                    yield found
+        said = [one for where in (_GGUF, _MLX) for id, path in _sidecars(root.path / where, files, reader, ())
+                if (one := _said(id if where == _GGUF else f"{where}/{id}", path, reader))]
+        for one in files.news(said):
+            mlx = one.name.startswith(f"{_MLX}/")
+            model = _mlx(one, files, reader) if mlx else files.gguf(one.sidecar, one.main, one.projector)
+            if model is not None:
+                name, repository = _called(one.name.removeprefix(f"{_MLX}/"))
+                sidecars = ((one.sidecar.path.relative_to(root.path).as_posix(), one.text),)
+                yield Found(model, Source("program", repository, None, self.name, one.name, sidecars), name)
 
     def left_of(self, path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
         """Nothing of a `model.yml` whose model goes away: Jan would list a model that fails."""
@@ -168,37 +172,31 @@ def _sidecars(folder: Path, files: Files, reader: Reader, id: tuple[str, ...]) -
             yield from _sidecars(seen.path, files, reader, (*id, seen.name))
 
 
-def _found(root: Path, where: str, id: str, sidecar: Sidecar, files: Files, reader: Reader) -> Found | None:
-    text = reader.text(sidecar.path, _LIMIT)
+def _said(name: str, path: Path, reader: Reader) -> Said | None:
+    sidecar = Sidecar(path, printable(name), "delete the model in Jan, or import its file again")
+    text = reader.text(path, _LIMIT)
     if text is None:
         return None
     try:
         settings = first_document(text)
     except ValueError as error:
-        reader.issue("unreadable", sidecar.path, f"{sidecar.model}: this is no YAML ({error})",
+        reader.issue("unreadable", path, f"{sidecar.model}: this is no YAML ({error})",
                      "delete the model in Jan and import its file again")
         return None
-    main, projector = text_at(settings, "model_path"), text_at(settings, "mmproj_path")
-    if not main:
-        reader.issue("incomplete", sidecar.path, f"{sidecar.model} names no model file", sidecar.remedy)
+    if not text_at(settings, "model_path"):
+        reader.issue("incomplete", path, f"{sidecar.model} names no model file", sidecar.remedy)
         return None
-    model = _mlx(sidecar, main, files, reader) if where == _MLX else files.gguf(sidecar, main, projector)
-    if model is None:
-        return None
-    name, repository = _called(id)
-    sidecars = ((f"{where}/{id}/model.yml", text),)
-    called = id if where == _GGUF else f"{where}/{id}"
-    return Found(model, Source("program", repository, None, Jan.name, called, sidecars), name)
+    return Said(sidecar, name, text, text_at(settings, "model_path"), text_at(settings, "mmproj_path"))
 
 
-def _mlx(sidecar: Sidecar, main: str, files: Files, reader: Reader) -> Inspection | None:
+def _mlx(said: Said, files: Files, reader: Reader) -> Inspection | None:
     """The folder that `model_path` names, or in which the weights lie that it names; without Jan's own file in it."""
-    path = files.place(sidecar, main)
+    path = files.place(said.sidecar, said.main)
     if path is None:
         return None
     model = files.folder(path if files.is_folder(path) else path.parent)
     if model is None:
-        reader.note(sidecar.path, f"{path.name} is no model that another program could run")
+        reader.note(said.sidecar.path, f"{path.name} is no model that another program could run")
         return None
     return replace(model, parts=tuple(part for part in model.parts if part.path != "model.yml"))
 

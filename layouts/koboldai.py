@@ -31,7 +31,7 @@ from .gguf_files import main_projector, refuse, shard_names, stem, weight
 from .llamacpp import projector_name
 from .names import distinct
 from .own import kept_text, own_sources
-from .sidecars import Files, Sidecar, inside, own_weights, telling
+from .sidecars import Files, Said, Sidecar, inside, own_weights, telling
 
 __all__ = ["KoboldAI"]
 
@@ -84,9 +84,12 @@ class KoboldAI(Layout):
         """What KoboldCpp lists: configurations with the models that they name, and GGUF files by themselves."""
         files = Files(root, reader)
         listed = list(_listed(root.path, files))
-        for seen in listed:
-            if not seen.name.casefold().endswith(".gguf") and (found := _configured(root.path, seen, files, reader)):
-                yield found
+        said = [one for seen in listed if not seen.name.casefold().endswith(".gguf")
+                and (one := _said(root.path, seen, reader))]
+        for one in files.news(said):
+            if model := files.gguf(one.sidecar, one.main, one.projector):
+                source = Source("program", program=self.name, name=one.name, sidecars=((one.name, one.text),))
+                yield Found(model, source, telling(model.name, one.sidecar.path.stem))
         for seen in listed:
             if not seen.name.casefold().endswith(".gguf") or seen.path in files.named:
                 continue
@@ -126,7 +129,7 @@ def _listed(folder: Path, files: Files) -> Iterator[Seen]:
                     and one.name.casefold().endswith((".kcpps", ".kcppt", ".gguf")))
 
 
-def _configured(root: Path, seen: Seen, files: Files, reader: Reader) -> Found | None:
+def _said(root: Path, seen: Seen, reader: Reader) -> Said | None:
     name = seen.path.relative_to(root).as_posix()
     text = reader.text(seen.path)
     if text is None:
@@ -152,11 +155,7 @@ def _configured(root: Path, seen: Seen, files: Files, reader: Reader) -> Found |
     if not os.path.isabs(main) and not reader.exists(root / main):
         reader.note(seen.path, "names a file by a path that depends on where KoboldCpp is started")
         return None
-    model = files.gguf(sidecar, main, "" if _ADDRESS.match(projector) else projector)
-    if model is None:
-        return None
-    return Found(model, Source("program", program=KoboldAI.name, name=name, sidecars=((name, text),)),
-                 telling(model.name, seen.name.rpartition(".")[0]))
+    return Said(sidecar, name, text, main, "" if _ADDRESS.match(projector) else projector)
 
 
 def _settings(text: str) -> Mapping[str, object] | None:

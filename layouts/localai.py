@@ -34,7 +34,7 @@ from .hf_folders import folder_entries, model_files, refuse_unservable
 from .llamacpp import projector_name
 from .names import distinct, label, legal
 from .own import kept_text, own_sources
-from .sidecars import Files, Sidecar, inside, own_weights, shown, telling
+from .sidecars import Files, Said, Sidecar, inside, own_weights, shown, telling
 from .yaml_tree import Tree, first_document, text_at
 
 if TYPE_CHECKING:
@@ -110,9 +110,13 @@ class LocalAI(Layout):
         """The models that the YAML files name, and GGUF files that none of them names."""
         files = Files(root, reader)
         listing = files.listing(root.path)
-        for seen in listing.values():
-            if seen.kind == "file" and not seen.name.startswith(".") and extension(seen.name) in ("yaml", "yml"):
-                yield from _configured(seen, files, reader)
+        said = [one for seen in listing.values() if seen.kind == "file" and not seen.name.startswith(".")
+                and extension(seen.name) in ("yaml", "yml") for one in _configured(seen, root.path, reader)]
+        for one in files.news(said):
+            if model := _model(one, files, reader):
+                sidecars = ((one.sidecar.path.name, one.text),)
+                source = Source("program", program=self.name, name=one.name, sidecars=sidecars)
+                yield Found(model, source, telling(model.name, one.name.replace("/", "-").replace(":", "-")))
         for seen in listing.values():
             if seen.kind != "file" or extension(seen.name) != "gguf" or seen.path in files.named:
                 continue
@@ -157,8 +161,8 @@ class _Own(NamedTuple):
     names: tuple[str, ...]
 
 
-def _configured(seen: Seen, files: Files, reader: Reader) -> Iterator[Found]:
-    """The models of one YAML file."""
+def _configured(seen: Seen, root: Path, reader: Reader) -> Iterator[Said]:
+    """What one YAML file says of models whose files lie here."""
     text = reader.text(seen.path, _LIMIT)
     if text is None:
         return
@@ -174,10 +178,21 @@ def _configured(seen: Seen, files: Files, reader: Reader) -> Iterator[Found]:
     for configuration in configurations:
         name = text_at(configuration, "name") or seen.name.rpartition(".")[0]
         sidecar = Sidecar(seen.path, shown(name), "install the model again in LocalAI, or delete it there")
-        model = _model(sidecar, configuration, files, reader)
-        if model is not None:
-            source = Source("program", program=LocalAI.name, name=name, sidecars=((seen.name, text),))
-            yield Found(model, source, telling(model.name, name.replace("/", "-").replace(":", "-")))
+        value, projector = text_at(configuration, "parameters", "model"), text_at(configuration, "mmproj")
+        backend = text_at(configuration, "backend")
+        if not value:
+            reader.note(seen.path, f"{sidecar.model} names no file: it runs elsewhere, or is made of other models")
+        elif _ADDRESS.match(value):
+            reader.note(seen.path, f"{sidecar.model} names an address, which LocalAI downloads itself")
+        elif not _TEXT_BACKENDS.search(backend) or _NO_TEXT.search(backend):
+            reader.note(seen.path, f"{sidecar.model} is run by LocalAI's backend {shown(backend)}, and nowhere else")
+        elif climbing := next((v for v in (value, projector) if ".." in v or os.path.isabs(v)), ""):
+            reader.issue("unsafe", seen.path, f"{sidecar.model} names {shown(climbing)}, which LocalAI refuses: paths "
+                         "are counted from the models path and stay in it", "move the file there, and edit the model")
+        elif extension(value) not in _FILES and "llama" not in backend and not reader.exists(root / value):
+            reader.note(seen.path, f"{sidecar.model} names {shown(value)}, which its backend downloads by name")
+        else:
+            yield Said(sidecar, name, text, value, projector)
 
 
 @lru_cache(maxsize=16384)
@@ -191,34 +206,17 @@ def _configurations(text: str) -> tuple[Tree, ...]:
     return tuple(one for one in (document if isinstance(document, list) else [document]) if isinstance(one, dict))
 
 
-def _model(sidecar: Sidecar, configuration: Tree, files: Files, reader: Reader) -> Inspection | None:
-    value, backend = text_at(configuration, "parameters", "model"), text_at(configuration, "backend")
-    projector = text_at(configuration, "mmproj")
-    if not value:
-        reader.note(sidecar.path, f"{sidecar.model} names no file: it runs elsewhere, or is made of other models")
-        return None
-    if _ADDRESS.match(value):
-        reader.note(sidecar.path, f"{sidecar.model} names an address, which LocalAI downloads itself")
-        return None
-    if not _TEXT_BACKENDS.search(backend) or _NO_TEXT.search(backend):
-        reader.note(sidecar.path, f"{sidecar.model} is run by LocalAI's backend {shown(backend)}, and nowhere else")
-        return None
-    if climbing := next((v for v in (value, projector) if ".." in v or os.path.isabs(v)), ""):
-        reader.issue("unsafe", sidecar.path, f"{sidecar.model} names {shown(climbing)}, which LocalAI refuses: paths "
-                     "are counted from the models path and stay in it", "move the file there, and edit the model")
-        return None
-    ending = extension(value)
-    if ending not in _FILES and "llama" not in backend and not reader.exists(files.root / value):
-        reader.note(sidecar.path, f"{sidecar.model} names {shown(value)}, which its backend downloads by name")
-        return None
-    if ending == "gguf" or "llama" in backend or not backend:
-        return files.gguf(sidecar, value, projector)
-    path = files.place(sidecar, value)
+def _model(said: Said, files: Files, reader: Reader) -> Inspection | None:
+    """The GGUF or the folder that a YAML names; what is neither was told to the reader."""
+    backend = text_at(_called(said.name, said.sidecar.path.name, said.text), "backend")
+    if extension(said.main) == "gguf" or "llama" in backend or not backend:
+        return files.gguf(said.sidecar, said.main, said.projector)
+    path = files.place(said.sidecar, said.main)
     if path is None:
         return None
     model = files.folder(path) if files.is_folder(path) else files.single(path)
     if model is None or model.unsafe:
-        reader.note(sidecar.path, f"{shown(value)} is no model that another program could run")
+        reader.note(said.sidecar.path, f"{shown(said.main)} is no model that another program could run")
         return None
     return model
 

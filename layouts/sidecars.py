@@ -7,7 +7,8 @@ or to something that is no model, costs one issue at the sidecar and nothing els
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from .gguf_files import main_projector, weight
 if TYPE_CHECKING:
     from helixstore.formats import Inspection
 
-__all__ = ["Files", "Sidecar", "inside", "own_weights", "shown", "telling", "without_projector"]
+__all__ = ["Files", "Said", "Sidecar", "inside", "own_weights", "shown", "telling", "without_projector"]
 
 #: what files are called that say nothing of the model in them
 _GENERIC = frozenset({"model", "ggml-model", "weights", "gguf"})
@@ -41,6 +42,25 @@ class Sidecar:
     path: Path
     model: str
     remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one sidecar says of one model.
+
+    Attributes:
+        sidecar: where it says so.
+        name: what the program calls the model, unique in it.
+        text: of the sidecar.
+        main: the path of the model, as it stands there; "" for none.
+        projector: likewise.
+    """
+
+    sidecar: Sidecar
+    name: str
+    text: str
+    main: str
+    projector: str
 
 
 class Files:
@@ -89,6 +109,22 @@ class Files:
             self._reader.issue("unsafe", sidecar.path, f"{sidecar.model}: {shown(value)} is no file", sidecar.remedy)
             return None
         return path
+
+    def news(self, said: Sequence[Said]) -> Iterator[Said]:
+        """Those that may say something new.
+
+        Left out is a GGUF with its sidecar where both are as helixstore made or took them in, unless another sidecar
+        names the same file: then it has several names, and all of them count.
+        """
+        places = [Path(os.path.normpath(self.root / one.main)) for one in said]
+        times = Counter(places)
+        for one, place in zip(said, places, strict=True):
+            files = [one.sidecar.path, place, *([self.root / one.projector] if one.projector else [])]
+            if (times[place] == 1 and place.suffix.casefold() == ".gguf" and shard_of_name(place.name) is None
+                    and all(map(self._reader.settled, files))):
+                self.named.update(files)
+            else:
+                yield one
 
     def is_folder(self, path: Path) -> bool:
         """Whether a path that `place` gave is a folder."""
