@@ -175,6 +175,32 @@ def test_what_is_missing_is_said_and_nothing_is_made_up(person: Person, ollama: 
     assert not ollama.blob(SMALL).exists()
 
 
+def test_a_model_of_a_host_with_a_port_is_shared_and_stays_as_it_lies(person: Person, ollama: OllamaFolder) -> None:
+    name = "127.0.0.1:5000/helix/tiny:latest"
+    ollama.pull(name, SMALL)
+    begin(person)
+    settled(person)
+    assert (states(person, "tiny")["ollama"], states(person, "tiny")["lmstudio"]) == ("linked", "linked")
+    assert ollama.names() == [name]
+    ollama.rm(name)
+    settled(person)
+    assert (states(person, "tiny")["ollama"], ollama.names()) == ("hidden", [])
+
+
+def test_what_only_ollama_can_put_together_is_explained_and_stays(person: Person, ollama: OllamaFolder) -> None:
+    kind = "application/vnd.ollama.image."
+    path = ollama.write("tuned:latest", b"{}", [{"mediaType": kind + "model", **ollama.put(SMALL)},
+                                                {"mediaType": kind + "adapter", **ollama.put(OTHER)}])
+    before = person.tree(own=False)
+    begin(person)
+    with person.open() as store:
+        report = store.sync()
+        assert report.issues == ()
+        assert [note for note in report.notes if str(path) in note and "adapter" in note]
+        assert store.shared_models() == []
+    assert {name: one for name, one in person.tree(own=False).items() if ".ollama" in name} == before
+
+
 # ---- what the person does there afterwards
 
 
