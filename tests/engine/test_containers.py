@@ -6,15 +6,16 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from helixstore import HelixStore
 from helixstore.errors import NotFound, Usage
-from support.disks import as_root
+from support.disks import as_root, run
 from support.person import GGUF, Person
+from support.raw import model_gguf
 
 #: reads {"mounts": [[source, target]], "paths": [...]}, and runs where only these folders are, read only
 _INSIDE = """
@@ -83,23 +84,52 @@ def linked_by(person: Person, kind: str) -> HelixStore:
     return store
 
 
+def opens_inside(store: HelixStore) -> set[str]:
+    """Every projected name opens, with the same bytes, where a provider's mounts are alone; the providers."""
+    seen = projected(store)
+    for name, files in seen.items():
+        needed = mounted(store.mounts(name).options)
+        asked = json.dumps({"mounts": needed, "paths": list(files)})
+        done = subprocess.run(["unshare", "-m", sys.executable, "-I", "-c", _INSIDE], input=asked, text=True,
+                              capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, (name, needed, done.stderr)
+        answer = json.loads(done.stdout)
+        assert answer["files"] == files, name
+        assert answer["read_only"] == [True] * len(needed)
+        assert set(answer["top"]) == {Path(target).parts[1] for _, target in needed}, "nothing else is there"
+    return set(seen)
+
+
 @as_root
 @pytest.mark.root
 @pytest.mark.parametrize("kind", ["hard", "symlink"])
 def test_in_a_container_with_these_mounts_every_projected_name_opens(laptop: Person, kind: str) -> None:
     with linked_by(laptop, kind) as store:
-        seen = projected(store)
-        assert {"ollama", "vllm", "llamacpp", "jan", "koboldai", "fastchat", "localai"} <= seen.keys()
-        for name, files in seen.items():
-            needed = mounted(store.mounts(name).options)
-            asked = json.dumps({"mounts": needed, "paths": list(files)})
-            done = subprocess.run(["unshare", "-m", sys.executable, "-I", "-c", _INSIDE], input=asked, text=True,
-                                  capture_output=True, timeout=60, check=False)
-            assert done.returncode == 0, (name, needed, done.stderr)
-            answer = json.loads(done.stdout)
-            assert answer["files"] == files, name
-            assert answer["read_only"] == [True] * len(needed)
-            assert set(answer["top"]) == {Path(target).parts[1] for _, target in needed}, "nothing else is there"
+        assert {"ollama", "vllm", "llamacpp", "jan", "koboldai", "fastchat", "localai"} <= opens_inside(store)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    point = tmp_path / "far-disk"
+    point.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=64m,mode=755", "tmpfs", str(point))
+    yield point
+    run("umount", str(point))
+
+
+@as_root
+@pytest.mark.root
+def test_a_model_on_another_disk_is_given_along(laptop: Person, disk: Path) -> None:
+    far = disk / "models/far-F16.gguf"
+    far.parent.mkdir()
+    far.write_bytes(model_gguf(seed=7))
+    laptop.environ["HELIXSTORE_SCAN"] = f"{laptop.home / 'models'}:{far.parent}"
+    with laptop.open() as store:
+        store.volumes.add(disk)
+        assert store.sync().issues == ()
+        assert "symlink" in {one.link for one in store.show("far").variants[0].providers.values()}
+        assert opens_inside(store) >= {"lmstudio", "llamacpp", "ollama"}
+        assert any(Path(mount.path).is_relative_to(disk) for mount in store.mounts("llamacpp").mounts)
 
 
 def test_hard_links_need_the_programs_folder_alone(laptop: Person) -> None:
