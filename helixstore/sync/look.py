@@ -148,17 +148,18 @@ def _fresh(
         return
     seen.update({(first, source), (first, None)})
     own = (str(session.store.path), str(session.farms), *(v.path for v in session.store.volumes.attached if v.path))
-    owned = candidate.root is not None and candidate.root.startswith(own) and first.startswith(candidate.root + os.sep)
-    if not owned and not lent and any(first.startswith(folder + os.sep) for folder in own):
-        return
+    weights = [piece.location for piece in candidate.pieces if piece.role in LINKED_ROLES]
+    within = candidate.root if candidate.root is not None and candidate.root.startswith(own) else None
+    if not lent and any(where.startswith(folder + os.sep) for where in weights or [first] for folder in own
+                        if within is None or not where.startswith(within + os.sep)):
+        return                  # a link of ours, also beside small files that were copied
     if any(fnmatch.fnmatch(first, pattern) for pattern in session.settings.exclude):
         return
     if locations and all(ours.has(piece.location) or (piece.role not in LINKED_ROLES and ours.seen(piece.location))
                          for piece in candidate.pieces) and ours.names(locations, source):
         return
     sidecars = [f"{candidate.root}/{path}" for path, _ in source.sidecars]
-    if not lent and all(map(ours.entered, sidecars)) and ours.made(
-            [piece.location for piece in candidate.pieces if piece.role in LINKED_ROLES]):
+    if not lent and all(map(ours.entered, sidecars)) and ours.made(weights):
         return
     if not restore and any(session.farm.intent.is_declined(location) for location in locations):
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from helixstore.farm.desired import LeftOf, WantedRoot, join
 from helixstore.providers.layout import Weight
-from helixstore.values import Family, Format, Issue, Key, State, Variant
+from helixstore.values import Family, Format, Issue, Key, LinkKind, State, Variant
 
 if TYPE_CHECKING:
     from helixstore.providers.layout import Entry, Facts, Layout, Refusal
@@ -122,8 +122,14 @@ def _entries(
         return None
     if place.links is None or place.root.cache:          # the program takes one kind only
         return entries
-    return [replace(entry, body=replace(entry.body, kinds=place.links)) if isinstance(entry.body, Weight) else entry
-            for entry in entries]
+    return [replace(entry, body=replace(entry.body, kinds=_kinds(entry.body, place.links)))
+            if isinstance(entry.body, Weight) else entry for entry in entries]
+
+
+def _kinds(body: Weight, links: Sequence[LinkKind]) -> tuple[LinkKind, ...]:
+    """The kinds that the person allows; a symbolic link leads to a stand-in where a deleter would follow it."""
+    careful = LinkKind.STAND_IN in body.kinds
+    return tuple(LinkKind.STAND_IN if careful and kind is LinkKind.SYMBOLIC else kind for kind in links)
 
 
 def _accepted(

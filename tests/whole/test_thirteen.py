@@ -35,15 +35,15 @@ RUNS = {
 }
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("thirteen"))
+@pytest.fixture(scope="module", params=["hard links", "symlinks"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("thirteen"), symbolic=request.param == "symlinks")
 
 
 class World:
-    """The household before, and after a sync."""
+    """The household before, and after a sync; `symbolic`: the person allows helixstore no other kind of link."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, symbolic: bool) -> None:
         home = folder / "home"
         home.mkdir()
         self.house: Household = made(home)
@@ -53,6 +53,8 @@ class World:
         self.spare = _spare(self.house)
         self.details = seen.ollama_details(home / ROOTS["ollama"])
         HelixStore.init(every=True, scan=[home / "Downloads"], environ=self.person.environ)
+        for program in ROOTS if symbolic else ():
+            set_value(Places.of(self.person.environ), f"providers.{program}.links", ["symlink"])
         for program in TOLD:
             set_value(Places.of(self.person.environ), f"providers.{program}.root", str(home / ROOTS[program]))
         with self.person.open() as store:
