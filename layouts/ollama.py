@@ -169,8 +169,9 @@ def _own_entries(variant: Variant, places: Sequence[_Place]) -> Iterator[Entry]:
     manifests = {place.name.path: place.name.portable for place in places}
     for path, text in texts.items():
         if manifests.get(path, True):
-            witness = path in manifests
-            yield Entry(path, kept_text(text), key, witness, order=int(witness))
+            witness = path in manifests                     # a manifest may be changed; a blob that is, is damaged
+            body = kept_text(text) if witness else Text(text.encode())
+            yield Entry(path, body, key, witness, order=int(witness))
 
 
 def _made_entries(variant: Variant, name: Name) -> Iterator[Entry]:

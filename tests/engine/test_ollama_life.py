@@ -163,6 +163,23 @@ def test_a_blob_that_is_not_what_its_name_says_is_left_alone(person: Person, oll
     assert ollama.blob(SMALL).stat().st_mode & 0o200
 
 
+def test_a_small_blob_that_is_damaged_later_is_said_as_long_as_it_is(person: Person, ollama: OllamaFolder) -> None:
+    ollama.pull("llama3.1:8b", SMALL)
+    begin(person)
+    settled(person)
+    template = ollama.blob(b"{{ .Prompt }}\n")
+    template.write_bytes(b"{{ .Pr0mpt }}\n")
+    for _ in range(2):
+        with person.open() as store:
+            issues = store.sync().issues
+            assert {(issue.kind, issue.path) for issue in issues} == {
+                ("damaged", str(template)), ("conflict", str(template))}
+        assert template.read_bytes() == b"{{ .Pr0mpt }}\n"
+    template.unlink()
+    settled(person)
+    whole(ollama)
+
+
 def test_what_is_missing_is_said_and_nothing_is_made_up(person: Person, ollama: OllamaFolder) -> None:
     ollama.pull("llama3.1:8b", SMALL)
     ollama.pull("good:7b", OTHER)
