@@ -16,7 +16,7 @@ import stat
 from helixstore.errors import Busy, Failed
 from helixstore.farm.desired import Claim
 from helixstore.farm.journal import DONE, SKIPPED
-from helixstore.farm.ledger import Record
+from helixstore.farm.ledger import Ledger, Record
 from helixstore.farm.outcome import Outcome, Services
 from helixstore.farm.place import Placer, Stage
 from helixstore.farm.plan import Action, Adoption, Original, Plan
@@ -24,10 +24,11 @@ from helixstore.farm.scan import look_at
 from helixstore.fs import kernel, locks
 from helixstore.fs.kernel import Fingerprint
 from helixstore.fs.locks import Lease
+from helixstore.store.blobs import Blobs
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.values import Issue
 
-__all__ = ["PARKED_SECONDS", "Adopter", "original_of", "unpark"]
+__all__ = ["PARKED_SECONDS", "Adopter", "original_before", "original_of", "unpark"]
 
 #: how long a replaced inode waits when nobody can tell whether it is still being written
 PARKED_SECONDS = 24 * 3600
@@ -46,18 +47,18 @@ def original_of(path: str) -> Original:
                     tuple(pairs))
 
 
-def original_before(adoption: Adoption, adopted: Ledger, blob: str) -> Original:
+def original_before(adoption: Adoption, adopted: Ledger, blobs: Blobs) -> Original:
     """What a file is like. One that is another name of its blob already is like the file that became the blob.
 
     Args:
         adoption: of the file.
         adopted: the ledger of adopted files.
-        blob: where the blob of its digest lies, or would lie.
+        blobs: the store's.
 
     Raises:
         OSError: the file cannot be looked at.
     """
-    now = original_of(adoption.path)
+    now, blob = original_of(adoption.path), blobs.path(adoption.digest)
     if not os.path.lexists(blob) or not os.path.samestat(os.stat(blob), os.lstat(adoption.path)):
         return now
     for record in adopted.records.values():

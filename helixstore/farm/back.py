@@ -15,7 +15,7 @@ from helixstore.farm.journal import DONE
 from helixstore.farm.ledger import FOLDER, Ledgers, Record
 from helixstore.farm.library import Library
 from helixstore.farm.outcome import InUse
-from helixstore.farm.plan import Action, Look, Plan
+from helixstore.farm.plan import STARTED_WITH, Action, Look, Plan
 from helixstore.farm.planner import body_of
 from helixstore.farm.scan import look_at
 from helixstore.fs.mounts import mount_of
@@ -75,7 +75,7 @@ class _Back:
                 self._skip(action, "something lies there now")
         elif op == "restore":
             self._merge_again(action)
-        elif op == "folder":
+        elif op == "folder" and action.note != STARTED_WITH:
             record = self._record(action)
             if record is not None:
                 self._add(action, "unfolder", expect=_look(action.absolute), was=record)
@@ -132,8 +132,12 @@ class _Back:
         adoption = self.plan.adoptions[action.body[1]]
         record = self.ledgers.of("").records.get(adoption.path)
         look = _look(adoption.path)
-        if record is None or look is None or not _still(record, look):
+        if record is None or look is None or not (record.kind == "reference" or _still(record, look)):
             self._skip(action, "it was changed since")
+            return
+        if record.kind == "reference":          # nothing was done to it
+            self._add(action, "forget", was=record)
+            self._add(action, "decline", body=(), note=_UNDONE)
             return
         original = list(self.plan.originals[action.body[1]])
         twin = self._inodes.setdefault((adoption.expect.device, adoption.expect.inode), adoption.path)

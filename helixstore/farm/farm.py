@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from helixstore.errors import Busy, Failed, PlanOutdated
 from helixstore.farm import back
-from helixstore.farm.adopt import original_of, unpark
+from helixstore.farm.adopt import original_before, unpark
 from helixstore.farm.apply import Executor
 from helixstore.farm.check import check_plan
 from helixstore.farm.desired import WantedRoot
@@ -174,7 +174,7 @@ class Farm:
         kept: list[Adoption] = []
         for adoption in adoptions:
             try:
-                gathered.adopt(len(kept), adoption, original_of(adoption.path))
+                gathered.adopt(len(kept), adoption, original_before(adoption, self.ledgers.of(""), self.store.blobs))
             except OSError as error:
                 gathered.issues.append(Issue("unreadable", adoption.path, error.strerror or str(error)))
                 continue

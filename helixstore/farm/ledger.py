@@ -275,6 +275,11 @@ class Ledgers:
             ledger.reload()
         return ledger
 
+    def has(self, path: str) -> bool:
+        """Whether an absolute path is in any ledger."""
+        return any(path[len(root) + bool(root):] in self.of(root).records for root in self.roots()
+                   if not root or path.startswith(f"{root}/"))
+
     def roots(self) -> Iterator[str]:
         """Every root that has a ledger; "" when files outside all roots were adopted."""
         for name in sorted(os.listdir(self.folder)):

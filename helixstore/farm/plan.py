@@ -21,13 +21,18 @@ from helixstore.fs.kernel import Fingerprint
 from helixstore.store.records import check_digest
 from helixstore.values import Issue, Key
 
-__all__ = ["ADOPTED", "LAY_THERE", "SCHEMA", "Action", "Adoption", "Deviation", "Look", "Original", "Plan", "Stats"]
+__all__ = [
+    "ADOPTED", "LAY_THERE", "SCHEMA", "STARTED_WITH", "Action", "Adoption", "Deviation", "Look", "Original", "Plan",
+    "Stats",
+]
 
 SCHEMA = 1
 #: the note of a `record` that follows an adoption of the same path in this plan
 ADOPTED = "adopted"
 #: The note of a record of what somebody else put there, and that is right as it is.
 LAY_THERE = "lay there already"
+#: the note of a folder of ours that a program is started with: it stays for as long as the program is on
+STARTED_WITH = "a program is started with it"
 
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 _quoted = json.encoder.encode_basestring_ascii

@@ -46,7 +46,7 @@ def hash_and_name(session: Session, wanted: Change, looked: Looked, progress: Pr
     rules = Rules(session.store.path, session.store.host.uid, "sha256" in aliases_needed(on), session.settings.share,
                   wanted.copy, names[0] if names else None, session.store.blobs)
     return take_in(looked.candidates, hasher, rules, [_known(v) for v in index.variants()], inodes,
-                   session.store.blobs.exists, session.farm.adopted_as)
+                   session.store.blobs.exists, session.farm.adopted_as, session.farm.ledgers.has)
 
 
 def _known(variant: Variant) -> Known:

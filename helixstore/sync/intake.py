@@ -86,6 +86,10 @@ class Rules:
             return near.id if near is not None else None
         return MAIN if mount_of(location).id == mount_of(self.store).id else None
 
+    def refers(self, home: str | None) -> bool:
+        """Whether that volume's file system has no links."""
+        return self.blobs is not None and any(v.id == home and v.refers for v in self.blobs.volumes.attached)
+
     def held(self, digest: str, home: str | None, has_blob: Callable[[str], bool]) -> bool:
         """Whether that volume has the blob."""
         if self.blobs is None or not self.blobs.volumes.attached:
@@ -234,6 +238,7 @@ def take_in(
     blobs: Mapping[tuple[int, int], str],
     has_blob: Callable[[str], bool],
     adopted_as: Callable[[str], Key | None],
+    entered: Callable[[str], bool] = lambda path: True,
 ) -> Intake:
     """Name the candidates and say which of their files enter the store, and how.
 
@@ -245,6 +250,7 @@ def take_in(
         blobs: (device, inode) -> digest of the store's blobs: a name of that inode is that blob.
         has_blob: whether a digest is in the store.
         adopted_as: the variant as which a path was adopted before.
+        entered: whether a path is known to be a name of a blob.
     """
     intake = Intake()
     measured = []
@@ -262,7 +268,8 @@ def take_in(
         if item is None:
             continue
         intake.items.append(item)
-        for wish in _wishes(item, digests, blobs, has_blob, claimed, rules, intake):
+        for wish in (*_wishes(item, digests, blobs, has_blob, claimed, rules, intake),
+                     *_renamed(item, digests, blobs, entered, rules)):
             if wish.location not in wished:
                 wished.add(wish.location)
                 intake.wishes.append(_read_again(wish, hasher, intake) if wish.how == "replace" else wish)
@@ -311,7 +318,7 @@ def _belied(candidate: Candidate, digests: Mapping[str, Digest]) -> str:
         return ""
     claims = candidate.found.claims
     return next((piece.location for piece in candidate.pieces if (sha256 := digests[piece.path].hashes.sha256)
-                 and claims.get(piece.path, sha256) != sha256), "")
+                 and claims.get(piece.path, sha256) not in (sha256, digests[piece.path].hashes.gitsha1)), "")
 
 
 def _foreign(candidate: Candidate, rules: Rules) -> str:
@@ -454,6 +461,23 @@ def _wishes(
                                     "one: helixstore sync --across-disks --keep DISK")
             claimed[place] = piece.location
             yield Wish("adopt", piece.location, digest, key, item.candidate.root_of(piece))
+
+
+def _renamed(
+    item: Item, digests: Mapping[str, Digest], blobs: Mapping[tuple[int, int], str], entered: Callable[[str], bool],
+    rules: Rules,
+) -> Iterator[Wish]:
+    """Names of blobs that the person made, by renaming or linking one: adopted as they are, so that `leave` knows them.
+
+    What a link leads to is somebody else's name.
+    """
+    for piece, part in zip(item.candidate.pieces, item.candidate.found.inspection.parts, strict=True):
+        digest = digests[piece.path]
+        own = str(item.candidate.found.files.get(part.path, part.location)) == piece.location
+        inode = (digest.fingerprint.device, digest.fingerprint.inode)
+        if (piece.role in LINKED_ROLES and own and not rules.copy and blobs.get(inode) == digest.hashes.blake3
+                and not entered(piece.location)):
+            yield Wish("adopt", piece.location, digest, item.placed.key, item.candidate.root_of(piece))
 
 
 def _read_again(wish: Wish, hasher: Hasher, intake: Intake) -> Wish:

@@ -462,6 +462,22 @@ def test_a_plain_folder_is_shared_as_it_is(plain: Person) -> None:
     assert (one.st_nlink, same.st_nlink) == (2, 1), "as many copies as before"
 
 
+def test_leave_makes_a_file_of_its_own_of_what_was_renamed_or_linked(person: Person) -> None:
+    first = person.put("models/one-F16.gguf", OLD, 0o640)
+    HelixStore.init(providers=["llamacpp"], scan=[person.home / "models"], environ=person.environ)
+    with person.open() as store:
+        store.sync()
+        first.rename(person.home / "models/two-F16.gguf")
+        os.link(person.home / "models/two-F16.gguf", person.home / "models/three-F16.gguf")
+        assert store.sync().issues == ()
+        assert store.sync().nothing
+        assert [model.name for model in store.shared_models()] == ["one"]
+        store.leave()
+    for name in ("two", "three"):
+        status = (person.home / f"models/{name}-F16.gguf").stat()
+        assert (status.st_mode & 0o777, status.st_nlink) == (0o640, 1)
+
+
 def test_names_that_differ_in_case_only_are_two_models(person: Person) -> None:
     person.put("models/Gem-F16.gguf", OLD)
     person.put("models/gem-F16.gguf", NEW)
