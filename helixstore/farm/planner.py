@@ -12,7 +12,7 @@ from typing import Any
 from helixstore.farm.desired import Claim, Joined, WantedRoot
 from helixstore.farm.ledger import FOLDER, Record
 from helixstore.farm.parting import is_mixed, part
-from helixstore.farm.plan import ADOPTED, LAY_THERE, Action, Deviation, Look
+from helixstore.farm.plan import ADOPTED, LAY_THERE, STARTED_WITH, Action, Deviation, Look
 from helixstore.farm.scan import Actual, digest_of, folders_of, suits
 from helixstore.providers.layout import Copy, Inner, Text, Weight
 from helixstore.values import LIBRARY, Issue, Key, State
@@ -153,10 +153,12 @@ class _RootPlanner:
     def folders(self, made: Iterable[Action]) -> None:
         """Folders that are missing on the way to what is made, and one of ours that a program is started with."""
         missing = folders_of(action.path for action in made if action.op == "make")
-        if self.wanted.owned and any(provider != LIBRARY for provider in self.wanted.providers):
+        started = self.wanted.owned and any(provider != LIBRARY for provider in self.wanted.providers)
+        if started:
             missing.add("")
         missing -= self.actual.folders
-        self.out.actions += [Action("folder", self.root, name, order=name.count("/") + bool(name)) for name in missing]
+        self.out.actions += [Action("folder", self.root, name, order=name.count("/") + bool(name),
+                                    note="" if name or not started else STARTED_WITH) for name in missing]
 
     # ---- one entry -------------------------------------------------------------------------------------------
 
