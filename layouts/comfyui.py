@@ -22,7 +22,7 @@ ComfyUI deletes nothing. Pickles stay where they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
 from helixstore.values import Format, Purpose, Variant
@@ -121,6 +121,14 @@ class ComfyUI(Layout):
                     reader.note(inspection.location, "a pickle, which only ComfyUI opens")
                 elif len(inspection.parts) == 1:
                     yield found_own(inspection, self.name, below(root.path, inspection.location), root.path)
+
+    def left_of(self, path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
+        """The sections of others, without ours."""
+        try:
+            rest = yaml_lines.remove(text.decode(), _SECTION) if path == _YAML else None
+        except UnicodeDecodeError:
+            return None
+        return None if rest is None else rest.encode() if rest.strip() else b""
 
 
 def _kind(variant: Variant) -> str:

@@ -30,7 +30,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -118,6 +118,14 @@ class DockerModels(Layout):
             reader.issue("unreadable", path, "is no list of models", "docker model purge")
         for digest, entry in (listed or {}).items():
             yield from _found(root.path, digest, entry["tags"], reader)
+
+    def left_of(self, path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
+        """The list without the models whose manifests go away; an empty one is as Docker leaves it."""
+        listed = _read(text.decode(errors="replace")) if path == _LIST else None
+        if listed is None:
+            return None
+        left = [entry for digest, entry in listed.items() if not gone(f"manifests/sha256/{digest[7:]}")]
+        return text if len(left) == len(listed) else _encoded(left)
 
     def delete_as_program_does(self, root: Path, variant: Variant, entries: Sequence[Entry]) -> None:
         """`docker model rm`: manifest, bundle, blobs that no other model names, the entry of the list."""

@@ -225,9 +225,7 @@ class Executor:
         if kind == "copy":
             return placer.small(path, body[1], body[2])
         if kind == "text":
-            for digest in body[2:]:
-                if digest in self.plan.bases:
-                    self.services.bases.put(digest, self.plan.texts[digest])
+            self.services.bases.put_all(self.plan.bases.intersection(body[2:]), self.plan.texts)
             return placer.text(path, self.plan.texts[body[1]], body[1])
         kernel.symlink(body[1], path)
         return placer.placed(path, "inner", "")
@@ -242,6 +240,7 @@ class Executor:
             return SKIPPED
         was = self.ledger(action.root).records.get(action.path)
         origin = was.origin if was is not None and action.note != ADOPTED else "adopted"
+        self.services.bases.put_all(self.plan.bases.intersection(action.body[2:]), self.plan.texts)
         self.put(action, found(action, look, self.placer(action.root)), origin, was.original if was is not None else "")
         return DONE
 
@@ -251,6 +250,7 @@ class Executor:
         if look is None or was is None or not holds(action, look):
             return self.skip(action, "it changed meanwhile")
         digest, base = (action.body[1], action.body[2]) if was.kind == "text" else (was.digest, was.base)
+        self.services.bases.put_all(self.plan.bases.intersection(action.body[2:]), self.plan.texts)
         placed = Placed(was.kind, digest, look.inode, was.bytes if look.kind == "link" else look.bytes, look.mtime_ns,
                         was.target, was.why)
         self.put(action, placed, was.origin, was.original, base)

@@ -125,6 +125,11 @@ class Bases:
         if not os.path.exists(path):
             kernel.replace_file(path, data, 0o600, durable=False)
 
+    def put_all(self, digests: Iterable[str], texts: Mapping[str, bytes]) -> None:
+        """Keep those of `texts` (digest -> bytes)."""
+        for digest in digests:
+            self.put(digest, texts[digest])
+
     def keep_only(self, digests: set[str]) -> None:
         """Drop what no ledger names any more."""
         for name in os.listdir(self.folder):

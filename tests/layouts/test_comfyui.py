@@ -176,6 +176,9 @@ def test_the_list_keeps_the_sections_of_others() -> None:
     assert yaml.safe_load(changed)["helixstore"]["loras"] == "loras"
     assert yaml.safe_load(changed)["other"] == {"vae": "/v"}
     assert merge(b"- a\n- b\n") is None
+    assert COMFY.left_of("extra_model_paths.yaml", merged, lambda path: True) == theirs
+    assert COMFY.left_of("extra_model_paths.yaml", merge(b"") or b"", lambda path: True) == b""
+    assert COMFY.left_of("loras/x", theirs, lambda path: True) is None
 
 
 @given(st.binary(max_size=60))

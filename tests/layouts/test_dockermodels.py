@@ -14,11 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from many import gguf, variants
 
+from helixstore import HelixStore
 from helixstore.layouts.dockermodels import DockerModels
 from helixstore.providers.layout import Entry, Root, Text, Weight
 from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, LinkKind, Source, Variant
 from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
+from support.person import Person
+from support.raw import model_gguf
 
 DOCKER = DockerModels()
 
@@ -210,6 +213,40 @@ def test_a_tag_that_the_person_gave_to_ours_stays(shelf: Shelf, tmp_path: Path) 
     theirs = json.dumps(listed).encode()
     assert body.merge is not None
     assert body.merge(body.data, theirs, body.data) == theirs
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+@pytest.mark.parametrize("way", ["hide", "off", "leave"])
+def test_what_docker_pulled_beside_ours_stays_listed_when_ours_go(tmp_path: Path, first: str, way: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    person, root = Person(home, {"HOME": str(home)}), home / ".docker/models"
+    mine = [pull(root, model_gguf(seed=9), ["docker.io/ai/early:latest"])] if first == "theirs" else []
+    file = person.put("loose/gem-F16.gguf", model_gguf(seed=1))
+    root.mkdir(parents=True, exist_ok=True)
+    HelixStore.init(providers=["dockermodels"], environ=person.environ)
+    with person.open() as store:
+        store.share(file)
+    ours = set(listed_ids(root)) - set(mine)
+    assert len(ours) == 1
+    mine.append(pull(root, model_gguf(seed=10), ["docker.io/ai/late:latest"]))
+    with person.open() as store:
+        store.sync()
+        assert set(listed_ids(root)) == {*ours, *mine}
+        if way == "hide":
+            store.hide("gem", "dockermodels")
+        elif way == "off":
+            store.set_provider("dockermodels", on=False)
+            store.sync()
+        else:
+            store.leave()
+    left = [*mine, *(ours if way == "leave" else ())]       # what is left behind is the person's, and is still there
+    assert sorted(listed_ids(root)) == sorted(left)
+    assert len(shown(root)) == len(left)
+
+
+def listed_ids(root: Path) -> list[str]:
+    return [entry["id"] for entry in json.loads((root / "models.json").read_text())["models"]]
 
 
 def test_deleting_in_docker_leaves_the_store_and_the_others(shelf: Shelf, tmp_path: Path) -> None:
