@@ -138,6 +138,12 @@ class Case:
             require(root.path.is_relative_to(self.home), f"the root {root.path} does not lie in the home {self.home}")
         return [root for root in roots if not root.forbid]
 
+    @property
+    def cache(self) -> bool:
+        """It only feeds a program's cache of content (`Root.cache`): it shows no model, so none is found or deleted."""
+        roots = [root for facts in MACHINES for root in self.roots(facts)]
+        return bool(roots) and all(root.cache for root in roots)
+
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Projected:
         """What the layout wants in a root for these variants, all of which it accepts."""
         return Projected(facts, root, tuple(variants), tuple(self.layout.project(variants, root, facts)))
@@ -153,6 +159,10 @@ class Case:
         """The same on one machine, for checks on the disk."""
         accepted = self.accepted(self.machine, variants)
         return [self.project(accepted, root, self.machine) for root in self.roots(self.machine)]
+
+    def shown(self, variants: Iterable[Variant] | None = None) -> list[Projected]:
+        """The same without caches, in which nothing is to be found."""
+        return [each for each in self.farm(variants) if not each.root.cache]
 
     def blobs(self, projected: Iterable[Projected]) -> dict[str, Path]:
         """Digest -> a file with its bytes, for every blob that is wanted."""

@@ -33,19 +33,19 @@ class Met(NamedTuple):
 @check
 def what_it_wants_it_finds_by_hard_links(case: Case) -> None:
     """What it has projected by hard links it discovers: every model, with the same bytes, and nothing else or wrong."""
-    _all_found(case, case.farm(), symbolic=False)
+    _all_found(case, case.shown(), symbolic=False)
 
 
 @check
 def what_it_wants_it_finds_by_symbolic_links(case: Case) -> None:
     """What it has projected by symbolic links it discovers: every model, with the same bytes."""
-    _all_found(case, case.farm(), symbolic=True)
+    _all_found(case, case.shown(), symbolic=True)
 
 
 @check
 def what_it_finds_has_a_name_of_its_own(case: Case) -> None:
     """Each model that it discovers has a name, and a source that is no other's: where it lies in this program."""
-    projected = case.farm()
+    projected = case.shown()
     case.make(projected)
     seen: dict[object, Path] = {}
     for met in _discovered(case, projected):
@@ -66,7 +66,7 @@ def what_it_finds_has_a_name_of_its_own(case: Case) -> None:
 @check
 def names_lead_back(case: Case) -> None:
     """Known by what it discovered alone, a model is wanted again where it lies: not one path or sidecar changes."""
-    projected = case.farm()
+    projected = case.shown()
     case.make(projected)
     known = _known(case, _discovered(case, projected))
     for each in projected:
@@ -84,7 +84,7 @@ def strange_names_lead_back(case: Case) -> None:
     for number, group in enumerate(_of_unlike_content(many)):
         own = type(case)(case.layout, case.home / f"group-{number}")
         own.home.mkdir()
-        projected = [own.project(group, root, case.machine) for root in own.roots(case.machine)]
+        projected = [own.project(group, root, case.machine) for root in own.roots(case.machine) if not root.cache]
         _all_found(own, projected, symbolic=False, exactly=False)
         known = _known(own, _discovered(own, projected))
         for each in projected:

@@ -130,7 +130,8 @@ class Shelf:
             blob.chmod(0o444)
             self.blobs[digest] = blob
         git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-        return File(path, len(data), digest, role or role_of(path), hashlib.sha256(data).hexdigest(), git)
+        xet = hashlib.sha256(b"xet" + data).hexdigest()     # stands for the real one, which takes a process of its own
+        return File(path, len(data), digest, role or role_of(path), hashlib.sha256(data).hexdigest(), git, xet)
 
     def variant(
         self, name: str, files: Mapping[str, bytes], format: Format, quantization: str, header: Header | None = None, *,

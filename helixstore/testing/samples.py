@@ -144,7 +144,8 @@ def renamed(variant: Variant, name: str, number: int) -> Variant:
         return f"{number:08x}{digest[8:]}"
 
     files = tuple(
-        replace(file, blake3=other(file.blake3), sha256=other(file.sha256 or ""), gitsha1=other(file.gitsha1 or ""))
+        replace(file, blake3=other(file.blake3), sha256=other(file.sha256 or ""), gitsha1=other(file.gitsha1 or ""),
+                xet=other(file.xet) if file.xet else None)
         if file.role in (Role.WEIGHTS, Role.PROJECTOR) else file for file in variant.files)
     return replace(variant, key=Key(name, variant.key.variant), manifest=other(variant.manifest), files=files,
                    sources=())

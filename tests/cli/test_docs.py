@@ -61,7 +61,7 @@ def test_the_example_of_a_layout_works_as_it_stands(home: Path, call: Callable[.
     (home / ".config/helixstore/layouts/inhouse.py").write_text(example[1])
     assert call("init", "--provider", "inhouse").code == 0
     shown = call("providers", "show", "inhouse", "--json").json
-    assert (shown["title"], shown["on"], shown["formats"]) == ("In-house server", True, ["gguf"])
+    assert (shown["title"], shown["on"], shown["formats"]) == ("Inhouse", True, ["gguf"])
     assert shown["roots"][0]["path"] == str(home / "inhouse/models")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from helixstore.providers.registry import load_layouts
 from helixstore.testing import CHECKS, Case, Check
+from support.disks import in_memory  # noqa: F401 - a test's folder in memory
 
 LAYOUTS = load_layouts(None, {"HELIXSTORE_PLUGINS": "none"})
 
