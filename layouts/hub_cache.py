@@ -48,6 +48,7 @@ from helixstore.values import File, Format, Key, LinkKind, Role, Source, Variant
 
 from .hf_folders import body, folder_names, is_repository, model_files, repository_name, witness
 from .hub_found import LOCAL_REF, discover
+from .own import own_sources
 
 __all__ = ["HubCache", "hub_root", "project"]
 
@@ -160,12 +161,24 @@ def _snapshots(variants: Sequence[Variant], facts: Facts) -> Iterator[Snapshot]:
             yield Snapshot(variant, str(hub.repository), str(hub.revision), files, local=False)
         elif variant.format is not Format.GGUF:
             local.append(variant)
-    namespace = repository_name(facts.namespace)
-    names: dict[Key, str] = folder_names(local)
-    for variant in local:
-        commit = hashlib.sha1(variant.manifest.encode(), usedforsecurity=False).hexdigest()
-        files = model_files(variant, code=False)
-        yield Snapshot(variant, f"{namespace}/{names[variant.key]}", commit, files, local=True)
+    yield from _local(local, repository_name(facts.namespace))
+
+
+def _local(variants: Sequence[Variant], namespace: str) -> Iterator[Snapshot]:
+    """Snapshots under names of our own; what lies under such a name already keeps it, and its commit."""
+    lies = {variant.key: source for variant in variants for source in own_sources(variant, "huggingface")
+            if is_repository(source.name) and _COMMIT.fullmatch(source.revision or "")}
+    taken = {str(source.name).casefold() for source in lies.values()}
+    names: dict[Key, str] = folder_names(variant for variant in variants if variant.key not in lies)
+    for variant in variants:
+        if (source := lies.get(variant.key)) is not None:
+            repository, commit = str(source.name), str(source.revision)
+        else:
+            repository = f"{namespace}/{names[variant.key]}"
+            if repository.casefold() in taken:
+                repository = f"{namespace}/{repository_name(f'{names[variant.key][:80]}-{variant.manifest[:8]}')}"
+            commit = hashlib.sha1(variant.manifest.encode(), usedforsecurity=False).hexdigest()
+        yield Snapshot(variant, repository, commit, model_files(variant, code=False), local=True)
 
 
 def _fits(source: Source, variant: Variant) -> bool:

@@ -36,7 +36,7 @@ _TREE_BYTES = 32 << 20
 
 
 def discover(root: Root, reader: Reader) -> Iterator[Found]:
-    """The models of all repositories; of one repository the commit that `main` names comes last, as its later version."""
+    """The models of all repositories; of one repository the commit that `main` names comes last, as the latest."""
     for seen in reader.entries(root.path):
         repository = seen.name.removeprefix("models--").replace("--", "/")
         if seen.kind == "folder" and not seen.linked and seen.name.startswith("models--") and is_repository(repository):
@@ -51,7 +51,7 @@ def _repository(folder: Path, repository: str, reader: Reader) -> Iterator[Found
         local = refs.get(LOCAL_REF) == revision.name
         hub = _COMMIT.fullmatch(revision.name) is not None and not local
         source = (Source("hub", repository=repository, revision=revision.name, name=repository) if hub
-                  else Source("program", program="huggingface", name=repository))
+                  else Source("program", repository, revision.name, "huggingface", repository))
         yield from _snapshot(folder, revision.path, source, reader)
 
 
@@ -95,10 +95,10 @@ def _snapshot(folder: Path, snapshot: Path, source: Source, reader: Reader) -> I
 
 def _named(source: Source, inspection: Inspection) -> Source:
     """Of a GGUF, the source names the file too: one commit mostly has several variants."""
-    if inspection.format is not Format.GGUF or source.kind != "hub":
-        return source
     first = next((part.path for part in inspection.parts if part.role is Role.WEIGHTS), None)
-    return replace(source, name=first or source.name)
+    if inspection.format is not Format.GGUF or first is None:
+        return source
+    return replace(source, name=first if source.kind == "hub" else f"{source.name}/{first}")
 
 
 def _links(folder: Path, prefix: str, reader: Reader, etags: dict[str, str]) -> Iterator[str]:

@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from helixstore.providers.layout import Entry, Env, Facts, Layout, Reader, Refusal, Root, Text, Weight
-from helixstore.values import Format, LinkKind, Variant
+from helixstore.values import Format, LinkKind, Role, Variant
 
 from .hub_cache import hub_root
 
@@ -48,6 +48,7 @@ _MARK = ".huggingface-shared-blobs"
 _VERSION = "1\n"
 _PREFIX = re.compile(r"[0-9a-f]{2}")
 _SWITCHES = ("HF_HUB_DISABLE_SHARED_BLOBS", "HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_SYMLINKS")
+_WEIGHTS = frozenset({Role.WEIGHTS, Role.PROJECTOR, Role.PICKLE})
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})
 
 
@@ -69,7 +70,7 @@ class HubShared(Layout):
 
     def accepts(self, variant: Variant, facts: Facts) -> Refusal | None:
         """Everything that has weights: whoever asks for the bytes knows what for."""
-        return None if variant.weights or variant.projectors else Refusal("it has no weights")
+        return None if any(file.role in _WEIGHTS for file in variant.files) else Refusal("it has no weights")
 
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
         """The mark, and each file whose Xet hash is known: weights, and whatever else the hub keeps in Xet."""
