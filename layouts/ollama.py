@@ -92,8 +92,8 @@ class Ollama(Layout):
 
     def drifted(self, root: Root, reader: Reader) -> str:
         """Files where only folders of hosts and namespaces belong, or blobs that are all called otherwise."""
-        manifests = root.path / "manifests"
-        levels = [reader.entries(manifests), *(reader.entries(host.path) for host in reader.entries(manifests))]
+        hosts = reader.entries(root.path / "manifests")
+        levels = [hosts, *(reader.entries(host.path) for host in hosts if host.kind == "folder")]
         if any(seen.kind == "file" and not seen.name.startswith(".") for level in levels for seen in level):
             return "files lie in manifests where folders of hosts and namespaces belong"
         blobs = [seen for seen in reader.entries(root.path / "blobs") if not seen.name.startswith(".")]

@@ -50,5 +50,5 @@ def close_drifted(projection: Projection, drifted: Mapping[str, str]) -> None:
 
 def remedy(provider: str) -> str:
     """What the person can do about a folder that has drifted."""
-    return (f"name the right folder: helixstore providers set {provider} --root DIR, or, as long as helixstore does not "
-            f"know this one: helixstore providers off {provider}")
+    return (f"name the right folder: helixstore providers set {provider} --root DIR; as long as this one is unknown: "
+            f"helixstore providers off {provider}")
