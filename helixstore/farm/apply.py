@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -179,6 +179,7 @@ class Executor:
                 self.put(action, found(action, look, self.placer(action.root)), origin)
             return DONE if self.recovering else SKIPPED
         self.put(action, placed, "made")
+        self.services.bases.made_again(action)
         return DONE
 
     def replace(self, action: Action) -> str:
@@ -194,14 +195,13 @@ class Executor:
 
         def make(temporary: str) -> None:
             made.append(self.place(placer, temporary, action))
-            if look.kind == "file" and action.body[0] == "text":        # who may read and write it is the person's word
-                os.chmod(temporary, stat.S_IMODE(os.lstat(path).st_mode))
-
+            if look.kind == "file" and action.body[0] == "text":
+                shutil.copymode(path, temporary, follow_symlinks=False)
         def finish(temporary: str, target: str) -> bool:
-            if not holds(action, look_at(target)):
-                return False
-            kernel.replace(temporary, target)
-            return True
+            right = holds(action, look_at(target))
+            if right:
+                kernel.replace(temporary, target)
+            return right
 
         if not placer.stage.put(path, make, finish):
             return self.skip(action, "it changed in the last moment")
@@ -274,6 +274,7 @@ class Executor:
                 return self.skip(action, "the program uses it, so it is the program's now")
             if action.root and self.needed(action.root, action.path, [claim.provider for claim in action.claims]):
                 return self.give(action, look)
+            self.services.bases.let_go(action, self.plan.texts)
             kernel.unlink(path)
             self.touched.add(os.path.dirname(path))
             self.outcome.removed += 1

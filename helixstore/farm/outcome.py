@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from helixstore.farm.plan import Deviation, Plan
+from helixstore.farm.kept import PREFIX, kept_name, of_removed
+from helixstore.farm.plan import Action, Deviation, Plan
 from helixstore.fs import kernel
 from helixstore.fs.kernel import Fingerprint
 from helixstore.values import Issue, Key
@@ -130,10 +132,25 @@ class Bases:
         for digest in digests:
             self.put(digest, texts[digest])
 
+    def let_go(self, action: Action, texts: Mapping[str, bytes]) -> None:
+        """A sidecar is being removed: keep what somebody else has written into it, until it is made again."""
+        body = action.body
+        if body[0] == "text" and (kept := of_removed(action, texts.get(body[1]), self.get(body[2]))):
+            path = os.path.join(self.folder, kept_name(action.root, action.path))
+            with contextlib.suppress(ValueError):       # it is no text
+                kernel.replace_file(path, kept.encode(), 0o600, durable=False)
+
+    def made_again(self, action: Action) -> None:
+        """A sidecar has been made, perhaps with what was kept of it."""
+        body = action.body
+        if body[0] == "text" and body[1] != body[2]:
+            with contextlib.suppress(FileNotFoundError):
+                kernel.unlink(os.path.join(self.folder, kept_name(action.root, action.path)))
+
     def keep_only(self, digests: set[str]) -> None:
         """Drop what no ledger names any more."""
         for name in os.listdir(self.folder):
-            if name not in digests:
+            if name not in digests and not name.startswith(PREFIX):
                 kernel.unlink(os.path.join(self.folder, name))
 
 

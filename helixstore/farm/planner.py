@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from helixstore.farm.desired import Claim, Joined, WantedRoot
+from helixstore.farm.kept import AGAIN
 from helixstore.farm.ledger import FOLDER, Record
 from helixstore.farm.parting import is_mixed, part
 from helixstore.farm.plan import ADOPTED, LAY_THERE, STARTED_WITH, Action, Deviation, Look
@@ -195,8 +196,16 @@ class _RootPlanner:
 
     def absent(self, name: str, joined: Joined, record: Record | None) -> None:
         """Nothing lies there."""
-        if not self.is_missing(name, joined):
-            self.do("make", name, joined, None, record, "repaired" if record is not None else "")
+        if self.is_missing(name, joined):
+            return
+        kept, body = self.actual.kept.get(name), joined.body
+        if kept and isinstance(body, Text) and body.merge and any(claim.key in kept.keys for claim in joined.claims):
+            merged = body.merge(kept.base, kept.text, body.data)
+            if merged is not None:
+                self.out.texts[digest_of(merged)] = merged
+                self.do("make", name, joined, None, record, AGAIN, (digest_of(merged), self.actual.texts[name]))
+                return
+        self.do("make", name, joined, None, record, "repaired" if record is not None else "")
 
     def is_missing(self, name: str, joined: Joined) -> bool:
         """Whether the blob that the entry needs is not in the store; then the variant is incomplete."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from helixstore.farm.desired import Joined, WantedRoot
+from helixstore.farm.kept import Kept, kept_name
 from helixstore.farm.ledger import FOLDER, Ledger, Record
 from helixstore.farm.plan import Look
 from helixstore.fs.mounts import mount_of
@@ -61,6 +62,7 @@ class Actual:
         content: path -> digest, of files that were read.
         theirs: path -> bytes, of texts that were read.
         texts: path -> digest of the text that is wanted.
+        kept: path -> what stood in a sidecar that was there before, of those that are not there.
         bases: digest -> bytes, of the common ancestors that a merge may need.
         blobs: digest -> its file, of those that were looked at and exist.
         absent: digest -> why it may come back, of those that are not here because a disk is not.
@@ -82,6 +84,7 @@ class Actual:
     theirs: dict[str, bytes] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     bases: dict[str, bytes] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
     blobs: dict[str, BlobLook] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     leads: set[str] = field(default_factory=set)
@@ -264,6 +267,9 @@ class _Eyes:
         if type(body) is Text:
             self.actual.texts[name] = digest_of(body.data)
         if look is None:
+            if type(body) is Text and body.merge and record is None and (
+                    kept := Kept.decode(self.base(kept_name(self.root, name)))):
+                self.actual.kept[name] = kept
             if (type(body) is Weight or type(body) is Copy) and body.blob not in self.actual.present:
                 self.blob(body.blob)
         elif record is None:

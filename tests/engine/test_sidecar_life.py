@@ -330,6 +330,27 @@ def test_ours_rewritten_by_the_program_stays_linked_and_goes_as_a_whole(
 
 
 @EACH
+def test_ours_comes_back_with_what_was_set_there(program: Program, life: Callable[[Program], Life]) -> None:
+    one = life(program)
+    id = one.ours()
+    program.edit(one.home, id)
+    text = program.sidecar(one.home, id).read_bytes()
+    for synced in (False, True):
+        if synced:
+            one.sync()
+        one.do(lambda store: store.hide("gem", program.name))
+        assert program.ids(one.home) == {}
+        one.do(lambda store: store.unhide("gem", program.name))
+        assert program.sidecar(one.home, id).read_bytes() == text
+        one.sync()
+    one.do(lambda store: store.remove("gem"))
+    assert program.ids(one.home) == {}
+    one.person.put("loose/gem-F16.gguf", model_gguf(seed=4))
+    one.do(lambda store: store.share(one.home / "loose/gem-F16.gguf", name="other"))
+    assert not any(program.edited(one.home, id) for id in one.ids()), "what was set for one model is no other's"
+
+
+@EACH
 def test_ours_that_points_at_a_file_of_the_persons_is_theirs(program: Program, life: Callable[[Program], Life]) -> None:
     one = life(program)
     id = one.ours()
