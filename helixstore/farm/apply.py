@@ -161,8 +161,7 @@ class Executor:
 
     def make(self, action: Action) -> str:
         """An entry where nothing lies: one system call for a hard link."""
-        root, body = action.root, action.body
-        path = f"{root}/{action.path}"
+        root, body, path = action.root, action.body, f"{action.root}/{action.path}"
         placer = self.placers.get(root) or self.placer(root)
         try:
             if body[0] == "weight":
