@@ -179,6 +179,9 @@ def remove(session: Session, word: str, *, dry_run: bool = False) -> VolumeRepor
         for digest, keep in elsewhere.items():
             session.store.blobs.check(digest, at=_copy_on(session, digest, keep))
             freed += moving.let_go(session.store, digest, keep)
+    for digest in elsewhere if volume.refers else ():
+        kernel.unlink(volume.blob(digest))              # the note alone: the file is the person's
+    session.store.volumes.refresh()
     done = change(session, Change("volume remove", scan=False))
     if not volume.away:
         _sweep(session, [volume])

@@ -115,7 +115,8 @@ class Blobs:
             digest: of the blob.
             direct: it was tried to make a stand-in, and there could be none.
         """
-        for place in self.places(digest):
+        places = self.places(digest)
+        for place in [place for place in places if not place.volume.refers] or places:
             try:
                 blob = os.stat(place.path)
                 if text == place.path:

@@ -122,7 +122,7 @@ def _change(
     projection.far.update(lacking)
     close_drifted(projection, looked.drifted)
     projection.close(_unwritable(projection))
-    limit(session, projection, variants)
+    limit(session, projection, variants, intake.coming)
     plan = session.farm.plan(
         [*projection.roots, *given_up(session, looked.placed, wanted.providers)],
         adoptions=[*(_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"), *wanted.swaps],

@@ -9,7 +9,7 @@ returns with it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from helixstore.farm.desired import Joined, WantedRoot, without
@@ -28,13 +28,16 @@ _ACROSS = frozenset({LinkKind.SYMBOLIC, LinkKind.STAND_IN, LinkKind.COPY})
 _TO_BLOB = frozenset({LinkKind.SYMBOLIC, LinkKind.COPY})
 
 
-def limit(session: Session, projection: Projection, variants: Iterable[Variant]) -> None:
+def limit(
+    session: Session, projection: Projection, variants: Iterable[Variant], coming: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Want nothing where no allowed kind of link can lead, and nothing that a missing disk would spoil.
 
     Args:
         session: whose store and volumes.
         projection: what the layouts want; changed in place.
         variants: the current ones.
+        coming: digest -> where the files lie that this plan takes into the store as that blob.
     """
     projection.away = away_of(session, variants)
     for index, root in enumerate(projection.roots):
@@ -42,7 +45,7 @@ def limit(session: Session, projection: Projection, variants: Iterable[Variant])
                      if claim.key in projection.away} if projection.away else frozenset()
         kept = replace(root, entries=without(root.entries, withdrawn), withdrawn=frozenset(withdrawn)) if (
             withdrawn) else root
-        far = _Reach(session, kept).far()
+        far = _Reach(session, kept, coming or {}).far()
         if far:
             kept = replace(kept, entries=without(kept.entries, far))
             projection.far.update(far)
@@ -77,13 +80,16 @@ def away_issues(session: Session, projection: Projection) -> Iterator[Issue]:
 
 def leading_away(session: Session) -> frozenset[tuple[str, str]]:
     """Our symbolic links that lead to a disk that is not here: (root, or "" for a person's own folder; path there)."""
-    gone = tuple(f"{volume.path}/" for volume in session.store.volumes.away if volume.path)
+    volumes = session.store.volumes
+    gone = tuple(f"{volume.path}/" for volume in volumes.away if volume.path)
     if not gone:
         return frozenset()
+    referred = frozenset[str]().union(*(volumes.last_seen(volume) for volume in volumes.away if volume.refers))
     ledgers = session.farm.ledgers
-    return frozenset((root, path) for root in ledgers.roots()
-                     for path, record in ledgers.of(root).records.items()
-                     if record.kind == "symlink" and record.target.startswith(gone))
+    return frozenset(
+        (root, path) for root in ledgers.roots() for path, record in ledgers.of(root).records.items()
+        if record.kind == "symlink" and (record.target.startswith(gone) or (
+            record.digest in referred and not os.path.exists(record.target))))
 
 
 def not_of(leading: Iterable[tuple[str, str]], issues: Iterable[Issue]) -> list[Issue]:
@@ -103,15 +109,15 @@ def _bears(session: Session, root: WantedRoot) -> bool:
 class _Reach:
     """Which kinds of link can lead from blobs into one root, and which may."""
 
-    def __init__(self, session: Session, root: WantedRoot) -> None:
-        self.blobs = session.store.blobs
+    def __init__(self, session: Session, root: WantedRoot, coming: Mapping[str, Sequence[str]]) -> None:
+        self.blobs, self.coming = session.store.blobs, coming
         self.root, self.bears = root, _bears(session, root)
         self.here = mount_of(root.path)
         self.mounts: dict[str, Mount] = {}
         volumes = self.blobs.volumes
         self.alone = not volumes.attached and mount_of(volumes.main.path).id == self.here.id
-        home = volumes.near(f"{root.path}/.") if volumes.attached else None
-        self.linkless = home is not None and home.refers
+        self.home = volumes.near(f"{root.path}/.") if volumes.attached else None
+        self.linkless = self.home is not None and self.home.refers
         self.nearest = self.blobs.near(root.path)
         self.uid = os.getuid() if hasattr(os, "getuid") else -1
 
@@ -130,7 +136,7 @@ class _Reach:
         """Why no kind of link that is wanted can be made there; "" when one can."""
         body = joined.body
         assert isinstance(body, Weight)
-        volume, path = self.nearest(body.blob)[:2]
+        volume, path = self.source(body.blob)
         mount = self.mount(volume)
         if (mount.id == self.here.id and not volume.refers) or path == f"{self.root.path}/{name}":
             return ""
@@ -145,6 +151,15 @@ class _Reach:
         if not kinds.isdisjoint(body.kinds):
             return ""
         return f"{self.root.path} is on another disk than {volume.path}, and only a link within one disk is safe"
+
+    def source(self, digest: str) -> tuple[Volume, str]:
+        """The volume that a blob is linked from, and its path there, now or after this plan."""
+        place = self.nearest(digest)
+        if digest not in self.coming or not self.blobs.volumes.attached:
+            return place.volume, place.path
+        found = [(place.volume, place.path)] if os.path.exists(place.path) else []
+        found += [(near, location) for location in self.coming[digest] if (near := self.blobs.volumes.near(location))]
+        return min(found, key=lambda one: one[0] != self.home, default=(place.volume, place.path))
 
     def lends(self, volume: Volume, path: str) -> bool:
         """Whether there can be a stand-in for the blob."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["XetAliases", "note_new"]
 
 _LARGE = 10 << 20                   # bytes: from here on the hub keeps every file in LFS, which is Xet today
+_BATCH_BYTES, _BATCH_FILES = 1 << 30, 256      # noted together: about a second's work
 _ROLES = frozenset({Role.WEIGHTS, Role.PROJECTOR, Role.PICKLE})
 
 
@@ -40,7 +41,10 @@ class XetAliases:
 
     def __init__(self, session: Session, looked: Looked, intake: Intake, progress: Progress | None) -> None:
         self._session, self._progress = session, progress
-        self._coming: Mapping[str, Wish] = {w.digest.hashes.blake3: w for w in intake.wishes if w.how != "copy"}
+        self._coming: dict[str, list[Wish]] = {}
+        for wish in intake.wishes:
+            if wish.how != "copy":
+                self._coming.setdefault(wish.digest.hashes.blake3, []).append(wish)
         placed = [place for place in looked.placed
                   if place.on and not place.root.forbid and "xet" in place.layout.aliases]
         self._providers = {place.provider for place in placed}
@@ -60,11 +64,19 @@ class XetAliases:
             return learnt
         missing = {f.blake3: f for v in variants for f in v.files
                    if f.xet is None and f.bytes and (f.role in _ROLES or f.bytes >= _LARGE)}
+        fresh: dict[str, str] = {}
+        read = 0
         with XetHasher() as hasher:
-            for digest, file in missing.items():
-                if hashed := self._hash(file, hasher):
-                    learnt[digest] = hashed
-                    _note(self._session, digest, hashed, keep)
+            try:
+                for digest, file in missing.items():
+                    if hashed := self._hash(file, hasher):
+                        fresh[digest] = learnt[digest] = hashed
+                        read += file.bytes
+                    if read > _BATCH_BYTES or len(fresh) > _BATCH_FILES:
+                        _note(self._session, fresh, keep)
+                        fresh, read = {}, 0
+            finally:
+                _note(self._session, fresh, keep)       # Ctrl-C loses no finished hash
         return learnt
 
     def lacking(self, variants: Sequence[Variant]) -> dict[tuple[str, Key | None], str]:
@@ -78,14 +90,16 @@ class XetAliases:
 
     def _hash(self, file: File, hasher: XetHasher) -> str | None:
         """The hash of one file, as it lies in the store or will be taken from; None when a link could not be made."""
-        path, wish = self._session.store.blobs.path(file.blake3), self._coming.get(file.blake3)
-        if not os.path.exists(path):
-            if wish is None:
-                return None
-            path = wish.location
-        if self._mount(os.path.dirname(path)) not in self._mounts:
+        places = self._session.store.blobs.places(file.blake3)
+        lying: list[tuple[str, Wish | None]] = [(place.path, None) for place in places if place.holds]
+        lying += [(wish.location, wish) for wish in self._coming.get(file.blake3, ())]
+        if not lying:
+            return None
+        near = [one for one in lying if self._mount(os.path.dirname(one[0])) in self._mounts]
+        if not near:
             self._why[file.blake3] = "it is on another disk than the cache, where only a hard link would serve"
             return None
+        path, wish = near[0]
         if (known := self._session.index.hashes(file.blake3)) is not None and known.xet:
             return known.xet
         try:
@@ -93,7 +107,7 @@ class XetAliases:
             if hasattr(os, "getuid") and before.uid != os.getuid():
                 self._why[file.blake3] = "it belongs to another user, and only a hard link to one's own would serve"
                 return None
-            if wish is not None and path == wish.location and not before.same_content(wish.digest.fingerprint):
+            if wish is not None and not before.same_content(wish.digest.fingerprint):
                 return None
             if self._progress:
                 self._progress("hash", path, 0, file.bytes)
@@ -120,11 +134,12 @@ def note_new(session: Session, intake: Intake, variants: Sequence[Variant]) -> N
     """
     coming = {wish.digest.hashes.blake3 for wish in intake.wishes}
     learnt = {f.blake3: f.xet for v in variants for f in v.files if f.xet and f.blake3 in coming} if coming else {}
-    for digest, hashed in learnt.items():
-        _note(session, digest, hashed, keep=True)
+    _note(session, learnt, keep=True)
 
 
-def _note(session: Session, digest: str, hashed: str, keep: bool) -> None:
-    if keep and session.store.blobs.exists(digest):
-        session.store.blobs.learn(digest, xet=hashed)
-    session.index.learn(digest, xet=hashed)
+def _note(session: Session, learnt: Mapping[str, str], keep: bool) -> None:
+    for digest, hashed in learnt.items() if keep else ():
+        if session.store.blobs.exists(digest):
+            session.store.blobs.learn(digest, xet=hashed)
+    if learnt:
+        session.index.learn_xet(learnt)
