@@ -243,17 +243,24 @@ class Index:
                 put_blob(tables, row)
         self._write(put)
 
-    def learn(self, digest: str, *, sha256: str | None = None, gitsha1: str | None = None,
-              xet: str | None = None) -> None:
-        """Note another hash of a blob that is known, or of content that was hashed and is not in the store yet."""
-        self._paths.flush()
-
+    def learn(self, digest: str, *, sha256: str | None = None, gitsha1: str | None = None) -> None:
+        """Note another hash of a blob that is known."""
         def put(tables: Tables) -> None:
             row = blob_of(tables, digest)
             if row is not None:
-                put_blob(tables, row._replace(sha256=sha256 or row.sha256, gitsha1=gitsha1 or row.gitsha1,
-                                              xet=xet or row.xet))
-            add_hashes(tables, digest, sha256, gitsha1, xet)
+                put_blob(tables, row._replace(sha256=sha256 or row.sha256, gitsha1=gitsha1 or row.gitsha1))
+        self._write(put)
+
+    def learn_xet(self, hashes: Mapping[str, str]) -> None:
+        """Note Xet hashes, by digest, of blobs that are known and of what was hashed and is not in the store yet."""
+        self._paths.flush()
+
+        def put(tables: Tables) -> None:
+            for digest, xet in hashes.items():
+                row = blob_of(tables, digest)
+                if row is not None:
+                    put_blob(tables, row._replace(xet=xet))
+                add_hashes(tables, digest, xet=xet)
         self._write(put)
 
     def digest_at(self, path: str, mark: Fingerprint) -> str | None:

@@ -128,7 +128,8 @@ def _put_hashes(tables: Tables, hashes: Hashes) -> None:
         add_hashes(tables, hashes.blake3, hashes.sha256, hashes.gitsha1, hashes.xet)
 
 
-def add_hashes(tables: Tables, digest: str, sha256: str | None, gitsha1: str | None, xet: str | None) -> None:
+def add_hashes(tables: Tables, digest: str, sha256: str | None = None, gitsha1: str | None = None,
+               xet: str | None = None) -> None:
     """Add other hashes of content that was hashed before; within a transaction."""
     old = tables.get("hashed", raw(digest))
     if old is not None:
