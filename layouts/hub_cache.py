@@ -12,7 +12,8 @@ Names of our own. Everything else (never GGUF, never `*.py`) lies in `<namespace
 nobody is likely to register, since a client that goes online would get whatever lies there. The commit must be 40 hex
 digits to be taken for one; it is the SHA-1 of the manifest's digest (a layout has the digest, not the bytes, of the
 manifest), so it is the same on every host and changes with the content. An extra ref, `helixstore`, tells such a
-repository from a downloaded one wherever the folder turns up later: `discover` never takes its name for the hub's.
+repository from a downloaded one wherever the folder turns up later: `discover` never takes its name for the hub's, and
+what lies there already keeps its name and commit.
 
 Links. Hard link or reflink, else a symlink to a stand-in, never to the blob: huggingface_hub before 1.32 and
 llama-server resolve a snapshot's link and delete its target. Where no stand-in can be made the weights stay pending.

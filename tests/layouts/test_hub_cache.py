@@ -314,6 +314,19 @@ class TestDiscovery:
         (source, name, _), = self.found(cache, tmp_path)[0]
         assert (source.kind, source.program, name) == ("program", "huggingface", "mine")
 
+    def test_what_lies_under_a_name_of_ours_keeps_it_and_others_make_way(
+            self, shelf: Shelf, cache: Path, tmp_path: Path) -> None:
+        """As after a `leave`: the same repository, found by another store in which the model has another name."""
+        lay(cache, shelf, shelf.hf("mine", extra={"code.py": b""}))
+        (source, _, _), = self.found(cache, tmp_path)[0]
+        again, other = shelf.hf("mine", sources=[source]), shelf.hf("Mine", seed=3)
+        entries = list(project([again, other], FACTS))
+        check_entries(entries, [again, other])
+        assert {path.relative_to(cache).as_posix() for path in cache.rglob("*") if not path.is_dir()} == {
+            entry.path for entry in entries if entry.key == again.key}
+        assert {entry.path.split("/")[0] for entry in entries if entry.key == other.key} == {
+            f"models--local-x7--Mine-{other.manifest[:8]}"}
+
     def test_the_shared_store_of_newer_clients_is_followed(self, shelf: Shelf, cache: Path, tmp_path: Path) -> None:
         variant = shelf.hf("tiny", sources=[hub("acme/tiny")])
         lay(cache, shelf, variant)
@@ -365,7 +378,7 @@ class TestDiscovery:
         assert len(found) == 1
         assert {issue.kind for issue in reader.issues} <= {"unreadable"}
 
-    def test_two_revisions_share_blobs_and_main_comes_last_as_the_latest(self, shelf: Shelf, cache: Path, tmp_path: Path) -> None:
+    def test_two_revisions_share_blobs_and_main_comes_last(self, shelf: Shelf, cache: Path, tmp_path: Path) -> None:
         one = shelf.hf("m", sources=[hub("acme/m", OTHER)])
         two = replace(shelf.hf("m", extra={"NEWS": b"x"}, sources=[hub("acme/m", COMMIT)]), key=Key("m", "hf:BF16@1"))
         lay(cache, shelf, one, two)
