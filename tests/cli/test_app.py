@@ -19,7 +19,8 @@ from helixstore.cli.app import COMMANDS, application
 APP = application()
 ONLY_LOOK = {
     "status", "list", "list-shared", "show", "path", "explain", "du", "compat", "log", "doctor", "verify", "reindex",
-    "models list", "trash list", "providers list", "providers show", "config list", "config get"}
+    "models list", "trash list", "providers list", "providers show", "config list", "config get",
+    "layouts list", "layouts check", "volume list"}
 
 
 def commands(group: Any = APP, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -40,12 +41,14 @@ def test_every_command_of_this_version_is_there_and_none_of_a_later_one() -> Non
     wanted = {
         "init", "sync", "share", "add", "hide", "unhide", "pin", "unpin", "list", "list-shared", "show", "path", "link",
         "explain", "status", "du", "compat", "remove", "undo", "leave", "trash", "gc", "verify", "reindex", "log",
-        "providers", "config", "doctor", "apply", "models",
+        "providers", "config", "doctor", "apply", "models", "layouts", "volume",
     }
     assert {path for path in ALL if " " not in path} == wanted
     assert {path for path in ALL if " " in path} == {
         "models list", "trash list", "trash restore", "config list", "config get", "config set",
-        "providers list", "providers show", "providers on", "providers off", "providers set"}
+        "providers list", "providers show", "providers on", "providers off", "providers set",
+        "layouts list", "layouts new", "layouts check",
+        "volume add", "volume list", "volume move", "volume detach", "volume remove"}
 
 
 @pytest.mark.parametrize("path", ALL)
