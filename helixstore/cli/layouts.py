@@ -21,7 +21,7 @@ layouts = plain(invoke_without_command=True)
 
 @layouts.callback()
 def layouts_group(context: typer.Context) -> None:
-    """What helixstore knows of each program's folders, and how to add a program.
+    """What is known of each program's folders; add one of your own.
 
     \b
     Examples:
