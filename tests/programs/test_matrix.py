@@ -21,6 +21,7 @@ from tests.support.sandbox import Sandbox, sha256
 pytestmark = pytest.mark.programs
 
 Act = Callable[[Sandbox, Path], object]
+Key = tuple[str, str, str]                      # provider, model, variant
 
 
 class Real(NamedTuple):
@@ -86,11 +87,17 @@ def readers(sandbox: Sandbox, folder: Path) -> set[str]:
             if str(folder) in [root["path"] for root in provider["roots"]]}
 
 
-def projected(sandbox: Sandbox) -> dict[tuple[str, str, str], dict[Path, str]]:
-    """(provider, model, variant) -> each path under which it is linked, with the SHA-256 of what opens there."""
-    return {(provider, model["name"], variant["id"]): {path: sha256(path) for path in map(Path, here["paths"])}
+def standing(sandbox: Sandbox) -> dict[Key, tuple[str, list[Path]]]:
+    """How each variant stands with each provider, and under which paths."""
+    return {(provider, model["name"], variant["id"]): (here["state"], [Path(path) for path in here["paths"]])
             for model in sandbox.document("list")["models"] for variant in model["variants"]
-            for provider, here in variant["providers"].items() if here["state"] == "linked"}
+            for provider, here in variant["providers"].items()}
+
+
+def projected(sandbox: Sandbox) -> dict[Key, dict[Path, str]]:
+    """Each path under which a variant is linked, with the SHA-256 of what opens there."""
+    return {key: {path: sha256(path) for path in paths}
+            for key, (state, paths) in standing(sandbox).items() if state == "linked"}
 
 
 @pytest.fixture(scope="module", params=("hard", "symlink"))
@@ -124,15 +131,14 @@ def test_its_own_delete_takes_the_model_from_nobody_else(name: str, kind: str, t
     program = PROGRAMS[name]
     assert program.delete
     sandbox = shared(tmp_path / "home", tiny, kind)
-    before = projected(sandbox)
-    gone = {key for key in before if key[1].startswith(program.model)
-            and key[0] in readers(sandbox, sandbox.home / program.place)}
+    before, affected = projected(sandbox), readers(sandbox, sandbox.home / program.place)
+    gone = {key for key in before if key[0] in affected and key[1].startswith(program.model)}
     assert program.provider in {provider for provider, _, _ in gone}
     program.delete(sandbox, tmp_path)
     sandbox.whole()
     sandbox.helix("verify")
     assert sandbox.sync()["issues"] == []
-    assert {sandbox.seen(provider, program.model).state for provider, _, _ in gone} == {"hidden"}
+    assert {state for key, (state, _) in standing(sandbox).items() if key in gone} == {"hidden"}
     assert projected(sandbox) == {key: paths for key, paths in before.items() if key not in gone}
     assert sandbox.sync()["actions"] == []
     sandbox.helix("verify")
