@@ -330,8 +330,8 @@ def _allowed(session: Session, volume: Volume, digests: Sequence[str]) -> None:
             layout = session.layouts.get(name)
             if layout is not None and not layout.bears_dangling:
                 raise Failed(
-                    f"{swap.path} would become a link to {volume.name}, and the list of {layout.title} does not bear it "
-                    "when that disk is taken away",
+                    f"{swap.path} would become a link to {volume.name}, and the list of {layout.title} does not bear "
+                    "it when that disk is taken away",
                     f"allow it: helixstore volume add {volume.path} --always", swap.path)
 
 

@@ -245,9 +245,15 @@ def space_needed(actions: Iterable[Action], clones: Clones) -> dict[str, int]:
             if folder not in points:
                 points[folder] = mount_of(folder).point, clones(folder)
             point, free = points[folder]
-            if not free:
+            if not free or _across(action, folder):
                 needed[point] = needed.get(point, 0) + action.body[2]
     return needed
+
+
+def _across(action: Action, folder: str) -> bool:
+    """Whether a symbolic link leads to another file system, from which nothing can be cloned."""
+    look = action.expect
+    return look is not None and look.kind == "link" and mount_of(look.target).source != mount_of(folder).source
 
 
 def _look(path: str) -> Look | None:

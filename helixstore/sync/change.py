@@ -33,7 +33,7 @@ from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
 from helixstore.sync.deleted import deletions
-from helixstore.sync.disks import away_issues, leading_away, limit, not_of
+from helixstore.sync.disks import away_issues, leading_away, limit, mend_stand_ins, not_of
 from helixstore.sync.drift import close_drifted
 from helixstore.sync.forgotten import forgotten
 from helixstore.sync.hashing import hash_and_name, with_aliases
@@ -71,7 +71,9 @@ def change(
     """
     session.store.volumes.refresh()
     first = SyncReport()
-    if wanted.scan and not dry_run and save_plan is None and any(root for root, _ in leading_away(session)):
+    if (session.store.volumes.away and wanted.scan and not dry_run and save_plan is None
+            and (wanted != Change() or unchanged(session, roots_of(session)) is None)
+            and any(root for root, _ in leading_away(session))):
         # links to a disk that has gone are taken down before anybody takes them for broken models
         first = _until_alone(session, Change(wanted.command, scan=False), False, None, progress, None)
     return first.then(_until_alone(session, wanted, dry_run, ask, progress, save_plan))
@@ -107,6 +109,8 @@ def _change(
     issues += [Issue("quarantined", key.model, f"{key} has a damaged file and is withdrawn from every program",
                      f"add it again, then: helixstore verify {key.model}")
                for key in quarantined(session, session.index.variants())]
+    if not dry_run and save_plan is None:
+        mend_stand_ins(session)
     looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers, restore=wanted.restore)
     looking = dry_run or save_plan is not None
     waiting = _waiting(session, looked) if ask is None and not looking else []

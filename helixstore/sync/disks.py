@@ -8,6 +8,7 @@ returns with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,15 +22,15 @@ from helixstore.store.volumes import Volume
 from helixstore.sync.projection import Projection
 from helixstore.values import Issue, Key, LinkKind, Variant
 
-__all__ = ["away_issues", "away_of", "leading_away", "limit", "not_of"]
+__all__ = ["away_issues", "away_of", "leading_away", "limit", "mend_stand_ins", "not_of"]
 
-_NEAR = frozenset(LinkKind)
 _ACROSS = frozenset({LinkKind.SYMBOLIC, LinkKind.STAND_IN, LinkKind.COPY})
 _TO_BLOB = frozenset({LinkKind.SYMBOLIC, LinkKind.COPY})
 
 
 def limit(
-    session: Session, projection: Projection, variants: Iterable[Variant], coming: Mapping[str, Sequence[str]] | None = None
+    session: Session, projection: Projection, variants: Iterable[Variant],
+    coming: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Want nothing where no allowed kind of link can lead, and nothing that a missing disk would spoil.
 
@@ -90,6 +91,21 @@ def leading_away(session: Session) -> frozenset[tuple[str, str]]:
         (root, path) for root in ledgers.roots() for path, record in ledgers.of(root).records.items()
         if record.kind == "symlink" and (record.target.startswith(gone) or (
             record.digest in referred and not os.path.exists(record.target))))
+
+
+def mend_stand_ins(session: Session) -> None:
+    """Make the stand-ins anew that a program deleted through a link of ours, where the link itself is still there."""
+    blobs, ledgers = session.store.blobs, session.farm.ledgers
+    for root in ledgers.roots():
+        for path, record in ledgers.of(root).records.items():
+            if record.kind != "symlink" or os.path.exists(record.target):
+                continue
+            link = os.path.join(root, path)
+            for place in blobs.places(record.digest):
+                if (record.target == blobs.stand_ins.path(place.volume.path, record.digest) and os.path.islink(link)
+                        and os.path.exists(place.path)):
+                    with contextlib.suppress(OSError):          # the plan says what is wrong
+                        blobs.stand_ins.make(place.volume.path, record.digest, place.path)
 
 
 def not_of(leading: Iterable[tuple[str, str]], issues: Iterable[Issue]) -> list[Issue]:
