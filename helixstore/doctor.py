@@ -125,6 +125,22 @@ def _operations(session: Session) -> Iterator[Check]:
         yield Check("operations", "ok", "none was cut short")
 
 
+def _volumes(session: Session) -> Iterator[Check]:
+    session.store.volumes.refresh()
+    for volume in session.store.volumes.attached:
+        if volume.detached:
+            yield Check("volumes", "ok", f"{volume.name} is detached")
+        elif volume.away:
+            yield Check("volumes", "warning" if volume.path else "ok", f"{volume.name} is not here: {volume.away}",
+                        f"plug it in, or: helixstore volume detach {volume.name}" if volume.path else "")
+        else:
+            mount = mount_of(volume.path)
+            how = "referred to" if volume.refers else "linked"
+            yield Check("volumes", "ok", f"{volume.name}: {volume.path}, on {mount.kind} at {mount.point}; "
+                                         f"files are {how}")
+
+
 _CHECKS: dict[str, Callable[[Session], Iterator[Check]]] = {
-    "settings": _settings, "store": _store, "index": _index, "roots": _roots, "operations": _operations,
+    "settings": _settings, "store": _store, "index": _index, "volumes": _volumes, "roots": _roots,
+    "operations": _operations,
 }

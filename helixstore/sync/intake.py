@@ -12,22 +12,20 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from helixstore.errors import Busy, HelixError
 from helixstore.fs import kernel
-from helixstore.fs.mounts import mount_of
 from helixstore.providers.layout import Found
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.store.manifests import Manifest, ManifestFile
 from helixstore.store.volumes import MAIN
 from helixstore.sync.naming import Known, Names, Newcomer, Origin, Placed, variant_id
+from helixstore.sync.rules import Rules, writable_near
 from helixstore.values import File, Issue, Key, Role, Source, Variant
 
 if TYPE_CHECKING:
     from helixstore.formats import Inspection
-    from helixstore.store.blobs import Blobs
 
 __all__ = ["Candidate", "Intake", "Item", "Piece", "Rules", "candidate_of", "take_in"]
 
@@ -55,46 +53,6 @@ class Candidate:
     def root_of(self, piece: Piece) -> str | None:
         """The root in which a piece lies; None for one elsewhere, which a program's sidecar only names."""
         return self.root if self.root is not None and piece.location.startswith(self.root + os.sep) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What may be adopted.
-
-    Attributes:
-        store: the store's folder; files on other file systems stay where they are.
-        uid: files of other people stay theirs.
-        sha256: compute SHA-256 in the same pass.
-        share: "all", "duplicates" or "chosen".
-        copy: content from elsewhere may be copied into the store (`add` of a path that the person named).
-        name: the model name that the person gave.
-        blobs: the store's, if it may lie on several disks.
-    """
-
-    store: Path
-    uid: int
-    sha256: bool
-    share: str = "all"
-    copy: bool = False
-    name: str | None = None
-    blobs: Blobs | None = None
-
-    def home(self, location: str) -> str | None:
-        """The id of the volume whose disk a file lies on; None when there is none there."""
-        if self.blobs is not None and self.blobs.volumes.attached:
-            near = self.blobs.volumes.near(location)
-            return near.id if near is not None else None
-        return MAIN if mount_of(location).id == mount_of(self.store).id else None
-
-    def refers(self, home: str | None) -> bool:
-        """Whether that volume's file system has no links."""
-        return self.blobs is not None and any(v.id == home and v.refers for v in self.blobs.volumes.attached)
-
-    def held(self, digest: str, home: str | None, has_blob: Callable[[str], bool]) -> bool:
-        """Whether that volume has the blob."""
-        if self.blobs is None or not self.blobs.volumes.attached:
-            return has_blob(digest)
-        return any(place.volume.id == home and place.holds for place in self.blobs.places(digest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +105,15 @@ class Intake:
     notes: list[str] = field(default_factory=list)
     lost: list[Known] = field(default_factory=list)
     seen: int = 0
+
+    @property
+    def coming(self) -> dict[str, list[str]]:
+        """Digest -> where the files lie that become that blob."""
+        found: dict[str, list[str]] = {}
+        for wish in self.wishes:
+            if wish.how in ("adopt", "add"):
+                found.setdefault(wish.digest.hashes.blake3, []).append(wish.location)
+        return found
 
     @property
     def new(self) -> list[Item]:
@@ -330,7 +297,7 @@ def _foreign(candidate: Candidate, rules: Rules) -> str:
             continue
         if rules.home(piece.location) is None:
             return (f"lies on another disk and stays there; to share it from there: "
-                    f"helixstore volume add {shlex.quote(_writable(piece.location))}")
+                    f"helixstore volume add {shlex.quote(writable_near(piece.location))}")
         try:
             owner = os.stat(piece.location).st_uid
         except OSError as error:
@@ -338,14 +305,6 @@ def _foreign(candidate: Candidate, rules: Rules) -> str:
         if rules.uid not in (0, owner):
             return "belongs to another user and stays theirs"
     return ""
-
-
-def _writable(location: str) -> str:
-    """The highest folder on the disk of a file in which this person may make another."""
-    point = mount_of(location).point
-    parts = os.path.relpath(os.path.dirname(location), point).split(os.sep)
-    folders = [os.path.normpath(os.path.join(point, *parts[:count])) for count in range(len(parts) + 1)]
-    return next((folder for folder in folders if os.access(folder, os.W_OK | os.X_OK)), point)
 
 
 def _chosen(
@@ -451,6 +410,8 @@ def _wishes(
             first = claimed.get(place)
             if os.name == "posix" and digest.fingerprint.uid != rules.uid:
                 intake.notes.append(f"{piece.location}: a second copy that belongs to another user and stays theirs")
+            elif rules.refers(home):
+                intake.notes.append(f"{piece.location}: a second copy on a disk without links; it stays")
             else:
                 twin = first is not None and os.path.samefile(first, piece.location)
                 how = "adopt" if twin else "replace"        # a second name of one inode goes the same way

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from conftest import Bench
+from disk_bench import Bench
 from huggingface_hub import scan_cache_dir
 from shelf import into_blobs, names_below, opens_everywhere, put, scan, states
 

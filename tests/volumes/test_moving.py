@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Bench, Disk
+from disk_bench import Bench, Disk
 from shelf import dangling, names_below, opens_everywhere, put, scan, states
 
 import support.mortal

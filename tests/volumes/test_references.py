@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import Bench
+from disk_bench import Bench
 from shelf import names_below, opens_everywhere, put, scan, states
 
 from helixstore.errors import Failed

@@ -1,0 +1,65 @@
+"""What may be adopted, and on which disk a file becomes a blob."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helixstore.fs.mounts import mount_of
+from helixstore.store.volumes import MAIN
+
+if TYPE_CHECKING:
+    from helixstore.store.blobs import Blobs
+
+__all__ = ["Rules", "writable_near"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What may be adopted.
+
+    Attributes:
+        store: the store's folder; files on other file systems stay where they are.
+        uid: files of other people stay theirs.
+        sha256: compute SHA-256 in the same pass.
+        share: "all", "duplicates" or "chosen".
+        copy: content from elsewhere may be copied into the store (`add` of a path that the person named).
+        name: the model name that the person gave.
+        blobs: the store's, if it may lie on several disks.
+    """
+
+    store: Path
+    uid: int
+    sha256: bool
+    share: str = "all"
+    copy: bool = False
+    name: str | None = None
+    blobs: Blobs | None = None
+
+    def home(self, location: str) -> str | None:
+        """The id of the volume whose disk a file lies on; None when there is none there."""
+        if self.blobs is not None and self.blobs.volumes.attached:
+            near = self.blobs.volumes.near(location)
+            return near.id if near is not None else None
+        return MAIN if mount_of(location).id == mount_of(self.store).id else None
+
+    def refers(self, home: str | None) -> bool:
+        """Whether that volume's file system has no links."""
+        return self.blobs is not None and any(v.id == home and v.refers for v in self.blobs.volumes.attached)
+
+    def held(self, digest: str, home: str | None, has_blob: Callable[[str], bool]) -> bool:
+        """Whether that volume has the blob."""
+        if self.blobs is None or not self.blobs.volumes.attached:
+            return has_blob(digest)
+        return any(place.volume.id == home and place.holds for place in self.blobs.places(digest))
+
+
+def writable_near(location: str) -> str:
+    """The highest folder on the disk of a file in which this person may make another."""
+    point = mount_of(location).point
+    parts = os.path.relpath(os.path.dirname(location), point).split(os.sep)
+    folders = [os.path.normpath(os.path.join(point, *parts[:count])) for count in range(len(parts) + 1)]
+    return next((folder for folder in folders if os.access(folder, os.W_OK | os.X_OK)), point)
