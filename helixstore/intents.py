@@ -120,6 +120,7 @@ def undo(session: Session, n: int, *, dry_run: bool = False, ask: Ask | None = N
     if not dry_run:
         session.farm.recover()
     preview = session.farm.undo(n, dry_run=True)
+    _reachable(session, [action.absolute for action in preview.plan.actions if action.op == "own"])
     shown = report(preview.plan, Intake(), preview.issues, dry_run=True)
     if dry_run or (ask is not None and not ask(shown)):
         return shown
@@ -136,6 +137,11 @@ def leave(session: Session, provider: str | None, *, dry_run: bool = False, ask:
     """
     if provider is not None:
         session.layout(provider)
+    given = [path for path, record in session.farm.ledgers.of("").records.items()
+             if record.kind == "symlink" and provider in (None, *(claim.provider for claim in record.claims))]
+    _reachable(session, given)
+    if not dry_run and not all(map(os.path.lexists, given)):
+        change(session, Change("leave", scan=False))        # what was withdrawn with its disk is back with it
     plan = session.farm.leave_plan(provider)
     shown = report(plan, Intake(), plan.issues, dry_run=True)
     if dry_run or (ask is not None and not ask(shown)):
@@ -153,6 +159,22 @@ def leave(session: Session, provider: str | None, *, dry_run: bool = False, ask:
     freed(session, None, 0, all_gone=provider is None)
     restate(session, outcome.issues)
     return report(plan, Intake(), [*plan.issues, *outcome.issues], dry_run=False, operation=outcome.number)
+
+
+def _reachable(session: Session, paths: Iterable[str]) -> None:
+    """Nothing, if no link among these, which are in the place of the person's own files, waits for a disk.
+
+    Raises:
+        Failed: the bytes that belong there are on a disk that is not here, and not detached; nothing was changed.
+    """
+    session.store.volumes.refresh()
+    for volume in session.store.volumes.away:
+        if volume.path and not volume.detached:
+            records = session.farm.ledgers.of("").records
+            for path in paths:
+                if path in records and records[path].target.startswith(f"{volume.path}/"):
+                    raise Failed(f"the bytes of {path} are on {volume.name}, which is not here: {volume.away}",
+                                 f"plug it in; if it is gone for good: helixstore volume detach {volume.name}", path)
 
 
 def _entry(variant: Variant, index: int) -> Entry:

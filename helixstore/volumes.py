@@ -156,14 +156,15 @@ def remove(session: Session, word: str, *, dry_run: bool = False) -> VolumeRepor
         Failed: it holds the only copy of something, or is not here; nothing was changed.
     """
     volume = _other(session, word)
-    if volume.away and _digests(session, volume):
+    if volume.away and _awaited(session, volume):
         raise Failed(f"{volume.name} is not here: {volume.away}; what is on it would be lost to the store",
                      f"plug it in and add it: helixstore volume add {volume.path or 'DIR'}", volume.path or None)
     elsewhere: dict[str, Volume] = {}
     only: set[str] = set()
-    for digest in _digests(session, volume):
-        others = [place.volume for place in session.store.blobs.places(digest) if place.volume.id != volume.id]
-        if others and others[0].id != volume.id:
+    for digest in _digests(session, volume) if not volume.away else ():
+        others = [place.volume for place in session.store.blobs.places(digest)
+                  if place.volume.id != volume.id and not place.volume.refers]      # a file of the person's is no copy
+        if others:
             elsewhere[digest] = others[0]
         else:
             only.add(digest)
@@ -178,7 +179,7 @@ def remove(session: Session, word: str, *, dry_run: bool = False) -> VolumeRepor
     with session.store.working():
         for digest, keep in elsewhere.items():
             session.store.blobs.check(digest, at=_copy_on(session, digest, keep))
-            freed += moving.let_go(session.store, digest, keep)
+            freed += moving.let_go(session.store, digest, keep, on=volume)
     for digest in elsewhere if volume.refers else ():
         kernel.unlink(volume.blob(digest))              # the note alone: the file is the person's
     session.store.volumes.refresh()
@@ -189,6 +190,16 @@ def remove(session: Session, word: str, *, dry_run: bool = False) -> VolumeRepor
     attach.forget(session.store, volume)
     session.store.volumes.refresh()
     return VolumeReport(shown, freed_bytes=freed, sync=done, notes=done.notes, issues=done.issues)
+
+
+def _awaited(session: Session, volume: Volume) -> frozenset[str]:
+    """What somebody claims, is on no disk that is here, and may be on that one, whatever was noted of it."""
+    claimed, unread = gc.referenced(session.store)
+    if unread:
+        raise Failed(f"what the store needs cannot be read: {unread[0].message}", unread[0].remedy, unread[0].path)
+    nowhere = claimed - frozenset(session.store.blobs.digests())
+    return frozenset(digest for digest in nowhere
+                     if any(one.id == volume.id for one in session.store.volumes.missing(digest)))
 
 
 def _copy_on(session: Session, digest: str, volume: Volume) -> str:

@@ -237,7 +237,7 @@ class Executor:
         if look is None or not is_already(action, look, self.placer(action.root), self.plan.texts):
             self.fail(action, "it is not what it was when the plan was made")
             return SKIPPED
-        was = self.ledger(action.root).records.get(action.path)
+        was = self.ledger(action.root).records.get(action.path) or action.was
         origin = was.origin if was is not None and action.note != ADOPTED else "adopted"
         self.services.bases.put_all(self.plan.bases.intersection(action.body[2:]), self.plan.texts)
         self.put(action, found(action, look, self.placer(action.root)), origin, was.original if was is not None else "")

@@ -28,7 +28,7 @@ from helixstore.farm.gather import HIDDEN, Gathered
 from helixstore.farm.intent import Intent
 from helixstore.farm.journal import DONE, Journal, OperationSummary
 from helixstore.farm.ledger import Ledgers, without_collector
-from helixstore.farm.mend import mend
+from helixstore.farm.mend import keep_given, mend
 from helixstore.farm.outcome import AskNeeded, Bases, Handler, InUse, Memory, Outcome, Progress, Services
 from helixstore.farm.place import sweep
 from helixstore.farm.plan import Adoption, Plan
@@ -170,7 +170,7 @@ class Farm:
             for root in wanted:
                 self._plan_root(gathered, root, adoptions, coming, restore, frozenset(hide),
                                 frozenset([*unhide, *unhidden]), frozenset(present.get(root.path, ())))
-        gathered.add(mend(self.ledgers.of(""), self.store.blobs, [root.path for root in wanted]))
+        gathered.add(mend(self.ledgers, self.store.blobs, [root.path for root in wanted]))
         kept: list[Adoption] = []
         for adoption in adoptions:
             try:
@@ -288,12 +288,12 @@ class Farm:
 
     def _carry_out(self, number: int, plan: Plan, progress: Progress | None, recovering: bool) -> Outcome:
         """Run a plan that is written down, and write down what came of it."""
-        keep = _digests(plan)
-        if keep:
+        if keep := _digests(plan):
             self.store.keeps.put(_operation(number), keep)
         with self._services() as services, without_collector():
             executor = Executor(services, plan, recovering=recovering, progress=progress)
             outcome = executor.run()
+        keep_given(self.ledgers, self.store.keeps)
         outcome.number = number
         counts: dict[str, int] = {}
         for letter, action in zip(executor.letters, plan.actions, strict=True):

@@ -168,6 +168,7 @@ def collect(store: Store, *, now: bool = False, grace: float = GRACE, undo_windo
     with store.working(), _alone(store):
         if now:
             _nobody_else(store)
+        store.volumes.refresh()
         cleaned = store.staging.clean() + sum(store.volumes.staging(v).clean() for v in store.volumes.here[1:])
         plan = plan_collect(store, now=now, grace=grace, undo_window=undo_window)
         failed: dict[str, str] = {}

@@ -52,6 +52,12 @@ class Keeps:
             kernel.unlink(self._path(operation))
             kernel.sync_folder(self._own)
 
+    def digests(self, operation: str) -> set[str]:
+        """What this person keeps under that name; nothing when there is no such keep, or it cannot be read."""
+        with suppress(FileNotFoundError, HelixError):
+            return _digests(self._path(operation))
+        return set()
+
     def all(self) -> tuple[set[str], list[Issue]]:
         """Every digest that anybody keeps, and what could not be read: then nothing may be deleted."""
         digests: set[str] = set()

@@ -83,8 +83,14 @@ def _copy(source: str, staged: str, digest: str, progress: Callable[[int], None]
     return size
 
 
-def let_go(store: Store, digest: str, keep: Volume) -> int:
-    """Take the blob's name away on every other disk than that of `keep`; notes of files of the person's stay.
+def let_go(store: Store, digest: str, keep: Volume, on: Volume | None = None) -> int:
+    """Take the blob's name away on one other disk, or on every other; notes of files of the person's stay.
+
+    Args:
+        store: whose blob.
+        digest: of the blob.
+        keep: has the copy that stays.
+        on: the disk on which it is let go; None: every one but that of `keep`.
 
     Returns:
         The bytes that were freed by that; none where another name leads to the same file.
@@ -97,7 +103,7 @@ def let_go(store: Store, digest: str, keep: Volume) -> int:
         raise Failed(f"the blob {digest[:12]} is not on {keep.name}", f"helixstore volume move MODEL {keep.name}")
     freed = 0
     for place in store.blobs.places(digest):
-        if place.volume.id == keep.id or place.volume.refers:
+        if place.volume.id == keep.id or place.volume.refers or (on is not None and place.volume.id != on.id):
             continue
         status = os.stat(place.path)
         kernel.unlink(place.path)

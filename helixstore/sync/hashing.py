@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from helixstore.farm.ledger import Record
+from helixstore.farm.scan import look_at
 from helixstore.session import Session
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.store.manifests import Manifest, ManifestFile
@@ -46,7 +48,32 @@ def hash_and_name(session: Session, wanted: Change, looked: Looked, progress: Pr
     rules = Rules(session.store.path, session.store.host.uid, "sha256" in aliases_needed(on), session.settings.share,
                   wanted.copy, names[0] if names else None, session.store.blobs)
     return take_in(looked.candidates, hasher, rules, [_known(v) for v in index.variants()], inodes,
-                   session.store.blobs.exists, session.farm.adopted_as, session.farm.ledgers.has)
+                   session.store.blobs.exists, _adopted_as(session), session.farm.ledgers.has)
+
+
+def _adopted_as(session: Session) -> Callable[[str], Key | None]:
+    """What tells as which variant a path was adopted. None too while another path of the person's has what was adopted
+    there: what the path holds now is no new version of that, which stays."""
+    adopted = session.farm.ledgers.of("").records
+    places: dict[str, list[Record]] = {}
+    for record in adopted.values():
+        places.setdefault(record.digest, []).append(record)
+
+    def answer(path: str) -> Key | None:
+        record = adopted.get(path)
+        if record is None or any(is_there(other) for other in places[record.digest] if other.path != path):
+            return None
+        return record.keys[0] if record.keys else None
+
+    def is_there(record: Record) -> bool:
+        try:
+            look = look_at(record.path)
+        except OSError:
+            return True                 # away: nothing is concluded from it
+        return look is not None and (look.target == record.target if record.kind == "symlink" else
+                                     look.inode == record.inode)
+
+    return answer
 
 
 def _known(variant: Variant) -> Known:
