@@ -28,6 +28,7 @@ from helixstore.farm.handlers import (
     small_record,
     unhide_record,
 )
+from helixstore.farm.ledger import without_collector
 from helixstore.farm.plan import Adoption, Plan
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
@@ -87,7 +88,8 @@ def _until_alone(
     recovered: list[Issue] = []
     while True:
         try:
-            return _change(session, wanted, recovered, dry_run, ask, progress, save_plan)
+            with without_collector():
+                return _change(session, wanted, recovered, dry_run, ask, progress, save_plan)
         except Overtaken:
             session.forget_settings()
             session.store.volumes.refresh()
@@ -172,7 +174,9 @@ def apply_file(
         raise Unreadable(f"{file} cannot be read: {error.strerror}", "", file) from error
     if dry_run:
         return report(plan, Intake(), plan.issues, dry_run=True)
-    outcome = session.farm.apply(plan, command=f"apply {file.name}", progress=_linking(progress), strict=True)
+    with session.store.working() as staging:
+        outcome = session.farm.apply(plan, command=f"apply {file.name}", progress=_linking(progress), strict=True)
+        session.store.volumes.note(staging)
     freed(session, outcome.number, outcome.freed)
     restate(session, outcome.issues)
     return report(plan, Intake(), [*plan.issues, *outcome.issues], dry_run=False, operation=outcome.number,
