@@ -184,7 +184,7 @@ class Placer:
         """One try with one kind."""
         source, status = self.source(digest, size)
         if kind in ("symlink", "stand-in"):
-            target, refusal = self._lent(digest, source, status)
+            target, refusal = self._lent(digest, source, status, kind == "stand-in")
             if refusal and kind == "stand-in" and _may_unlink(source, self.uid):
                 raise _Refused(f"symlink: deleting the model in the program could delete the blob itself ({refusal})")
             kernel.symlink(target, path)
@@ -200,15 +200,18 @@ class Placer:
             raise _Refused(f"{kind}: nothing is to be linked")
         return self.placed(path, kind, digest)._replace(why=why)
 
-    def _lent(self, digest: str, source: str, status: os.stat_result) -> tuple[str, str]:
-        """What a symbolic link leads to: a stand-in, or the blob itself and why there can be no stand-in."""
+    def _lent(self, digest: str, source: str, status: os.stat_result, deleted: bool) -> tuple[str, str]:
+        """What a symbolic link leads to: a stand-in, or the blob itself and why there can be no stand-in.
+
+        `deleted`: the program may delete what its link leads to.
+        """
         place = Place(self.blobs.volumes.main, source) if self._near is None else self._near(digest)
         if place.volume.refers:
             return source, "the file stays where it lies on its disk"
         if not self.blobs.stand_ins.possible(status):
             return source, "the blob belongs to another user"
         try:
-            return self.blobs.stand_ins.make(place.volume.path, digest, source), ""
+            return self.blobs.stand_ins.make(place.volume.path, digest, source, deleted), ""
         except OSError as error:
             if not kernel.cannot_here(error):
                 raise

@@ -105,7 +105,8 @@ class Blobs:
     def texts(self, digest: str) -> set[str]:
         """Every text that a symbolic link of ours to the blob may have."""
         places = self.places(digest)
-        return {place.path for place in places} | {self.stand_ins.path(p.volume.path, digest) for p in places}
+        return {place.path for place in places} | {
+            path for place in places for path in self.stand_ins.paths(place.volume.path, digest)}
 
     def leads(self, text: str, digest: str, direct: bool = False) -> bool:
         """Whether a symbolic link with this text is as it would be made now, and leads to the blob.
@@ -121,7 +122,7 @@ class Blobs:
                 blob = os.stat(place.path)
                 if text == place.path:
                     return direct or place.volume.refers or not self.stand_ins.possible(blob)
-                if text == self.stand_ins.path(place.volume.path, digest):
+                if text in self.stand_ins.paths(place.volume.path, digest):
                     return os.path.samestat(os.stat(text), blob)
             except OSError:
                 continue                # the link is made again then, if there is anything to lead to

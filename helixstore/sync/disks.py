@@ -102,10 +102,10 @@ def mend_stand_ins(session: Session) -> None:
                 continue
             link = os.path.join(root, path)
             for place in blobs.places(record.digest):
-                if (record.target == blobs.stand_ins.path(place.volume.path, record.digest) and os.path.islink(link)
-                        and os.path.exists(place.path)):
+                plain, lent = blobs.stand_ins.paths(place.volume.path, record.digest)
+                if record.target in (plain, lent) and os.path.islink(link) and os.path.exists(place.path):
                     with contextlib.suppress(OSError):          # the plan says what is wrong
-                        blobs.stand_ins.make(place.volume.path, record.digest, place.path)
+                        blobs.stand_ins.make(place.volume.path, record.digest, place.path, record.target == lent)
 
 
 def not_of(leading: Iterable[tuple[str, str]], issues: Iterable[Issue]) -> list[Issue]:
