@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,8 @@ class News:
         refs: new ones.
         gone: uuids that are no longer there.
         manifests: digest -> (manifest as a row, content key) of those not known yet.
-        headers: manifest digest -> header of those not known yet.
+        headers: manifest digest -> header of those not known yet; those whose weights cannot be read now are tried
+            again by the next look.
         blobs: those not known yet.
         issues: what could not be read; its refs count as not seen, so that the next look tries again.
     """
@@ -140,6 +141,8 @@ def _read_manifests(
     wanted = {ref.manifest for ref in news.refs if ref.manifest is not None}
     if not all_anew:
         wanted -= read(lambda tables: {one for one in wanted if tables.get("manifests", raw(one)) is not None})
+        wanted |= read(lambda tables: {key.hex() for key, _ in tables.items("manifests")
+                                       if tables.get("headers", key) is None})
     unread: set[str] = set()
     blobs: set[str] = set()
     for done, digest in enumerate(sorted(wanted)):
@@ -155,7 +158,9 @@ def _read_manifests(
         files = [[file.path, file.bytes, file.blake3, str(file.role)] for file in manifest.files]
         news.manifests[digest] = [str(manifest.format), manifest.quantization, str(manifest.purpose), files], \
             manifest.content_key
-        news.headers[digest] = given[digest] if digest in given else header_of(store, files, news.issues)
+        header = given[digest] if digest in given else header_of(store, files, news.issues)
+        if header is not None:
+            news.headers[digest] = header
         blobs.update(file.blake3 for file in manifest.files)
     news.refs = [ref for ref in news.refs if ref.manifest not in unread]
     if not all_anew:
@@ -164,8 +169,8 @@ def _read_manifests(
     news.blobs = [_blob_row(store, digest, sizes[digest], news.issues) for digest in sorted(blobs)]
 
 
-def header_of(store: Store, files: Iterable[list[Any]], issues: list[Issue]) -> Header:
-    """What the header of a manifest's weights says; an empty one, and an issue, when it cannot be read."""
+def header_of(store: Store, files: Iterable[list[Any]], issues: list[Issue]) -> Header | None:
+    """What the header of a manifest's weights says; None, and an issue, when it cannot be read."""
     from pathlib import Path
 
     from helixstore.formats import Part, describe
@@ -176,7 +181,7 @@ def header_of(store: Store, files: Iterable[list[Any]], issues: list[Issue]) -> 
     except (HelixError, OSError) as error:
         where = str(parts[0].location) if parts else ""
         issues.append(Issue("unreadable", where, f"its header cannot be read: {error}", "helixstore verify"))
-        return Header()
+        return None
 
 
 def _blob_row(store: Store, digest: str, size: int, issues: list[Issue]) -> BlobRow:
@@ -204,10 +209,10 @@ def take_in(tables: Tables, news: News) -> bool:
     for uuid in news.gone:
         tables.delete("refs", uuid.encode())
     tables.put("notes", _FOLDERS, dumps(news.folders))
-    if not (news.refs or news.gone):
+    if not (news.refs or news.gone or news.headers):
         return False
     refs = [ref_of(key.decode(), value) for key, value in tables.items("refs")]
-    changed = _set_heads(tables, refs)
+    changed = _set_heads(tables, refs, news.headers.keys())
     if news.gone:
         _drop_unnamed(tables, {ref.manifest for ref in refs if ref.manifest is not None})
     return changed
@@ -219,8 +224,8 @@ def conflicts(tables: Tables) -> list[Issue]:
     return [Issue(*one) for one in loads(note)] if note is not None else []
 
 
-def _set_heads(tables: Tables, refs: list[Ref]) -> bool:
-    """Bring the rows to the heads among all refs."""
+def _set_heads(tables: Tables, refs: list[Ref], read: Collection[str]) -> bool:
+    """Bring the rows to the heads among all refs; also those of manifests whose headers were `read` only now."""
     from helixstore.store.refs import heads as heads_of
 
     heads, issues = heads_of(refs)
@@ -233,7 +238,7 @@ def _set_heads(tables: Tables, refs: list[Ref]) -> bool:
         tables.delete("heads", row)
         changed = True
     for row, ref in wanted.items():
-        if there.get(row) != ref.uuid.encode():
+        if there.get(row) != ref.uuid.encode() or ref.manifest in read:
             put_variant(tables, variant_of(tables, ref))
             tables.put("heads", row, ref.uuid.encode())
             changed = True

@@ -146,3 +146,21 @@ def test_another_disk_at_the_same_place_is_not_the_volume(ana: Person, bench: Be
         disk.plug()
         assert store.sync().issues == ()
         assert opens_everywhere(store, "Big", {BIG})
+
+
+def test_an_index_made_anew_while_a_disk_is_away_learns_its_models_when_it_is_back(ana: Person, bench: Bench) -> None:
+    disk = bench.disk()
+    put(disk.point / "models/Big-F16.gguf", BIG)
+    scan(ana, disk.point / "models")
+    with ana.open() as store:
+        store.volumes.add(disk.point)
+        store.sync()
+        disk.unplug()
+        store.reindex()
+        [variant] = store.show("Big").variants
+        assert variant.architecture is None
+        disk.plug()
+        store.sync()
+        [variant] = store.show("Big").variants
+        assert variant.architecture == "llama"
+        assert store.sync().nothing
