@@ -17,6 +17,7 @@ from helixstore.results import SyncReport
 from helixstore.session import Session
 from helixstore.settings import set_value
 from helixstore.sync.change import change, report, restate
+from helixstore.sync.disks import must_be_here
 from helixstore.sync.intake import LINKED_ROLES, Intake
 from helixstore.sync.standing import freed
 from helixstore.sync.wanted import Ask, Change, Progress
@@ -86,10 +87,15 @@ def link(session: Session, ref: str, folder: Path, *, dry_run: bool = False) -> 
     """Put the files of one model into `folder` under their real names; all variants that `ref` means.
 
     The links are recorded like those of a provider, so that `undo` and `leave` know them; no sync changes them.
+
+    Raises:
+        NotFound: one of them is on a disk that is not here.
     """
     from helixstore.farm.desired import join
 
-    entries = [_entry(variant, index) for variant in session.index.find(ref) for index in range(len(variant.files))]
+    variants = session.index.find(ref)
+    must_be_here(session, variants)
+    entries = [_entry(variant, index) for variant in variants for index in range(len(variant.files))]
     root, issues = join(str(folder), [("link", entries)])
     plan = session.farm.plan([root])
     if dry_run:
@@ -199,12 +205,16 @@ def _lent(session: Session, variants: Iterable[Variant]) -> Iterator[str]:
 
 
 def _unused(session: Session) -> list[Variant]:
-    """Variants that no program shows and that no path of the person's holds: only the store has them."""
+    """Variants that no program shows and that no path of the person's holds: only the store has them.
+
+    From what is away nothing is concluded.
+    """
     variants = session.index.variants()
     standings = session.index.standings(variant.key for variant in variants)
     adopted = {key for path, owners in _adopted(session).items() if os.path.lexists(path) for key in owners}
     return [v for v in variants if v.key not in adopted and not any(
-        one.state is State.LINKED for name, one in standings[v.key].items() if name != Library.name)]
+        one.state is State.AWAY or (one.state is State.LINKED and name != Library.name)
+        for name, one in standings[v.key].items())]
 
 
 def _is_model(session: Session, name: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from helixstore.errors import Ambiguous, Corrupt, NotFound
+from helixstore.errors import Ambiguous, Corrupt, Failed, NotFound
 from helixstore.farm.library import Library, place_of
 from helixstore.farm.scan import root_state
 from helixstore.providers.layout import Refusal
@@ -27,6 +27,7 @@ from helixstore.results import (
     Verdict,
 )
 from helixstore.session import Machine, Session
+from helixstore.sync.disks import must_be_here
 from helixstore.sync.look import given
 from helixstore.sync.naming import variant_id
 from helixstore.sync.projection import refused_state
@@ -53,7 +54,7 @@ def path(session: Session, ref: str, format: Format | None) -> Path:
     """Where the library has it. With no index at all, the store's refs answer.
 
     Raises:
-        NotFound: no such model, not in that format, or not linked yet.
+        NotFound: no such model, not in that format, not linked yet, or on a disk that is not here.
         Corrupt: one of its files is in quarantine.
         Ambiguous: several variants fit.
     """
@@ -73,6 +74,7 @@ def path(session: Session, ref: str, format: Format | None) -> Path:
         if quarantined(session, fitting):
             raise Corrupt(f"{fitting[0].key} has a damaged file and is withdrawn",
                           f"add it again, then: helixstore verify '{fitting[0].key.model}'", place)
+        must_be_here(session, fitting)
         raise NotFound(f"{fitting[0].key} is not linked yet", "helixstore sync", place)
     return place
 
@@ -138,9 +140,12 @@ def provider(session: Session, name: str) -> ProviderDetail:
 
     Raises:
         Usage: no provider has that name.
+        Failed: its layout does not work.
     """
     layout, on = session.layout(name), session.is_on(name)
-    view = next(view for view in providers(session) if view.name == name)
+    view = next((view for view in providers(session) if view.name == name), None)
+    if view is None:
+        raise Failed(f"the layout {name} cannot say where the program looks", f"helixstore layouts check {name}")
     roots = []
     for root in view.roots:
         ledger = session.farm.ledgers.of(str(root["path"]))
@@ -168,7 +173,7 @@ def status(session: Session) -> Status:
         shown = [name for name, state in row["providers"].items() if state == State.LINKED and name != Library.name]
         for name in shown:
             linked[name] = linked.get(name, 0) + 1
-        if not shown:
+        if not shown and State.AWAY not in row["providers"].values():
             alone.append(Key(row["model"], row["id"]))
     reader = DiskReader(session.places.home)
     states, issues = root_states(session, session.roots(reader, session.farms))

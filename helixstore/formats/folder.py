@@ -127,7 +127,8 @@ def _check_kinds(listing: Listing) -> None:
         if item.name.startswith(".") or extension(item.name) == "gguf":
             continue
         if item.kind == "link":
-            raise Unreadable(f"{show(item.path)} is a link that leads nowhere", "remove it", item.path)
+            raise Unreadable(f"{show(item.path)} is a link that leads nowhere",
+                             "plug in the disk that it leads to, or remove the link", item.path)
         if item.kind == "other" or (item.kind == "folder" and item.name in _MARKERS):
             raise Unreadable(f"{show(item.path)} is not a regular file", "remove it", item.path)
 

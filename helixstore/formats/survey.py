@@ -159,8 +159,10 @@ class _Survey:
                 self._await(item)
             if not looks_like_model(item.name) or (in_model_folder and extension(item.name) != "gguf"):
                 continue                                # a model folder says it itself
-            what = "is a link that leads nowhere" if item.kind == "link" else "is a device, pipe or socket, not a file"
-            self._issue(Issue("unreadable", item.path, f"{printable(item.name)} {what}", "remove it"))
+            what, remedy = ("is a device, pipe or socket, not a file", "remove it")
+            if item.kind == "link":
+                what, remedy = "is a link that leads nowhere", "plug in the disk that it leads to, or remove the link"
+            self._issue(Issue("unreadable", item.path, f"{printable(item.name)} {what}", remedy))
 
     def _await(self, item: Item) -> None:
         """Have the tree notice when the target of a dangling link appears."""

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from helixstore.errors import NotFound
 from helixstore.farm.desired import Joined, WantedRoot, without
 from helixstore.farm.library import Library
 from helixstore.fs.mounts import Mount, mount_of
@@ -22,7 +23,7 @@ from helixstore.store.volumes import Volume
 from helixstore.sync.projection import Projection
 from helixstore.values import Issue, Key, LinkKind, Variant
 
-__all__ = ["away_issues", "away_of", "leading_away", "limit", "mend_stand_ins", "not_of"]
+__all__ = ["away_issues", "away_of", "leading_away", "limit", "mend_stand_ins", "must_be_here", "not_of"]
 
 _ACROSS = frozenset({LinkKind.SYMBOLIC, LinkKind.STAND_IN, LinkKind.COPY})
 _TO_BLOB = frozenset({LinkKind.SYMBOLIC, LinkKind.COPY})
@@ -68,6 +69,16 @@ def away_of(session: Session, variants: Iterable[Variant]) -> dict[Key, tuple[st
     return found
 
 
+def must_be_here(session: Session, variants: Iterable[Variant]) -> None:
+    """Nothing, if every file of these variants is on a disk that is here.
+
+    Raises:
+        NotFound: the first one of which a file is not.
+    """
+    for key, (why, _) in away_of(session, variants).items():
+        raise NotFound(f"{key} is {why}", "plug the disk in or mount it, then: helixstore sync")
+
+
 def away_issues(session: Session, projection: Projection) -> Iterator[Issue]:
     """One for each volume that should be here and is not."""
     for volume in session.store.volumes.away:
@@ -76,7 +87,8 @@ def away_issues(session: Session, projection: Projection) -> Iterator[Issue]:
         models = sorted({key.model for key, (_, ids) in projection.away.items() if volume.id in ids})
         told = f"; away with it: {', '.join(models[:5])}{' and more' if len(models) > 5 else ''}" if models else ""
         yield Issue("away", volume.path, f"the volume {volume.name} is not here: {volume.away}{told}",
-                    f"plug it in or mount it; for long: helixstore volume detach {volume.name}")
+                    "plug it in; where it is in another place now: helixstore volume add DIR; if it stays away: "
+                    f"helixstore volume detach {volume.name}")
 
 
 def leading_away(session: Session) -> frozenset[tuple[str, str]]:

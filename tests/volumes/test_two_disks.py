@@ -9,6 +9,7 @@ import pytest
 from disk_bench import Bench
 from shelf import LISTS_BREAK, dangling, inodes, into_blobs, names_below, opens_everywhere, put, scan, states
 
+from helixstore.errors import NotFound
 from support.models import tiny_hf
 from support.person import Person
 from support.raw import model_gguf
@@ -116,6 +117,11 @@ def test_unplugged_it_is_away_and_returns_with_its_disk(ana: Person, bench: Benc
         assert [issue.kind for issue in store.verify().issues] == []
         collected = store.gc(now=True)
         assert (collected.condemned, collected.trashed, collected.unlinked) == ((), (), ())
+        assert store.status().only_in_store == (), "what is away is not unused"
+        assert store.remove(unused=True).nothing
+        for ask in (lambda: store.path("Big"), lambda: store.link("Big", ana.home / "by-hand")):
+            with pytest.raises(NotFound, match=f"not here: {disk.point.name}"):
+                ask()
         disk.plug()
         assert store.sync().issues == ()
         assert states(store, "Big")["lmstudio"] == states(store, "tiny-llama")["vllm"] == "linked"
