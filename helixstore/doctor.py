@@ -35,7 +35,7 @@ def doctor(session: Session) -> list[Check]:
 
 
 def _settings(session: Session) -> Iterator[Check]:
-    for issue in (*session.settings.issues, *session.issues):
+    for issue in session.settings.issues:
         yield Check("settings", "warning", f"{issue.path}: {issue.message}", issue.remedy)
     yield Check("settings", "ok", f"read from {session.places.config_file}")
 
@@ -79,6 +79,8 @@ def _roots(session: Session) -> Iterator[Check]:
     away = session.farm.away()
     reader = DiskReader(session.places.home)
     everywhere = list(session.roots(reader, session.farms))
+    for issue in session.issues:            # layouts that cannot be loaded, or fail when they are asked
+        yield Check("layouts", "warning", f"{issue.path}: {issue.message}", issue.remedy)
     drifted = drifts(everywhere, reader)
     seen: set[Path] = set()
     for placed in everywhere:

@@ -35,10 +35,13 @@ def mounts(session: Session, provider: str) -> Mounts:
     """
     layout = session.layout(provider)
     reader = DiskReader(session.places.home)
-    roots = [str(root.path) for root in layout.roots(session.env(provider, reader, session.farms))]
+    placed = [one.root for one in session.roots(reader, session.farms) if one.provider == provider]
+    roots = [str(root.path) for root in placed]
     found = {root: f"where {layout.title} looks" for root in roots if os.path.isdir(root)}
     if not found:
-        raise NotFound(f"{' and '.join(roots) or provider} is not there", f"helixstore sync --provider {provider}")
+        why = next((root.forbid for root in placed if root.forbid), "")
+        raise NotFound(f"{' and '.join(roots) or provider} is not there{why and ': '}{why}",
+                       "" if why else f"helixstore sync --provider {provider}")
     known = _folders_of_links(session)
     for root in list(found):
         for link in _links(root):

@@ -105,9 +105,16 @@ class Machine:
         return Env(self.places.home, self.environ, sys.platform, farms, reader, self.settings.provider(provider).root)
 
     def roots(self, reader: Reader, farms: Path) -> Iterator[PlacedRoot]:
-        """Every root of every provider, those that are off too."""
-        for name, layout in self.layouts.items():
-            for root in layout.roots(self.env(name, reader, farms)):
+        """Every root of every provider, those that are off too. A layout that fails is left out from then on."""
+        for name, layout in list(self.layouts.items()):
+            try:
+                roots = list(layout.roots(self.env(name, reader, farms)))
+            except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
+                self.issues.append(Issue("layout", name, f"the layout fails: {type(error).__name__}: {error}",
+                                         f"helixstore layouts check {name}"))
+                del self.layouts[name]
+                continue
+            for root in roots:
                 yield PlacedRoot(name, layout, root, self.is_on(name), self.settings.provider(name).links)
 
     def is_on(self, provider: str) -> bool:

@@ -75,8 +75,12 @@ def survey(environ: Mapping[str, str], seconds: float = 5.0) -> Survey:
                                       mount_of(placed.root.path).point))
             continue
         held = _Held()
-        for found in placed.layout.discover(placed.root, reader):
-            held.take(found)
+        try:
+            for found in placed.layout.discover(placed.root, reader):
+                held.take(found)
+        except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
+            reader.issue("layout", placed.root.path, f"the layout {placed.provider} failed: {type(error).__name__}: "
+                         f"{error}", f"helixstore layouts check {placed.provider}")
         if held.models:
             fresh = {key: value for key, value in held.files.items() if key not in everything}
             everything |= fresh
@@ -85,8 +89,8 @@ def survey(environ: Mapping[str, str], seconds: float = 5.0) -> Survey:
                                     sum(size for _, size in held.files.values()), mount_of(placed.root.path).point))
     duplicates, sampled = _duplicates(everything, begun + seconds)
     command = "helixstore init" if holdings or unread else "helixstore init --scan DIR"
-    return Survey(tuple(holdings), duplicates, tuple(reader.issues), time.monotonic() - begun, complete and sampled,
-                  command, tuple(unread))
+    return Survey(tuple(holdings), duplicates, (*machine.issues, *reader.issues), time.monotonic() - begun,
+                  complete and sampled, command, tuple(unread))
 
 
 def _size(folder: str, deadline: float) -> int:

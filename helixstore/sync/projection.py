@@ -73,14 +73,15 @@ def project(
         withheld: whether a provider must not see a variant although it could load it.
     """
     projection = Projection()
-    accepted: dict[str, list[Variant]] = {}
+    accepted: dict[str, list[Variant] | None] = {}
     shared: dict[str, list[tuple[PlacedRoot, list[Entry]]]] = {}
     for place in placed:
         if not place.on:
             continue
         if place.provider not in accepted:
-            accepted[place.provider] = _accepted(place.layout, variants, facts, withheld, projection)
-        entries = _entries(place, accepted[place.provider], facts, projection)
+            accepted[place.provider] = _accepted(place, variants, facts, withheld, projection)
+        kept = accepted[place.provider]
+        entries = None if kept is None else _entries(place, kept, facts, projection)
         if entries is not None:
             shared.setdefault(str(place.root.path), []).append((place, entries))
     for path, parts in shared.items():
@@ -116,9 +117,7 @@ def _entries(
     try:
         entries = list(place.layout.project(variants, place.root, facts))
     except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
-        projection.issues.append(Issue("layout", str(place.root.path),
-                                       f"the layout {place.provider} failed: {type(error).__name__}: {error}",
-                                       f"helixstore providers off {place.provider}"))
+        projection.issues.append(_failed(place, error))
         return None
     if place.links is None or place.root.cache:          # the program takes one kind only
         return entries
@@ -133,16 +132,27 @@ def _kinds(body: Weight, links: Sequence[LinkKind]) -> tuple[LinkKind, ...]:
 
 
 def _accepted(
-    layout: Layout, variants: Sequence[Variant], facts: Facts, withheld: Callable[[str, Key], bool],
+    place: PlacedRoot, variants: Sequence[Variant], facts: Facts, withheld: Callable[[str, Key], bool],
     projection: Projection,
-) -> list[Variant]:
+) -> list[Variant] | None:
+    """What the layout can load and the person shows it; None when it failed."""
     kept = []
     for variant in variants:
-        if refusal := layout.accepts(variant, facts):
-            projection.refusals[layout.name, variant.key] = refusal
-        elif not withheld(layout.name, variant.key):
+        try:
+            refusal = place.layout.accepts(variant, facts)
+        except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
+            projection.issues.append(_failed(place, error))
+            return None
+        if refusal:
+            projection.refusals[place.provider, variant.key] = refusal
+        elif not withheld(place.provider, variant.key):
             kept.append(variant)
     return kept
+
+
+def _failed(place: PlacedRoot, error: Exception) -> Issue:
+    return Issue("layout", str(place.root.path), f"the layout {place.provider} failed: {type(error).__name__}: {error}",
+                 f"helixstore providers off {place.provider}")
 
 
 def refused_state(variant: Variant, refusal: Refusal) -> State:
