@@ -306,32 +306,32 @@ class Executor:
 
     def folder(self, action: Action) -> str:
         """A real folder; ours, so that it goes when it is empty and not needed."""
-        path = action.absolute
+        path, highest = action.absolute, ""
         try:
             if action.path:
                 os.mkdir(path)
             else:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                os.mkdir(path)
+                highest = kernel.make_folders(path)
         except FileExistsError:
             if not os.path.isdir(path):
                 raise
             if not self.recovering:
                 return SKIPPED
         look = look_at(path) or Look("folder", 0, 0, 0)
-        self.put(action, Placed(FOLDER, "", look.inode, 0, 0, "", ""), "made")
+        self.put(action, Placed(FOLDER, "", look.inode, 0, 0, highest, ""), "made")
         return DONE
 
     def unfolder(self, action: Action) -> str:
-        """Remove a folder of ours that is empty now; one that is not stays."""
+        """Remove a folder of ours that is empty now, with what was made on the way to it; one that is not stays."""
+        highest = (action.was.target if action.was is not None else "") or action.absolute
         try:
-            os.rmdir(action.absolute)
+            kernel.remove_folders(action.absolute, highest)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return SKIPPED
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 raise
-        self.touched.add(os.path.dirname(action.absolute))
+        self.touched |= {os.path.dirname(action.absolute), os.path.dirname(highest)}
         self.drop(action)
         return DONE
 

@@ -52,7 +52,7 @@ class Record(NamedTuple):
         inode: of the file as we left it.
         bytes: its size.
         mtime_ns: its modification time; says only "look again" when it differs.
-        target: the text of a symbolic link.
+        target: the text of a symbolic link; of the root itself, the highest folder that was made on the way to it.
         base: of a text: digest of what was wanted when we wrote it, the common ancestor of a merge.
         claims: who wants it.
         why: why this kind of link and not a better one; "" for the best.

@@ -24,8 +24,8 @@ if sys.platform != "win32":
 
 __all__ = [
     "Fingerprint", "Name", "cannot_here", "copy", "copy_bytes", "create", "fingerprint", "fingerprint_of", "hard_link",
-    "publish", "reflink", "rename_new", "replace", "replace_file", "symlink", "sync_all", "sync_file", "sync_folder",
-    "temporary_name", "try_mode", "unlink", "write_new",
+    "make_folders", "publish", "reflink", "remove_folders", "rename_new", "replace", "replace_file", "symlink",
+    "sync_all", "sync_file", "sync_folder", "temporary_name", "try_mode", "unlink", "write_new",
 ]
 
 Name = str | os.PathLike[str]
@@ -185,6 +185,33 @@ def create(path: Name, mode: int = 0o600) -> int:
         FileExistsError: the name is taken, by a dangling link too.
     """
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY, mode)
+
+
+def make_folders(path: str) -> str:
+    """Make a folder and those that are missing on the way to it; the highest one that was made.
+
+    Raises:
+        OSError: FileExistsError when something lies at `path`, and what the system says.
+    """
+    highest = path
+    while not os.path.lexists(above := os.path.dirname(highest)):
+        highest = above
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.mkdir(path)
+    return highest
+
+
+def remove_folders(path: str, highest: str) -> None:
+    """Remove a folder, then those above it, up to `highest`, as long as they are empty.
+
+    Raises:
+        OSError: the folder itself is not empty, or cannot be removed.
+    """
+    os.rmdir(path)
+    with contextlib.suppress(OSError):
+        while path != highest:
+            path = os.path.dirname(path)
+            os.rmdir(path)
 
 
 def try_mode(path: Name | int, mode: int) -> bool:

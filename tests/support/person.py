@@ -45,6 +45,12 @@ class Person:
         return found
 
 
+    def folders(self) -> dict[str, int]:
+        """Every folder below home but helixstore's own: path -> mode."""
+        return {str(path.relative_to(self.home)): path.stat().st_mode & 0o7777 for path in self.home.rglob("*")
+                if path.is_dir() and not path.is_symlink() and "helixstore" not in str(path.relative_to(self.home))}
+
+
 GGUF = model_gguf(seed=1)
 
 

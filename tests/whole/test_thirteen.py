@@ -57,6 +57,7 @@ class World:
             set_value(Places.of(self.person.environ), f"providers.{program}.links", ["symlink"])
         for program in TOLD:
             set_value(Places.of(self.person.environ), f"providers.{program}.root", str(home / ROOTS[program]))
+        self.folders = self.person.folders()
         with self.person.open() as store:
             self.preview = store.sync(dry_run=True)
             self.report = store.sync()
@@ -144,4 +145,5 @@ def test_last_of_all_undo_gives_every_byte_and_mode_back(world: World) -> None:
     with world.person.open() as store:
         store.undo(1)
     assert world.person.tree(own=False) == world.before
+    assert world.person.folders() == world.folders
     assert world.look() == world.views
