@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 from helixstore.errors import HelixError, NotFound
 from helixstore.farm.library import Library
 from helixstore.fs import kernel
+from helixstore.providers.reader import DiskReader
 from helixstore.results import Explanation
 from helixstore.session import Session
-from helixstore.values import Source, Variant
+from helixstore.values import LinkKind, Source, Variant
 
 __all__ = ["explain"]
 
@@ -21,6 +23,7 @@ _KINDS = {
     "reflink": "a reflink: a file of its own that shares the blocks of the store's file", "copy": "a copy",
     "text": "a small file that helixstore writes for the program", "inner": "a link inside the program's folder",
 }
+_BY = {LinkKind.HARD: "hard link", LinkKind.SYMBOLIC: "symbolic link"}
 #: Paths of one variant in one program, before the rest is only counted.
 _PATHS = 4
 
@@ -61,6 +64,9 @@ def _of_path(session: Session, path: str) -> Explanation:
             f"it shares its bytes with the blob in the store by {taken.kind}")
         lines.append(f"it was adopted as {model}: {now}" + (f" ({taken.why})" if taken.why else ""))
         facts |= {"adopted_as": list(taken.keys[0]) if taken.keys else [], "adopted_kind": taken.kind}
+    if row is None and taken is None and (told := _told(session, path)):
+        lines += told
+        facts["left_alone"] = told
     lines += _of_file(session, path, facts)
     if session.farm.intent.is_declined(os.path.realpath(path)):
         lines.append("syncs leave it alone, since you took it back; helixstore share PATH lifts that")
@@ -68,6 +74,20 @@ def _of_path(session: Session, path: str) -> Explanation:
     if not lines:
         lines.append(f"{path} is nothing that helixstore knows")
     return Explanation(path, tuple(lines), facts)
+
+
+def _told(session: Session, path: str) -> list[str]:
+    """Why a program's file is left where it is, or what is wrong with it, as the layout says when it looks there."""
+    reader = DiskReader(session.places.home)
+    for place in session.roots(reader, session.farms):
+        if place.on and path.startswith(f"{place.root.path}{os.sep}"):
+            try:
+                deque(place.layout.discover(place.root, reader), maxlen=0)
+            except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way
+                return [f"the layout {place.provider} failed to look at it: {type(error).__name__}: {error}"]
+    note = reader.notes.get(path)
+    return [*([f"it is left as it is: {note}"] if note else ()),
+            *(issue.message for issue in reader.issues if issue.path == path)]
 
 
 def _of_file(session: Session, path: str, facts: dict[str, Any]) -> Iterator[str]:
@@ -88,7 +108,8 @@ def _of_file(session: Session, path: str, facts: dict[str, Any]) -> Iterator[str
         digest = taken.digest
     if digest:
         facts["blake3"] = digest
-        yield f"its content is {digest[:12]}, {mark.bytes:,} bytes, under {mark.nlink} names on its disk"
+        names = "1 name" if mark.nlink == 1 else f"{mark.nlink} names"
+        yield f"its content is {digest[:12]}, {mark.bytes:,} bytes, under {names} on its disk"
     if not mark.regular:
         return
     from helixstore.formats import inspect
@@ -96,7 +117,7 @@ def _of_file(session: Session, path: str, facts: dict[str, Any]) -> Iterator[str
     try:
         one = inspect(Path(path))
     except HelixError as error:
-        if not facts.get("kind"):
+        if not facts.get("kind") and not facts.get("left_alone"):
             yield f"it is no model: {error.message}"
         return
     facts |= {"format": str(one.format), "quantization": one.quantization, "architecture": one.header.architecture}
@@ -136,7 +157,7 @@ def _of_model(session: Session, ref: str) -> Explanation:
                 continue
             one = standings.get(name)
             state, reason = (str(one.state), one.reason) if one else ("pending", "no sync has seen it yet")
-            kind = f" by {one.link} link" if one and one.link else ""
+            kind = f" by {_BY.get(one.link, one.link)}" if one and one.link else ""
             lines.append(f"  {layout.title}: {state}{kind}" + (f" ({reason})" if reason else ""))
             lines += [f"    {path}" for path in _listed(one.paths if one else ())]
             providers[name] = {"state": state, "reason": reason, "paths": list(one.paths) if one else []}

@@ -214,6 +214,7 @@ def test_what_only_ollama_can_put_together_is_explained_and_stays(person: Person
         report = store.sync()
         assert report.issues == ()
         assert [note for note in report.notes if str(path) in note and "adapter" in note]
+        assert "adapter" in " ".join(store.explain(str(path)).lines)
         assert store.shared_models() == []
     assert {name: one for name, one in person.tree(own=False).items() if ".ollama" in name} == before
 
