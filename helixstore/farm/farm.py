@@ -7,18 +7,15 @@ and can be taken back for as long as `undo_window` says.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from filelock import FileLock, Timeout
-
-from helixstore.errors import Busy, Failed, PlanOutdated
+from helixstore.errors import Failed, PlanOutdated
 from helixstore.farm import back
 from helixstore.farm.adopt import original_before, unpark
 from helixstore.farm.apply import Executor
@@ -28,6 +25,7 @@ from helixstore.farm.gather import HIDDEN, Gathered
 from helixstore.farm.intent import Intent
 from helixstore.farm.journal import DONE, Journal, OperationSummary
 from helixstore.farm.ledger import Ledgers, without_collector
+from helixstore.farm.lock import FarmLock
 from helixstore.farm.mend import keep_given, mend
 from helixstore.farm.outcome import AskNeeded, Bases, Handler, InUse, Memory, Outcome, Progress, Services
 from helixstore.farm.place import sweep
@@ -35,7 +33,6 @@ from helixstore.farm.plan import Adoption, Plan
 from helixstore.farm.planner import Intentions, plan_root, visible
 from helixstore.farm.scan import Missing, missing_witnesses, root_state, scan, vanished
 from helixstore.farm.states import Exceptions, farm_rows, states
-from helixstore.fs import kernel
 from helixstore.fs.mounts import mount_of
 from helixstore.fs.probe import probe
 from helixstore.values import Issue, Key, LinkKind, Variant
@@ -100,7 +97,7 @@ class Farm:
     def __init__(self, store: Store, index: FarmIndex | None, state: Path | str, settings: FarmSettings,
                  handlers: Mapping[str, Handler] | None = None, *, clock: Callable[[], float] = time.time,
                  patience: float = 10.0) -> None:
-        self.store, self.index, self.settings, self.clock, self.patience = store, index, settings, clock, patience
+        self.store, self.index, self.settings, self.clock = store, index, settings, clock
         self.state = os.fspath(state)
         os.makedirs(self.state, mode=0o700, exist_ok=True)
         self.handlers: dict[str, Handler] = dict(handlers or {})
@@ -111,34 +108,17 @@ class Farm:
         self.intent = Intent(self.state)
         self.journal = Journal(os.path.join(self.state, "ops"), f"{store.host.id}/{store.host.uid}")
         self.exceptions = Exceptions(self.state)
-        self._lock = FileLock(os.path.join(self.state, "farm.lock"), timeout=patience)
+        self._lock = FarmLock(self.state, patience)
 
     # ---- the lock --------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the farm lock; may be nested.
 
         Raises:
             Busy: another process holds it for longer than `patience`.
         """
-        holder = os.path.join(self.state, "farm.lock.holder")
-        try:
-            self._lock.acquire()
-        except Timeout as error:
-            with contextlib.suppress(OSError, ValueError):
-                with open(holder, "rb") as file:
-                    who = json.load(file)
-                raise Busy(f"helixstore is at work already: process {who['pid']} on {who['host']}",
-                           "wait until it has finished", self.state) from error
-            raise Busy("helixstore is at work already", "wait until it has finished", self.state) from error
-        try:
-            if self._lock.lock_counter == 1:
-                who = {"pid": os.getpid(), "host": socket.gethostname()}
-                kernel.replace_file(holder, json.dumps(who).encode(), 0o600, durable=False)
-            yield
-        finally:
-            self._lock.release()
+        return self._lock.held()
 
     # ---- plan ------------------------------------------------------------------------------------------------------
 
