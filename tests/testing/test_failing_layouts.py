@@ -30,8 +30,9 @@ def test_the_others_work_on_and_what_it_has_made_stays(person: Person, method: s
     person.put(".lmstudio/models/acme/a-GGUF/a-F16.gguf", GGUF)
     with person.open() as store:
         assert store.sync().issues == ()
+    person.put("inhouse/models/notes.txt", b"mine")         # so that there is something to look at
     before = folder(person)
-    assert len(before) == 2
+    assert len(before) == 3
 
     module.write_text(module.read_text() + f"\n    def {method}(self, *_):\n        raise ValueError('broken')\n")
     person.put(".lmstudio/models/acme/b-GGUF/b-F16.gguf", model_gguf(seed=6))
