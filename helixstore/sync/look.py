@@ -22,6 +22,7 @@ from helixstore.providers.reader import DiskReader
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.drift import drifts
 from helixstore.sync.intake import LINKED_ROLES, Candidate, candidate_of
+from helixstore.sync.untouched import untouched
 from helixstore.values import Source
 
 __all__ = ["Looked", "given", "look", "roots_of"]
@@ -111,6 +112,8 @@ def _gather(
         folder = (str(place.root.path), place.root.label)
         if place.on and folder not in looked:
             looked.add(folder)
+            if not restore and ours.untouched(folder[0], place.provider, reader):
+                continue
             reader.known = ours.settled(place.provider)
             found = [candidate_of(one, folder[0]) for one in _discovered(place, reader)]
             lent = {_places(one) for one in found if ours.lends(one)}
@@ -184,6 +187,8 @@ class _Ours:
     def __init__(self, session: Session, caches: Collection[str]) -> None:
         self._index = session.index
         self._records: dict[str, list[Record]] = {}
+        self._ledgers: dict[str, Mapping[str, Record]] = {}
+        self._untouched: dict[str, bool] = {}
         self._folders: set[str] = set()
         self._sources = {variant.key: variant.sources for variant in session.index.variants()}
         named = self._sources.keys()
@@ -191,7 +196,8 @@ class _Ours:
             if root in caches:              # what a program makes of what we put there is a name of its own
                 continue
             prefix = root + "/" if root else ""
-            for path, record in session.farm.ledgers.of(root).records.items():
+            self._ledgers[root] = session.farm.ledgers.of(root).records
+            for path, record in self._ledgers[root].items():
                 if record.kind != FOLDER and (root or not named.isdisjoint(record.keys)):
                     self._records.setdefault(prefix + path, []).append(record)
                     self._folders.add((prefix + path).rpartition("/")[0])
@@ -207,11 +213,23 @@ class _Ours:
             for r in self._records.get(item.path, ()):
                 same = r.kind in _LINKS or (now.st_size, now.st_mtime_ns) == (r.bytes, r.mtime_ns)
                 if same and now.st_ino == r.inode:
-                    return r.origin != "adopted" or provider is None or any(
-                        source.program == provider for key in r.keys for source in self._sources.get(key, ()))
+                    return provider is None or self._knows(provider, r)
             return extension(item.name) not in WEIGHT_EXTENSIONS and self.seen(item.path)
 
         return known
+
+    def _knows(self, provider: str, record: Record) -> bool:
+        """Whether what lies there is ours, or its variant is known by the name that the provider has for it."""
+        return record.origin != "adopted" or any(
+            source.program == provider for key in record.keys for source in self._sources.get(key, ()))
+
+    def untouched(self, root: str, provider: str, reader: DiskReader) -> bool:
+        """Whether the provider cannot find anything new in a root, since it is as helixstore left it."""
+        records = self._ledgers.get(root, {})
+        if root not in self._untouched:
+            self._untouched[root] = untouched(root, records, reader)
+        return self._untouched[root] and all(
+            self._knows(provider, record) for record in records.values() if record.kind != FOLDER)
 
     def has(self, path: str) -> bool:
         """Whether an absolute path is ours, or adopted, and unchanged by what a stat tells."""
