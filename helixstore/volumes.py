@@ -179,7 +179,8 @@ def remove(session: Session, word: str, *, dry_run: bool = False) -> VolumeRepor
     with session.store.working():
         for digest, keep in elsewhere.items():
             session.store.blobs.check(digest, at=_copy_on(session, digest, keep))
-            freed += moving.let_go(session.store, digest, keep, on=volume)
+            with session.farm.locked():                 # of two that let go of each other's copy, one finds it gone
+                freed += moving.let_go(session.store, digest, keep, on=volume)
     for digest in elsewhere if volume.refers else ():
         kernel.unlink(volume.blob(digest))              # the note alone: the file is the person's
     session.store.volumes.refresh()
@@ -300,7 +301,8 @@ def gather(session: Session, volume: Volume, digests: Iterable[str], command: st
         for digest in several:
             try:
                 session.store.blobs.check(digest, at=_copy_on(session, digest, volume))
-                freed += moving.let_go(session.store, digest, volume)
+                with session.farm.locked():             # as in `remove`
+                    freed += moving.let_go(session.store, digest, volume)
             except HelixError as error:
                 issues.append(Issue(error.kind, error.path or digest, error.message, error.remedy))
     again = change(session, Change(command, scan=False))
@@ -364,13 +366,18 @@ def _other(session: Session, word: str) -> Volume:
 
 
 def _sweep(session: Session, volumes: Iterable[Volume]) -> int:
-    """Remove our stand-ins whose blob is not beside them any more; returns the bytes that were freed by that."""
+    """Remove our stand-ins whose blob is not beside them any more and to which nothing leads; returns the bytes that
+    were freed by that."""
     freed = 0
-    for volume in volumes:
-        for path in moving.orphans(session.store, volume):
-            status = os.lstat(path)
-            kernel.unlink(path)
-            freed += status.st_size if status.st_nlink == 1 else 0
+    with session.farm.locked():                         # no link to one is made meanwhile
+        ledgers = session.farm.ledgers
+        needed = {record.target for root in ledgers.roots() for record in ledgers.of(root).records.values()}
+        for volume in volumes:
+            for path in moving.orphans(session.store, volume):
+                if path not in needed:
+                    status = os.lstat(path)
+                    kernel.unlink(path)
+                    freed += status.st_size if status.st_nlink == 1 else 0
     return freed
 
 

@@ -324,7 +324,7 @@ class Adopter:
         adopted = self.services.ledgers.of("")
         before = adopted.records.get(adoption.path)
         original = json.dumps(self.plan.originals[action.body[1]])
-        if before is not None and before.inode == adoption.expect.inode:
+        if before is not None and (before.inode == adoption.expect.inode or look.target == before.target != ""):
             original = before.original          # it was adopted before: what it was like at first counts
         adopted.put(Record(
             adoption.path, kind, adoption.digest, look.inode, adoption.expect.bytes, look.mtime_ns, look.target, "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,17 @@ def test_second_copy_is_swapped_and_counted_once(land: Land) -> None:
     assert not os.path.samefile(first, second)
     assert second.stat().st_mode & 0o777 == 0o640
     assert second.stat().st_mtime == 1_600_000_000
+
+
+def test_what_it_was_like_at_first_outlives_a_second_adoption(land: Land) -> None:
+    first, second = person(land, "one.gguf", b"weights"), person(land, "two.gguf", b"weights")
+    adopt(land, adoption(first, False))
+    again = replace(adoption(second, True), keep="main")            # a link to another disk is symbolic
+    adopt(land, again)
+    assert second.is_symlink()
+    adopt(land, again)                                              # another process was faster
+    land.farm.apply(land.farm.leave_plan())
+    assert second.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_copy_with_another_name_frees_nothing(land: Land) -> None:

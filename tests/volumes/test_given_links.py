@@ -105,6 +105,17 @@ def test_undo_and_leave_wait_for_the_disk(ana: Person, bench: Bench) -> None:
         assert [path.read_bytes() for path in mine] == [BIG, BIG]
 
 
+def test_a_stand_in_goes_only_when_nothing_leads_to_it(ana: Person, bench: Bench) -> None:
+    disk, mine = moved(ana, bench)
+    ana.put("models/Other-F16.gguf", OTHER)
+    for blob in (disk.point / "helixstore/blobs").glob("*/*"):
+        blob.unlink()                                   # as when another process moves it at the same time
+    with ana.open() as store:
+        store.sync()
+        store.volumes.move("Other", "disk")
+        assert [path.read_bytes() for path in mine] == [BIG, BIG]
+
+
 def test_giving_a_disk_up_takes_nothing_from_a_third(ana: Person, bench: Bench) -> None:
     first, second = bench.disk("ext4", "first"), bench.disk("ext4", "second")
     copies = [put(disk.point / "models/Big-F16.gguf", BIG) for disk in (first, second)]
