@@ -5,6 +5,7 @@ What lies where is the store's business (`store.volumes`, `store.moving`), and w
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -371,7 +372,8 @@ def _sweep(session: Session, volumes: Iterable[Volume]) -> int:
     freed = 0
     with session.farm.locked():                         # no link to one is made meanwhile
         ledgers = session.farm.ledgers
-        needed = {record.target for root in ledgers.roots() for record in ledgers.of(root).records.values()}
+        needed = {record.target for root in ledgers.roots() for path, record in ledgers.of(root).records.items()
+                  if record.kind == "symlink" and _leads(os.path.join(root, path), record.target)}
         for volume in volumes:
             for path in moving.orphans(session.store, volume):
                 if path not in needed:
@@ -379,6 +381,16 @@ def _sweep(session: Session, volumes: Iterable[Volume]) -> int:
                     kernel.unlink(path)
                     freed += status.st_size if status.st_nlink == 1 else 0
     return freed
+
+
+def _leads(path: str, target: str) -> bool:
+    """Whether a link with that text lies there, or nobody can tell."""
+    try:
+        return os.readlink(path) == target
+    except FileNotFoundError:
+        return not os.path.isdir(os.path.dirname(path))
+    except OSError as error:
+        return error.errno != errno.EINVAL              # it is no link
 
 
 def _models(session: Session, digests: Collection[str]) -> tuple[str, ...]:

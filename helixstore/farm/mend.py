@@ -60,7 +60,8 @@ def keep_given(ledgers: Ledgers, keeps: Keeps) -> None:
     """
     moved = _moved(ledgers)
     held = {record.digest for path, record in ledgers.of("").records.items() if record.kind == "symlink" and (
-        os.path.lexists(path) or path in moved or not os.path.lexists(record.target))}
+        os.path.islink(path) or path in moved
+        or not (os.path.lexists(path) or os.path.isdir(os.path.dirname(record.target))))}
     if held != keeps.digests(_GIVEN):
         if held:
             keeps.put(_GIVEN, held)
