@@ -382,7 +382,7 @@ class _Eyes:
     def look(self, name: str) -> Look | None:
         """What lies at a path of the root; recorded."""
         folder = name.rpartition("/")[0]
-        state = self.folder(folder)
+        state = self.states.get(folder) or self.folder(folder)
         if state != "here":
             if state == "in the way":
                 self.actual.in_way[name] = self.reasons[folder]

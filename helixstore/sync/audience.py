@@ -38,14 +38,16 @@ def chosen_for(session: Session, intake: Intake, wanted: Change) -> dict[str, li
 def withheld_from(
     session: Session, variants: Sequence[Variant], placed: Iterable[PlacedRoot], wanted: Change,
     chosen: Mapping[str, list[str] | None], present: Mapping[str, Collection[Key]] = MappingProxyType({}),
+    untouched: Collection[str] = (),
 ) -> Callable[[str, Key], bool]:
     """Whether a provider must not see a variant: hidden by the person, or shared with others by name.
 
     `present`: root -> variants that were found there under a name that is not ours; what was deleted there is back.
+    `untouched`: roots where nothing was deleted.
     """
     roots: dict[str, list[str]] = {}
     for place in placed:
-        if place.on:
+        if place.on and str(place.root.path) not in untouched:
             roots.setdefault(str(place.root.path), []).append(place.provider)
     unseen = session.farm.withheld(variants, roots, wanted.restore, present)
     hidden = {(provider, key) for provider, keys in unseen.items() for key in keys} | set(wanted.hide)

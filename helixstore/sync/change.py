@@ -119,11 +119,11 @@ def _change(
     intake = hash_and_name(session, wanted, looked, progress)
     intake.notes += [*waiting, *(f"{path}: {why}" for path, why in looked.reader.notes.items())]
     variants = _current(session, intake, wanted)
-    renamed = forgotten(session, looked.placed, intake.present, variants) if wanted.scan else {}
+    renamed = forgotten(session, looked.placed, intake.present, variants, looked.untouched) if wanted.scan else {}
     variants = [replace(v, sources=renamed.get(v.key, v.sources)) for v in variants] if renamed else variants
     variants, lacking = with_aliases(session, variants, looked, intake, progress, keep=not looking)
     chosen = chosen_for(session, intake, wanted)
-    withheld = withheld_from(session, variants, looked.placed, wanted, chosen, intake.present)
+    withheld = withheld_from(session, variants, looked.placed, wanted, chosen, intake.present, looked.untouched)
     projection = project(variants, looked.placed, session.facts, withheld)
     projection.far.update(lacking)
     close_drifted(projection, looked.drifted)

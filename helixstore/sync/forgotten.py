@@ -15,7 +15,7 @@ __all__ = ["forgotten"]
 
 def forgotten(
     session: Session, placed: Iterable[PlacedRoot], present: Mapping[str, Mapping[Key, Collection[Origin]]],
-    variants: Iterable[Variant],
+    variants: Iterable[Variant], untouched: Collection[str] = (),
 ) -> dict[Key, tuple[Source, ...]]:
     """The variants that have lost a name, with the sources that are left to them.
 
@@ -25,6 +25,7 @@ def forgotten(
         present: root -> variants that were found there under names that are not ours -> those names. What was deleted
             there before and is back has these names alone.
         variants: as they are to be.
+        untouched: roots where nothing is missing.
     """
     readers: dict[str, set[str]] = {}
     for place in placed:
@@ -33,7 +34,7 @@ def forgotten(
     sources = {variant.key: variant.sources for variant in variants}
     left: dict[Key, tuple[Source, ...]] = {}
     for root, programs in readers.items():
-        for key, missing in session.farm.missing(root).items():
+        for key, missing in session.farm.missing(root).items() if root not in untouched else ():
             if key not in sources or not (missing.others or key in present.get(root, ())):
                 continue
             before = left.get(key, sources[key])

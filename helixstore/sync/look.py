@@ -37,12 +37,14 @@ class Looked:
         placed: the roots in question, the library last.
         candidates: whole or broken models that are not known yet.
         drifted: roots that no longer look as their layout expects -> why; nothing is looked for there.
+        untouched: roots that are as helixstore left them.
     """
 
     reader: DiskReader
     placed: list[PlacedRoot]
     candidates: list[Candidate]
     drifted: Mapping[str, str] = field(default_factory=dict)
+    untouched: Collection[str] = ()
 
 
 def look(
@@ -65,12 +67,15 @@ def look(
     placed = [p for p in session.roots(reader, session.farms) if providers is None or p.provider in providers]
     drifted = drifts(placed, reader)
     candidates: list[Candidate] = []
+    ours: _Ours | None = None
     for path, name in paths:
         candidates += [candidate_of(_loose(one, name), None, asked=True) for one in given(reader, path)]
     if scan and session.settings.adopt != "off":
         sound = [place for place in placed if str(place.root.path) not in drifted]
-        candidates += _gather(session, reader, sound, everywhere=providers is None, restore=restore)
-    return Looked(reader, [*placed, *_library(session, reader)], candidates, drifted)
+        ours = _Ours(session, {str(place.root.path) for place in sound if place.root.cache})
+        candidates += _gather(session, reader, sound, ours, everywhere=providers is None, restore=restore)
+    placed += _library(session, reader)
+    return Looked(reader, placed, candidates, drifted, ours.left if ours is not None else ())
 
 
 def roots_of(session: Session) -> list[PlacedRoot]:
@@ -102,11 +107,10 @@ def given(reader: DiskReader, path: Path) -> list[Inspection]:
 
 
 def _gather(
-    session: Session, reader: DiskReader, placed: Sequence[PlacedRoot], everywhere: bool, restore: bool
+    session: Session, reader: DiskReader, placed: Sequence[PlacedRoot], ours: _Ours, everywhere: bool, restore: bool
 ) -> Iterator[Candidate]:
     """Every model in the roots, each root once, and in the loose folders; each place once for each of its names."""
     seen: set[tuple[str, Source | None]] = set()
-    ours = _Ours(session, {str(place.root.path) for place in placed if place.root.cache})
     looked: set[tuple[str, str]] = set()
     for place in placed:
         folder = (str(place.root.path), place.root.label)
@@ -182,13 +186,18 @@ _LINKS = frozenset({"hard", "symlink", "inner"})
 class _Ours:
     """What needs no second look: paths in a ledger that still are what they were when they were entered, and small
     files beside adopted weights that are as they were when they were hashed. What was adopted for a model that has no
-    name now, since something went wrong after it, is looked at again."""
+    name now, since something went wrong after it, is looked at again.
+
+    Attributes:
+        left: roots that are as a whole as helixstore left them, of those that were asked about.
+    """
 
     def __init__(self, session: Session, caches: Collection[str]) -> None:
         self._index = session.index
         self._records: dict[str, list[Record]] = {}
         self._ledgers: dict[str, Mapping[str, Record]] = {}
-        self._untouched: dict[str, bool] = {}
+        self.left: set[str] = set()
+        self._touched: set[str] = set()
         self._folders: set[str] = set()
         self._sources = {variant.key: variant.sources for variant in session.index.variants()}
         named = self._sources.keys()
@@ -226,9 +235,9 @@ class _Ours:
     def untouched(self, root: str, provider: str, reader: DiskReader) -> bool:
         """Whether the provider cannot find anything new in a root, since it is as helixstore left it."""
         records = self._ledgers.get(root, {})
-        if root not in self._untouched:
-            self._untouched[root] = untouched(root, records, reader)
-        return self._untouched[root] and all(
+        if root not in self.left and root not in self._touched:
+            (self.left if untouched(root, records, reader) else self._touched).add(root)
+        return root in self.left and all(
             self._knows(provider, record) for record in records.values() if record.kind != FOLDER)
 
     def has(self, path: str) -> bool:
