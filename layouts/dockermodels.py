@@ -111,13 +111,15 @@ class DockerModels(Layout):
             yield Entry(_LIST, Text(_encoded(entries), _merge), None, order=2)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
-        """Every model of the list that is one whole GGUF, once for each of its tags."""
+        """Every model of the list that is one whole GGUF, once for each of its tags; no settled ones of a settled list.
+        """
         path = root.path / _LIST
+        settled = reader.settled(path)
         listed = _read(reader.text(path, _LIST_BYTES)) if reader.exists(path) else {}
         if listed is None:
             reader.issue("unreadable", path, "is no list of models", "docker model purge")
         for digest, entry in (listed or {}).items():
-            yield from _found(root.path, digest, entry["tags"], reader)
+            yield from _found(root.path, digest, entry["tags"], reader, settled)
 
     def left_of(self, path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
         """The list without the models whose manifests go away; an empty one is as Docker leaves it."""
@@ -290,7 +292,7 @@ def _merge(base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | Non
     for digest, entry in wanted.items():
         if there.get(digest) == before.get(digest):     # as we left it, or never there
             merged[digest] = entry
-    return theirs if merged == there else _encoded(merged.values())
+    return theirs if merged == there else ours if merged == wanted else _encoded(merged.values())
 
 
 # ---- what is there ---------------------------------------------------------------------------------------------------
@@ -306,7 +308,7 @@ def _manifest(text: str | None) -> Mapping[str, Any] | None:
     return manifest if well and isinstance(manifest, dict) else None
 
 
-def _found(root: Path, digest: str, tags: Sequence[object], reader: Reader) -> Iterator[Found]:
+def _found(root: Path, digest: str, tags: Sequence[object], reader: Reader, settled: bool) -> Iterator[Found]:
     path = root / "manifests" / "sha256" / digest[7:]
     if not _DIGEST.fullmatch(digest) or not reader.exists(path):
         return
@@ -314,6 +316,9 @@ def _found(root: Path, digest: str, tags: Sequence[object], reader: Reader) -> I
     manifest = _manifest(text)
     if text is None or manifest is None:
         reader.issue("unreadable", path, "is no manifest of a model", f"docker model rm {digest}")
+        return
+    if settled and all(map(reader.settled, (path, *(
+            root / _blob(part["digest"][7:]) for part in (*manifest["layers"], manifest["config"]))))):
         return
     weights = [layer for layer in manifest["layers"] if layer["mediaType"] in _WEIGHTS]
     projectors = [layer for layer in manifest["layers"] if layer["mediaType"] == _MMPROJ]

@@ -222,6 +222,8 @@ class _Ours:
             for r in self._records.get(item.path, ()):
                 same = r.kind in _LINKS or (now.st_size, now.st_mtime_ns) == (r.bytes, r.mtime_ns)
                 if same and now.st_ino == r.inode:
+                    if r.kind == "text" and not r.keys and r.digest != r.base:
+                        return False            # a list of the whole root, with more in it than is ours
                     return provider is None or self._knows(provider, r)
             return extension(item.name) not in WEIGHT_EXTENSIONS and self.seen(item.path)
 
