@@ -33,7 +33,7 @@ class DiskReader:
     """
 
     def __init__(self, home: Path) -> None:
-        self._home = home
+        self._home = os.fspath(home)
         self._models: dict[tuple[str, int, Known | None], list[Inspection]] = {}
         self._single: dict[str, Inspection | None] = {}
         self._noted: set[Issue] = set()
@@ -46,13 +46,13 @@ class DiskReader:
     def exists(self, path: Path) -> bool:
         """Whether the path leads to something readable."""
         try:
-            return os.access(self._home / path, os.R_OK)
+            return os.access(os.path.join(self._home, path), os.R_OK)
         except ValueError:                              # a NUL in the name
             return False
 
     def entries(self, folder: Path) -> list[Seen]:
         """What lies in the folder, sorted by name; [] when it is missing or unreadable."""
-        where = os.fspath(self._home / folder)
+        where = os.path.join(self._home, folder)
         if not os.path.lexists(where):
             return []
         try:
@@ -65,13 +65,13 @@ class DiskReader:
     def link(self, path: Path) -> str | None:
         """The text of the symbolic link at `path`, one hop; None when it is none."""
         try:
-            return os.readlink(self._home / path)
+            return os.readlink(os.path.join(self._home, path))
         except (OSError, ValueError):
             return None
 
     def text(self, path: Path, limit: int = 1 << 20) -> str | None:
         """The file as UTF-8 text; None when missing, unreadable, or longer than `limit` bytes."""
-        where = os.fspath(self._home / path)
+        where = os.path.join(self._home, path)
         if not os.path.lexists(where):
             return None
         try:
@@ -95,7 +95,7 @@ class DiskReader:
 
         Those that are `known` are left out unless they are asked for `again`.
         """
-        where = os.fspath(self._home / folder)
+        where = os.path.join(self._home, folder)
         known = None if again else self.known
         key = (where, depth, known)
         if key not in self._models:
@@ -104,14 +104,14 @@ class DiskReader:
 
     def model(self, path: Path) -> Inspection | None:
         """What one file is by its content alone, whatever it is called; None when it is no whole file of a model."""
-        where = os.fspath(self._home / path)
+        where = os.path.join(self._home, path)
         if where not in self._single:
             self._single[where] = self._inspected(where) if os.path.lexists(where) else None
         return self._single[where]
 
     def settled(self, path: Path) -> bool:
         """Whether nothing new can be learnt of a file."""
-        where = os.fspath(self._home / path)
+        where = os.path.join(self._home, path)
         if self.known is None:
             return False
         try:
