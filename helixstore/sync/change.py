@@ -33,7 +33,7 @@ from helixstore.farm.plan import Adoption, Plan
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
-from helixstore.sync.deleted import deletions
+from helixstore.sync.deleted import deletions, replacements
 from helixstore.sync.disks import away_issues, leading_away, limit, mend_stand_ins, not_of
 from helixstore.sync.drift import close_drifted
 from helixstore.sync.forgotten import forgotten
@@ -42,6 +42,7 @@ from helixstore.sync.intake import Intake, Wish
 from helixstore.sync.look import Looked, look, roots_of
 from helixstore.sync.projection import Projection, project
 from helixstore.sync.standing import freed, keep, quarantined
+from helixstore.sync.suspects import read_suspects
 from helixstore.sync.unchanged import remember, unchanged
 from helixstore.sync.wanted import Ask, Change, Progress
 from helixstore.sync.xet import note_new
@@ -108,6 +109,8 @@ def _change(
         return SyncReport(unchanged=known[0], issues=(*recovered, *known[1]), dry_run=dry_run)
     session.index.refresh()                     # `since` must not be later than what the plan rests on
     issues = [*recovered, *session.issues, *session.settings.issues]
+    if not dry_run:
+        read_suspects(session, progress)
     issues += [Issue("quarantined", key.model, f"{key} has a damaged file and is withdrawn from every program",
                      f"add it again, then: helixstore verify {key.model}")
                for key in quarantined(session, session.index.variants())]
@@ -137,7 +140,7 @@ def _change(
     )
     issues += away_issues(session, projection)
     issues += [*not_of(leading_away(session), looked.reader.issues), *intake.issues, *projection.issues, *plan.issues]
-    intake.notes += deletions(session, plan)
+    intake.notes += [*deletions(session, plan), *replacements(intake)]
     preview = report(plan, intake, issues, dry_run=True)
     if save_plan is not None:
         save_plan.write_bytes(plan.encode())

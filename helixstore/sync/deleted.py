@@ -1,4 +1,4 @@
-"""What the person deleted inside a program, in words: who still holds the bytes, and what frees them."""
+"""What the person deleted or replaced inside a program, in words: who still holds the bytes, and what frees them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from helixstore.farm.plan import Plan
 from helixstore.session import Session
+from helixstore.sync.intake import Intake
 from helixstore.values import Key, State
 
-__all__ = ["deletions"]
+__all__ = ["deletions", "replacements"]
 
 
 def deletions(session: Session, plan: Plan) -> Iterator[str]:
@@ -39,3 +40,15 @@ def deletions(session: Session, plan: Plan) -> Iterator[str]:
         more = f", and delete {' '.join(paths)}" if paths else ""
         yield (f"{key} was deleted in {' '.join(deleted) or 'a program'} and stays deleted there. Its bytes are still "
                f"{kept}; to free them: helixstore remove '{key.model}'{more}")
+
+
+def replacements(intake: Intake) -> Iterator[str]:
+    """One sentence for each variant of which a program now has other content under its name."""
+    for item in intake.items:
+        if item.placed.replaces:
+            yield (f"{item.placed.key} has new content, found in {item.candidate.found.inspection.location}; every "
+                   f"program gets it, and the earlier version leaves the store when undo needs it no more")
+    for lost in intake.lost:
+        if not lost.sources:
+            yield (f"{lost.key} was replaced in the program that had it, and nothing else holds it: it leaves the "
+                   f"programs now, and the store when undo needs it no more")

@@ -124,3 +124,32 @@ def test_a_manifest_that_names_a_missing_blob_is_reported_and_linked_nowhere(syn
         assert store.show("Small-GGUF").variants[0].providers["llamacpp"].state == "linked"
         assert store.show("other").variants[0].providers["llamacpp"].state == "incomplete"
         assert not os.path.lexists(synced.home / "another-place" / "other-F16.gguf")
+
+
+def test_a_blob_that_somebody_wrote_into_is_found_by_the_next_sync_and_served_no_more(synced: Person) -> None:
+    with synced.open() as store:
+        store.sync()
+        [path] = store.show("other").variants[0].providers["llamacpp"].paths
+        theirs = synced.home / "models/other-F16.gguf"
+        theirs.chmod(0o644)
+        with theirs.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"\xfe")
+        written = theirs.read_bytes()
+        report = store.sync()
+        assert [issue.kind for issue in report.issues] == ["quarantined"]
+        assert not os.path.lexists(path)
+        assert theirs.read_bytes() == written, "their file is theirs"
+        again = store.sync()
+        assert again.nothing
+        assert [issue.kind for issue in again.issues] == ["quarantined"]
+
+
+def test_a_blob_of_which_only_the_time_was_touched_is_read_again_and_served(synced: Person) -> None:
+    with synced.open() as store:
+        store.sync()
+        [path] = store.show("other").variants[0].providers["llamacpp"].paths
+        os.utime(path, (1_800_000_000, 1_800_000_000))
+        assert store.sync().issues == ()
+        assert os.path.exists(path)
+        assert store.sync().nothing

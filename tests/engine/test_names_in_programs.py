@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from helixstore import HelixStore
+from support.household import gguf
 from support.person import Person
 from support.raw import model_gguf
 
@@ -120,3 +121,15 @@ def test_all_of_it_is_undone(person: Person) -> None:
         store.sync()
         store.undo(1)
     assert person.tree(own=False) == before
+
+
+def test_what_is_replaced_is_said(person: Person) -> None:
+    have(person, (PLACE, OLD))
+    (person.home / PLACE).unlink()
+    person.put(PLACE, NEW)
+    with person.open() as store:
+        assert any("gem (gguf:F16) has new content" in note for note in store.sync().notes)
+    (person.home / PLACE).unlink()
+    person.put(PLACE, gguf("gem", "Q8_0", seed=33))
+    with person.open() as store:
+        assert any("leaves the programs now" in note for note in store.sync().notes)
