@@ -329,7 +329,10 @@ class Layout(ABC):
         """
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
-        """The models that lie in `root`, whoever put them there. By default nothing is looked for."""
+        """The models that lie in `root`, whoever put them there. By default nothing is looked for.
+
+        Not asked of a root that is, to the last name, as helixstore left it.
+        """
         yield from ()
 
     def in_use(self, path: Path, reader: Reader) -> bool | None:
