@@ -73,7 +73,8 @@ def _snapshot(folder: Path, snapshot: Path, source: Source, reader: Reader) -> I
         reader.issue("incomplete", snapshot / dangling[0],
                      f"{name}: {_count(dangling, 'link')} of a snapshot lead nowhere, such as {dangling[0]}", download)
     tree = _tree(folder / "trees" / f"{snapshot.name}.json", reader)
-    for inspection in reader.models(snapshot, _DEPTH):
+    told = {str(snapshot), *(str(snapshot / link) for link in dangling)} if dangling else ()
+    for inspection in reader.models(snapshot, _DEPTH, told=told):
         parts = tuple(replace(part, path=_inside(snapshot, part.location) or part.path) for part in inspection.parts)
         here = replace(inspection, parts=tuple(sorted(parts, key=lambda part: part.path)))
         if here.format is not Format.GGUF:

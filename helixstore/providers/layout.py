@@ -63,14 +63,17 @@ class Reader(Protocol):
         """The file as UTF-8 text; None when missing, unreadable, or longer than `limit` bytes."""
         ...
 
-    def models(self, folder: Path, depth: int = 0, again: bool = False) -> list[Inspection]:
+    def models(
+        self, folder: Path, depth: int = 0, again: bool = False, told: Collection[str] = ()
+    ) -> list[Inspection]:
         """Every model in the folder and `depth` levels of folders below it (-1: all of them, links to folders apart).
 
         Shards are joined, a projector goes with the model it belongs to, a folder with a configuration is one model,
         names of unfinished downloads are left out, and what is cut or broken is recorded as an issue.
 
         Models that are known already, by their files alone, may be left out, unless the layout asks for them `again`:
-        because something beside the files, such as a program's settings, says more about them.
+        because something beside the files, such as a program's settings, says more about them. Of the paths that it has
+        `told` of itself, as issues with a better remedy, nothing is recorded.
         """
         ...
 

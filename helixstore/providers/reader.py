@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from helixstore.errors import HelixError, Unreadable
@@ -90,16 +91,19 @@ class DiskReader:
             self.issue("unreadable", Path(where), "it is not UTF-8 text")
             return None
 
-    def models(self, folder: Path, depth: int = 0, again: bool = False) -> list[Inspection]:
+    def models(
+        self, folder: Path, depth: int = 0, again: bool = False, told: Collection[str] = ()
+    ) -> list[Inspection]:
         """Every whole model in the folder and `depth` levels of folders below it (-1: all of them).
 
-        Those that are `known` are left out unless they are asked for `again`.
+        Those that are `known` are left out unless they are asked for `again`; of the paths in `told`, no issue is made.
         """
         where = os.path.join(self._home, folder)
         known = None if again else self.known
         key = (where, depth, known)
         if key not in self._models:
-            self._models[key] = survey(where, depth, issue=self._once, tree=self, known=known)
+            self._models[key] = survey(where, depth, tree=self, known=known,
+                                       issue=lambda issue: None if issue.path in told else self._once(issue))
         return list(self._models[key])
 
     def model(self, path: Path) -> Inspection | None:

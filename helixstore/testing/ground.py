@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,11 @@ class ConfinedReader(DiskReader):
         """The file as UTF-8 text."""
         return super().text(path, limit) if self._inside(path) else None
 
-    def models(self, folder: Path, depth: int = 0, again: bool = False) -> list[Inspection]:
+    def models(
+        self, folder: Path, depth: int = 0, again: bool = False, told: Collection[str] = ()
+    ) -> list[Inspection]:
         """Every whole model in the folder and below it."""
-        return super().models(folder, depth, again) if self._inside(folder) else []
+        return super().models(folder, depth, again, told) if self._inside(folder) else []
 
     def model(self, path: Path) -> Inspection | None:
         """What one file is."""
@@ -87,7 +89,9 @@ class EmptyReader:
         """None."""
         return None
 
-    def models(self, folder: Path, depth: int = 0, again: bool = False) -> list[Inspection]:
+    def models(
+        self, folder: Path, depth: int = 0, again: bool = False, told: Collection[str] = ()
+    ) -> list[Inspection]:
         """None."""
         return []
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from helixstore.providers.layout import Copy, Entry, Env, Reader, Seen, Weight
@@ -76,7 +76,9 @@ class PlainReader:
         except (OSError, UnicodeDecodeError):
             return None
 
-    def models(self, folder: Path, depth: int = 0, again: bool = False) -> list[object]:
+    def models(
+        self, folder: Path, depth: int = 0, again: bool = False, told: Collection[str] = ()
+    ) -> list[object]:
         raise LookupError("use helixstore.providers.reader.DiskReader")
 
     def model(self, path: Path) -> object:
