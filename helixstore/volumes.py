@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from helixstore.errors import Failed, HelixError, Usage
@@ -245,7 +246,10 @@ def move(session: Session, ref: str, word: str, *, dry_run: bool = False,
         raise Failed(f"this needs {needed:,} bytes on {volume.name}, where {status.f_bavail * status.f_frsize:,} are "
                      "free", "free some there; nothing was changed", volume.path)
     if dry_run:
-        return VolumeReport(view(session, volume), models, copied_bytes=needed, dry_run=True)
+        elsewhere = [place for digest in digests for place in session.store.blobs.places(digest)
+                     if place.volume.id != volume.id and not place.volume.refers]
+        return VolumeReport(view(session, volume), models, copied_bytes=needed, dry_run=True,
+                            freed_bytes=sum(os.stat(place.path).st_size for place in elsewhere))
     copied = 0
     with session.store.working():                       # no collection while a blob has two names or one
         volumes.staging(volume).clean()
@@ -298,6 +302,7 @@ def gather(session: Session, volume: Volume, digests: Iterable[str], command: st
     swaps = _swaps(session, set(kept), volume)
     done = change(session, Change(command, scan=False, swaps=swaps))
     freed, issues = done.saved_bytes, list(done.issues)
+    linked = _linked(session, several, volume)
     with session.store.working():
         for digest in several:
             try:
@@ -308,10 +313,39 @@ def gather(session: Session, volume: Volume, digests: Iterable[str], command: st
                 issues.append(Issue(error.kind, error.path or digest, error.message, error.remedy))
     again = change(session, Change(command, scan=False))
     freed += _sweep(session, session.store.volumes.here)
+    freed += sum(mark.bytes for mark, names in linked if not any(map(partial(_is, mark), names)))
     session.store.volumes.refresh()
     return VolumeReport(view(session, volume), freed_bytes=freed,
                         sync=done if again.nothing else replace(again, adopted=done.adopted),
                         notes=(*done.notes, *again.notes), issues=tuple(dict.fromkeys([*issues, *again.issues])))
+
+
+def _linked(session: Session, digests: Collection[str], volume: Volume) -> list[tuple[kernel.Fingerprint, list[str]]]:
+    """The blobs on other disks than `volume` that have no name but the store's and links of ours, with all of these:
+    when the last goes, the bytes are free.
+    """
+    links: dict[int, set[str]] = {}
+    for root in session.farm.ledgers.roots():
+        for path, record in session.farm.ledgers.of(root).records.items():
+            if record.kind == "hard" and record.digest in digests:
+                links.setdefault(record.inode, set()).add(os.path.join(root, path))
+    found = []
+    for place in (place for digest in digests for place in session.store.blobs.places(digest)):
+        if place.volume.id != volume.id and not place.volume.refers:
+            mark = kernel.fingerprint(place.path)
+            names = [name for name in links.get(mark.inode, ()) if _is(mark, name)]
+            if names and mark.nlink == len(names) + 1:
+                found.append((mark, [place.path, *names]))
+    return found
+
+
+def _is(mark: kernel.Fingerprint, path: str) -> bool:
+    """Whether that very file lies there."""
+    try:
+        now = kernel.fingerprint(path)
+    except OSError:
+        return False
+    return (now.device, now.inode) == (mark.device, mark.inode)
 
 
 def _swaps(session: Session, digests: Collection[str], volume: Volume) -> list[Adoption]:

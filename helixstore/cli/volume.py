@@ -153,9 +153,11 @@ def _done(report: VolumeReport, what: str) -> Iterator[str]:
 
 def _moved(report: VolumeReport) -> Iterator[str]:
     yield from report.notes
-    verb = "would be copied" if report.dry_run else "copied"
-    yield f"{', '.join(report.models)}: {size(report.copied_bytes)} {verb} to {report.volume.name}" + (
-        f", {size(report.freed_bytes)} freed elsewhere." if report.freed_bytes else ".")
+    would = "would be " if report.dry_run else ""
+    where = (f"{size(report.copied_bytes)} {would}copied to {report.volume.name}" if report.copied_bytes else
+             f"is on {report.volume.name} already")
+    freed = f"; {size(report.freed_bytes)} {would}freed elsewhere" if report.freed_bytes else ""
+    yield f"{', '.join(report.models)}: {where}{freed}."
     yield from _links(report.sync)
 
 

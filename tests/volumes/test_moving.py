@@ -15,6 +15,8 @@ from shelf import dangling, names_below, opens_everywhere, put, scan, states
 
 import support.mortal
 from helixstore import HelixStore
+from helixstore.cli.output import size
+from helixstore.cli.volume import _moved
 from helixstore.errors import Failed, NotFound, StoreError, Usage
 from support.models import tiny_hf
 from support.person import Person
@@ -334,3 +336,22 @@ def test_the_command_line(ana: Person, bench: Bench) -> None:
     disk.plug()
     helix("volume", "detach", "stick")
     assert [one["state"] for one in helix("volume", "list")["volumes"]] == ["here", "detached"]  # type: ignore[attr-defined]
+
+
+def test_what_a_move_says_is_what_it_did(ana: Person, bench: Bench) -> None:
+    ana.put("models/Big-F16.gguf", BIG)
+    store, disk = with_disk(ana, bench, always=True)
+    put(disk.point / "backup/Big-F16.gguf", BIG)
+    scan(store, ana.home / "models", disk.point / "backup")
+    with store:
+        store.sync()
+        assert list(_moved(store.volumes.move("Big", "disk", dry_run=True))) == [
+            f"Big: is on disk already; {size(len(BIG))} would be freed elsewhere."]
+        moved = store.volumes.move("Big", "disk")
+        assert (moved.copied_bytes, moved.freed_bytes) == (0, len(BIG))
+        assert next(_moved(moved)) == f"Big: is on disk already; {size(len(BIG))} freed elsewhere."
+        assert list(_moved(store.volumes.move("Big", "disk", dry_run=True))) == ["Big: is on disk already."]
+        again = store.volumes.move("Big", "disk")
+        assert (again.freed_bytes, list(_moved(again))) == (0, ["Big: is on disk already."])
+        back = next(_moved(store.volumes.move("Big", "main")))
+        assert back.startswith(f"Big: {size(len(BIG))} copied to main")
