@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import stat
@@ -14,12 +15,17 @@ from helixstore.fs.mounts import mount_of
 from helixstore.fs.probe import probe
 from helixstore.providers.reader import DiskReader
 from helixstore.results import Check
-from helixstore.session import PlacedRoot, Session
+from helixstore.session import LAST_ISSUES, PlacedRoot, Session
 from helixstore.store.verify import missing, quarantined
 from helixstore.sync.drift import drifts, remedy
-from helixstore.values import LinkKind
+from helixstore.values import Issue, LinkKind
 
 __all__ = ["doctor"]
+
+#: Issues of the last sync that are named; the others are only counted.
+_NAMED = 5
+#: Kinds of issues that the checks here find by looking.
+_LOOKED_AT = frozenset({"layout", "drifted", "away", "quarantined"})
 
 
 def doctor(session: Session) -> list[Check]:
@@ -142,7 +148,19 @@ def _volumes(session: Session) -> Iterator[Check]:
                                          f"files are {how}")
 
 
+def _last_sync(session: Session) -> Iterator[Check]:
+    """What the last sync found in files of the person's; what is looked at anew above is not told from memory."""
+    rows = [Issue(*row) for row in json.loads(session.index.state(LAST_ISSUES) or b"[]")]
+    looked_at = {str(placed.root.path) for placed in session.roots(DiskReader(session.places.home), session.farms)}
+    found = [issue for issue in rows if issue.kind not in _LOOKED_AT and issue not in session.settings.issues
+             and issue.path not in looked_at]
+    for issue in found[:_NAMED]:
+        yield Check("last sync", "warning", f"{issue.path}: {issue.message}", issue.remedy)
+    if len(found) > _NAMED:
+        yield Check("last sync", "warning", f"{len(found)} issues in all", "helixstore status")
+
+
 _CHECKS: dict[str, Callable[[Session], Iterator[Check]]] = {
     "settings": _settings, "store": _store, "index": _index, "volumes": _volumes, "roots": _roots,
-    "operations": _operations,
+    "operations": _operations, "last sync": _last_sync,
 }

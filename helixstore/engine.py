@@ -6,6 +6,7 @@ an object costs nothing; one object may be used from several threads, one call a
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from helixstore.errors import NotFound, Usage
-from helixstore.session import LAST_ISSUES, Session, disks_changed
+from helixstore.session import FORBIDDEN, LAST_ISSUES, Session, disks_changed
 from helixstore.values import LIBRARY, Format
 
 if TYPE_CHECKING:
@@ -175,12 +176,14 @@ class HelixStore:
     # ---- ask -------------------------------------------------------------------------------------------------------
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """One small mapping per variant, as the index holds it: the fastest list."""
+        """One small mapping per variant, the fastest list; who gets nothing, whatever it is, is not named with each."""
+        silent = {(name, "pending") for name in json.loads(self._informed().index.state(FORBIDDEN) or b"{}")}
         shown: dict[int, Mapping[str, str]] = {}        # most models stand alike, and share one mapping
         for row in self._informed().index.rows():
             states = row["providers"]
             if id(states) not in shown:
-                shown[id(states)] = {name: state for name, state in states.items() if name != LIBRARY}
+                shown[id(states)] = {name: state for name, state in states.items()
+                                     if name != LIBRARY and (name, state) not in silent}
             row["providers"] = shown[id(states)]
             yield row
 

@@ -6,13 +6,15 @@ Each is a `Change` of the farm that goes the same way as a sync, without looking
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from helixstore.errors import Failed, NotFound
 from helixstore.farm.handlers import Move
 from helixstore.farm.library import Library
 from helixstore.providers.layout import Copy, Entry, Weight
+from helixstore.providers.reader import DiskReader
 from helixstore.results import SyncReport
 from helixstore.session import Session
 from helixstore.settings import set_value
@@ -64,15 +66,46 @@ def hide(session: Session, ref: str, provider: str, *, dry_run: bool = False) ->
     """Take the variants that `ref` means out of one provider."""
     session.layout(provider)
     wanted = Change("hide", scan=False, hide=[(provider, v.key) for v in session.index.find(ref)])
-    return change(session, wanted, dry_run=dry_run)
+    others = _neighbours(session, provider, (key for _, key in wanted.hide), {State.LINKED})
+    done = change(session, wanted, dry_run=dry_run)
+    return _noting(done, others, f"where it stays for them, and {provider} may find it")
 
 
 def unhide(session: Session, ref: str, provider: str | None, *, dry_run: bool = False) -> SyncReport:
     """Show them again in one provider, or everywhere."""
     if provider is not None:
         session.layout(provider)
-    wanted = Change("unhide", scan=False, unhide=[(provider or "", v.key) for v in session.index.find(ref)])
-    return change(session, wanted, dry_run=dry_run)
+    wanted = Change("unhide", scan=False, unhide=[
+        (name, v.key) for v in session.index.find(ref) for name in _lifted(session, provider or "", v.key)])
+    others = _neighbours(session, provider, (key for _, key in wanted.unhide), {State.LINKED, State.HIDDEN})
+    return _noting(change(session, wanted, dry_run=dry_run), others, "and find it too")
+
+
+def _lifted(session: Session, provider: str, key: Key) -> list[str]:
+    """The provider, and those in whose common folder the variant was deleted: it is back there for all of them."""
+    rows = [row for row in session.farm.intent.hidden() if (row["model"], row["variant"]) == key]
+    by_command = {row["provider"] for row in rows if not row["root"]}
+    together = {name for row in rows if provider in row.get("providers", ()) for name in row["providers"]}
+    return [provider, *sorted(together - by_command - {provider})]
+
+
+def _neighbours(session: Session, provider: str | None, keys: Iterable[Key], states: Container[str]) -> list[str]:
+    """The other programs that read a folder of the provider's, and with which one of the variants stands so."""
+    everywhere = list(session.roots(DiskReader(session.places.home), session.farms))
+    folders = {place.root.path for place in everywhere if place.provider == provider}
+    standings = session.index.standings(keys).values()
+    return list(dict.fromkeys(
+        place.provider for place in everywhere
+        if place.on and place.provider != provider and place.root.path in folders
+        and any(name == place.provider and one.state in states for stands in standings for name, one in stands.items())
+    ))
+
+
+def _noting(done: SyncReport, others: Sequence[str], what: str) -> SyncReport:
+    """The report, with the programs that read the same folder."""
+    verb = "read" if len(others) > 1 else "reads"
+    note = f"{' '.join(others)} {verb} the same folder, {what}"
+    return replace(done, notes=(*done.notes, note)) if others else done
 
 
 def pin(session: Session, ref: str, pinned: bool) -> None:

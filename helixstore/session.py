@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from helixstore.store.store import Store
 
 __all__ = [
-    "LAST_DISKS", "LAST_ISSUES", "Machine", "PlacedRoot", "Session", "disks_changed", "disks_of",
+    "FORBIDDEN", "LAST_DISKS", "LAST_ISSUES", "Machine", "PlacedRoot", "Session", "disks_changed", "disks_of",
 ]
 
 #: Under this name the index keeps the issues of the last change, and thereby that it knows how things stand.
 LAST_ISSUES = "issues of the last sync"
 
+
+#: Under this name the index keeps which providers' folders get nothing, and why: told once, not of each model.
+FORBIDDEN = "forbidden folders"
 
 #: Under this name the index keeps which disks were here at the last change.
 LAST_DISKS = "disks of the last sync"

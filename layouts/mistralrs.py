@@ -54,7 +54,7 @@ class MistralRs(HubCache):
     formats = (Format.HF, Format.GGUF, Format.MLX, Format.FP8, Format.BITSANDBYTES, Format.GPTQ, Format.AWQ,
                Format.QUANTIZED)
     refresh = "restart mistralrs: its models are fixed at start"
-    launch = ("mistralrs", "serve", "--hf-cache", "{root}")
+    launch = ("mistralrs", "serve", "-m", "ORG/NAME", "--hf-cache", "{root}")
 
     def roots(self, env: Env) -> Sequence[Root]:
         """The cache as everybody has it, and for GGUF the folder that the person named or one that we own."""

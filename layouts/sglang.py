@@ -42,7 +42,7 @@ class SGLang(HubCache):
     formats = (Format.HF, Format.FP8, Format.COMPRESSED_TENSORS, Format.AWQ, Format.GPTQ, Format.BITSANDBYTES,
                Format.QUANTIZED, Format.MLX)
     refresh = "restart sglang: it serves the one model it was started with"
-    launch = ("sglang", "serve")
+    launch = ("sglang", "serve", "--model-path", "ORG/NAME")
 
     def accepts(self, variant: Variant, facts: Facts) -> Refusal | None:
         """Safetensors with a configuration and a tokenizer, in a quantisation that it has kernels for."""

@@ -33,7 +33,7 @@ class VLLM(HubCache):
     checked = ("0.32.0", "0.33.0")
     formats = (Format.HF, Format.COMPRESSED_TENSORS, Format.FP8, Format.AWQ, Format.GPTQ, Format.QUANTIZED)
     refresh = "restart vllm: it serves the one model it was started with"
-    launch = ("vllm", "serve")
+    launch = ("vllm", "serve", "ORG/NAME")
 
     def accepts(self, variant: Variant, facts: Facts) -> Refusal | None:
         """Safetensors with a configuration and a tokenizer, in a quantisation that it has kernels for."""

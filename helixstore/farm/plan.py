@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -248,15 +248,23 @@ class Plan:
         """Bytes that swapping this copy for a link gives back: none while it has another name elsewhere."""
         return adoption.expect.bytes if adoption.replace and adoption.expect.nlink == 1 else 0
 
-    def describe(self) -> Iterator[dict[str, Any]]:
-        """The actions as objects for people and programs."""
+    def describe(self, blind: Container[tuple[str, Key | None]] = ()) -> Iterator[dict[str, Any]]:
+        """The actions as objects for people and programs.
+
+        Args:
+            blind: (provider, variant) where the provider cannot load it: a file that is adopted in a folder which
+                several read is told as of those that can, if there are any.
+        """
         for action in self.actions:
             if action.op in _BOOKKEEPING:
                 continue
+            claims = action.claims
+            if action.op in ("intake", "swap"):
+                claims = tuple(c for c in claims if (c.provider, c.key) not in blind) or claims
             yield {
                 "op": action.op,
                 "path": action.absolute,
-                "providers": sorted({claim.provider for claim in action.claims}),
+                "providers": sorted({claim.provider for claim in claims}),
                 "models": sorted({str(claim.key) for claim in action.claims if claim.key}),
                 "what": action.body[0] if action.body else "",
                 "bytes": action.bytes,

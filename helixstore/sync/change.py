@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def _change(
     issues += away_issues(session, projection)
     issues += [*not_of(leading_away(session), looked.reader.issues), *intake.issues, *projection.issues, *plan.issues]
     intake.notes += [*deletions(session, plan), *replacements(intake)]
-    preview = report(plan, intake, issues, dry_run=True)
+    preview = report(plan, intake, issues, dry_run=True, blind=projection.refusals)
     if save_plan is not None:
         save_plan.write_bytes(plan.encode())
     if wanted == Change() and plan.empty and not (intake.wishes or waiting or projection.closed):
@@ -159,7 +159,7 @@ def _change(
     freed(session, outcome.number, outcome.freed)
     keep(session, session.index.variants(), projection, issues, wanted.providers)
     return report(plan, intake, issues, dry_run=False, operation=outcome.number, freed=outcome.freed,
-                  failed=[issue.path for issue in outcome.issues])
+                  failed=[issue.path for issue in outcome.issues], blind=projection.refusals)
 
 
 def apply_file(
@@ -181,13 +181,17 @@ def apply_file(
         outcome = session.farm.apply(plan, command=f"apply {file.name}", progress=_linking(progress), strict=True)
         session.store.volumes.note(staging)
     freed(session, outcome.number, outcome.freed)
-    restate(session, outcome.issues)
+    projection = restate(session, outcome.issues)
     return report(plan, Intake(), [*plan.issues, *outcome.issues], dry_run=False, operation=outcome.number,
-                  freed=outcome.freed, failed=[issue.path for issue in outcome.issues])
+                  freed=outcome.freed, failed=[issue.path for issue in outcome.issues], blind=projection.refusals)
 
 
-def restate(session: Session, issues: Iterable[Issue] = ()) -> None:
-    """Note how every variant stands, after a change that was not planned from the current state."""
+def restate(session: Session, issues: Iterable[Issue] = ()) -> Projection:
+    """Note how every variant stands, after a change that was not planned from the current state.
+
+    Returns:
+        What every provider must see now.
+    """
     session.index.refresh()
     looked = look(session, scan=False)
     variants = session.index.variants()
@@ -195,6 +199,7 @@ def restate(session: Session, issues: Iterable[Issue] = ()) -> None:
     projection = project(variants, looked.placed, session.facts, withheld)
     limit(session, projection, variants)
     keep(session, variants, projection, [*issues, *away_issues(session, projection)])
+    return projection
 
 
 def state_anew(session: Session) -> None:
@@ -288,10 +293,12 @@ def _linking(progress: Progress | None) -> Callable[[int, int], None] | None:
 
 
 def report(plan: Plan, intake: Intake, issues: Sequence[Issue], *, dry_run: bool, operation: int | None = None,
-           freed: int | None = None, failed: Iterable[str] = ()) -> SyncReport:
-    """What a plan does, as people and programs read it; without the paths where it `failed`."""
+           freed: int | None = None, failed: Iterable[str] = (),
+           blind: Container[tuple[str, Key | None]] = ()) -> SyncReport:
+    """What a plan does, as people and programs read it; without the paths where it `failed`. `blind`: as of
+    `Plan.describe`."""
     left = set(failed)
-    actions = tuple(action for action in plan.describe() if action["path"] not in left)
+    actions = tuple(action for action in plan.describe(blind) if action["path"] not in left)
     adopted = tuple(
         Adopted(a.path, a.key.model, a.key.variant, a.expect.bytes, plan.frees(a),
                 "replaced by a link" if a.replace else "taken in where it lies")

@@ -16,7 +16,7 @@ from helixstore.farm.library import Library
 from helixstore.fs import kernel
 from helixstore.index.codec import Standing
 from helixstore.providers.reader import DiskReader
-from helixstore.session import LAST_DISKS, LAST_ISSUES, PlacedRoot, Session, disks_of
+from helixstore.session import FORBIDDEN, LAST_DISKS, LAST_ISSUES, PlacedRoot, Session, disks_of
 from helixstore.sync.projection import Projection, refused_state
 from helixstore.values import Issue, Key, State, Variant
 
@@ -70,6 +70,7 @@ def keep(
     rows = [[issue.kind, issue.path, issue.message, issue.remedy] for issue in dict.fromkeys(issues)]
     session.index.put_state(LAST_DISKS, disks_of(session))
     session.index.put_state(LAST_ISSUES, json.dumps(rows).encode())
+    session.index.put_state(FORBIDDEN, json.dumps(dict(projection.forbidden)).encode())
     session.index.put_state(_AVOIDED, json.dumps(sum(record.bytes for record in avoided_links(session))).encode())
 
 
