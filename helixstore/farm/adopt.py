@@ -16,7 +16,7 @@ import stat
 from helixstore.errors import Busy, Failed
 from helixstore.farm.desired import Claim
 from helixstore.farm.journal import DONE, SKIPPED
-from helixstore.farm.ledger import Ledger, Record
+from helixstore.farm.ledger import Record
 from helixstore.farm.outcome import Outcome, Services
 from helixstore.farm.place import Placer, Stage
 from helixstore.farm.plan import Action, Adoption, Original, Plan
@@ -24,11 +24,10 @@ from helixstore.farm.scan import look_at
 from helixstore.fs import kernel, locks
 from helixstore.fs.kernel import Fingerprint
 from helixstore.fs.locks import Lease
-from helixstore.store.blobs import Blobs
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.values import Issue
 
-__all__ = ["PARKED_SECONDS", "Adopter", "original_before", "original_of", "unpark"]
+__all__ = ["PARKED_SECONDS", "Adopter", "original_of", "unpark"]
 
 #: how long a replaced inode waits when nobody can tell whether it is still being written
 PARKED_SECONDS = 24 * 3600
@@ -45,26 +44,6 @@ def original_of(path: str) -> Original:
             pairs = [(name, base64.b64encode(os.getxattr(path, name)).decode()) for name in os.listxattr(path)]
     return Original(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_atime_ns, status.st_mtime_ns,
                     tuple(pairs))
-
-
-def original_before(adoption: Adoption, adopted: Ledger, blobs: Blobs) -> Original:
-    """What a file is like. One that is another name of its blob already is like the file that became the blob.
-
-    Args:
-        adoption: of the file.
-        adopted: the ledger of adopted files.
-        blobs: the store's.
-
-    Raises:
-        OSError: the file cannot be looked at.
-    """
-    now, blob = original_of(adoption.path), blobs.path(adoption.digest)
-    if not os.path.lexists(blob) or not os.path.samestat(os.stat(blob), os.lstat(adoption.path)):
-        return now
-    for record in adopted.records.values():
-        if record.digest == adoption.digest and record.inode == adoption.expect.inode and record.original:
-            return Original.of(json.loads(record.original))
-    return now._replace(mode=now.mode | stat.S_IWUSR)           # a blob is read-only
 
 
 def unpark(folder: str, now: float) -> None:
@@ -96,9 +75,9 @@ class Adopter:
         """The path's own inode becomes the blob; a second name of that inode becomes a name of the blob with it."""
         adoption = self._adoption(action)
         if self._is_blob(adoption):
-            self._enter(action, "hard")
-            twin = (adoption.expect.device, adoption.expect.inode) in self._ours
-            return DONE if self.recovering or twin else SKIPPED
+            before = self.services.ledgers.of("").records.get(adoption.path)
+            self._enter(action, "hard")         # a name that is new to us is given back by undo
+            return DONE if before is None or before.inode != adoption.expect.inode or self.recovering else SKIPPED
         now = self._unchanged(adoption)
         if now is None:
             return SKIPPED

@@ -58,7 +58,7 @@ class _Back:
         self.actions: list[Action] = []
         self.issues: list[Issue] = []
         self._hidden: set[tuple[str, Key]] = set()
-        self._inodes: dict[tuple[int, int], str] = {}       # device and inode before it -> a path that gets it back
+        self._inodes: dict[tuple[object, ...], str] = {}    # what an inode was before it -> a path that gets it back
 
     def action(self, action: Action) -> None:
         """Add what takes this action back."""
@@ -139,8 +139,10 @@ class _Back:
             self._add(action, "forget", was=record)
             self._add(action, "decline", body=(), note=_UNDONE)
             return
-        original = list(self.plan.originals[action.body[1]])
-        twin = self._inodes.setdefault((adoption.expect.device, adoption.expect.inode), adoption.path)
+        was = self.plan.originals[action.body[1]]
+        original = list(was)
+        inode = adoption.expect.device, adoption.expect.inode, was._replace(atime_ns=0)
+        twin = self._inodes.setdefault(inode, adoption.path)
         self._add(action, "own", body=("own", adoption.digest, adoption.expect.bytes, original,
                                        "" if twin == adoption.path else twin), expect=look, was=record)
         self._add(action, "decline", body=(), note=_UNDONE)
@@ -158,7 +160,8 @@ class _Back:
         self.issues.append(Issue("changed", action.absolute, f"{why}, so it is left as it is"))
 
 
-def leave(ledgers: Ledgers, provider: str | None, clones: Clones, in_use: InUse) -> Plan:
+def leave(ledgers: Ledgers, provider: str | None, clones: Clones, in_use: InUse,
+          gone: Callable[[Record], bool] = lambda record: False) -> Plan:
     """The plan that makes every adopted or linked file an ordinary one in its place.
 
     Args:
@@ -166,6 +169,7 @@ def leave(ledgers: Ledgers, provider: str | None, clones: Clones, in_use: InUse)
         provider: only entries that nobody but this provider claims; None for all.
         clones: whether a copy costs nothing at a path.
         in_use: see `Farm`.
+        gone: whether an adopted file is certainly no more where it lay.
 
     Only the library, which belongs to no program, is removed, and what no program uses in its cache. Sidecars stay,
     since the model must go on working in its program; they are only forgotten.
@@ -186,14 +190,15 @@ def leave(ledgers: Ledgers, provider: str | None, clones: Clones, in_use: InUse)
                 _leave_one(root, record, provider if record.claims else None, adopted, actions, issues, done, spare)
     for path, record in adopted.items():
         if path not in done:
-            _leave_one("", record, provider, adopted, actions, issues, done)
+            _leave_one("", record, provider, adopted, actions, issues, done, gone=gone(record))
     rank = {"own": 0, "refresh": 0, "remove": 1, "forget": 2, "unfolder": 3}
     ordered = tuple(sorted(actions, key=lambda one: (rank[one.op], -one.path.count("/") - bool(one.path))))
     return Plan("leave", ordered, issues=tuple(issues), space=space_needed(ordered, clones))
 
 
 def _leave_one(root: str, record: Record, provider: str | None, adopted: Mapping[str, Record], actions: list[Action],
-               issues: list[Issue], done: set[str], spare: bool = False) -> None:
+               issues: list[Issue], done: set[str], spare: bool = False, gone: bool = False) -> None:
+    """`spare`: it need not stay; `gone`: it is not there, nor on a disk that is away."""
     names = _names(record)
     if provider is not None and names != {provider}:
         rest = tuple(claim for claim in record.claims if claim.provider != provider)
@@ -221,7 +226,7 @@ def _leave_one(root: str, record: Record, provider: str | None, adopted: Mapping
         return
     if look is None or not _still(record, look):
         actions.append(forget)
-        if look is None and not os.path.isdir(root or os.path.dirname(path)):
+        if look is None and not gone and not os.path.isdir(root or os.path.dirname(path)):
             actions.pop()
             issues.append(Issue("away", path, "it is not there now", "mount the disk, then leave again"))
         return

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from helixstore.errors import Failed, PlanOutdated
 from helixstore.farm import back
-from helixstore.farm.adopt import original_before, unpark
+from helixstore.farm.adopt import unpark
 from helixstore.farm.apply import Executor
 from helixstore.farm.check import check_plan
 from helixstore.farm.desired import WantedRoot
@@ -27,6 +27,7 @@ from helixstore.farm.journal import DONE, Journal, OperationSummary
 from helixstore.farm.ledger import Ledgers, without_collector
 from helixstore.farm.lock import FarmLock
 from helixstore.farm.mend import keep_given, mend
+from helixstore.farm.moved import Moved, follow, is_gone
 from helixstore.farm.outcome import AskNeeded, Bases, Handler, InUse, Memory, Outcome, Progress, Services
 from helixstore.farm.place import sweep
 from helixstore.farm.plan import Adoption, Plan
@@ -152,13 +153,15 @@ class Farm:
                                 frozenset([*unhide, *unhidden]), frozenset(present.get(root.path, ())))
         gathered.add(mend(self.ledgers, self.store.blobs, [root.path for root in wanted]))
         kept: list[Adoption] = []
+        moved = Moved(adoptions, self.ledgers, self.store.blobs)
         for adoption in adoptions:
             try:
-                gathered.adopt(len(kept), adoption, original_before(adoption, self.ledgers.of(""), self.store.blobs))
+                gathered.adopt(len(kept), adoption, moved.original(adoption))
             except OSError as error:
                 gathered.issues.append(Issue("unreadable", adoption.path, error.strerror or str(error)))
                 continue
             kept.append(adoption)
+        gathered.add(moved.forget(kept))
         return gathered.plan("sync", kept, extra)
 
     def _plan_root(self, gathered: Gathered, root: WantedRoot, adoptions: Sequence[Adoption], coming: frozenset[str],
@@ -339,6 +342,15 @@ class Farm:
             for root in touched:
                 self.index.put_farm(root, farm_rows(self.ledgers.of(root).records.values(), manifests))
 
+    def follow(self, moved: Sequence[tuple[str, str]], keep: bool) -> None:
+        """As `moved.follow`; the ledgers alone follow, which is no operation."""
+        if keep and moved:
+            with self.locked():
+                touched = follow(self.ledgers, moved, keep)
+            self._note(Plan(), Outcome(plan=Plan()), touched)
+        else:
+            follow(self.ledgers, moved, keep)
+
     def publish(self) -> None:
         """Write the index's copy of every ledger anew, after `reindex`."""
         if self.index is not None:
@@ -414,7 +426,8 @@ class Farm:
         Args:
             provider: only what nobody but this provider uses; None for all.
         """
-        return back.leave(self.ledgers, provider, self._clones, self.in_use)
+        return back.leave(self.ledgers, provider, self._clones, self.in_use,
+                          lambda record: is_gone(record, self.store.blobs))
 
     def _clones(self, folder: str) -> bool:
         """Whether a file in `folder` can share the blocks of a blob."""

@@ -233,6 +233,10 @@ class Ledger:
         if durable and self._stamp is not None:
             kernel.sync_file(self.file)
 
+    def discard(self) -> None:
+        """Never write what was put and dropped since the last `flush`."""
+        self._pending = []
+
     def compact(self) -> None:
         """Rewrite the file without superseded lines when they are the greater part; remove it when nothing is left."""
         self.flush()
@@ -264,6 +268,7 @@ class Ledgers:
         self.folder = folder
         os.makedirs(folder, mode=0o700, exist_ok=True)
         self._open: dict[str, Ledger] = {}
+        self._pretended: set[str] = set()
 
     def of(self, root: str) -> Ledger:
         """The ledger of a root, as it is on disk now."""
@@ -271,9 +276,21 @@ class Ledgers:
         if ledger is None:
             name = hashlib.blake2b(os.fsencode(root), digest_size=16).hexdigest()
             ledger = self._open[root] = Ledger(os.path.join(self.folder, name + ".jsonl"), root)
-        else:
+        elif root not in self._pretended:
             ledger.reload()
         return ledger
+
+    def pretend(self, roots: Iterable[str]) -> None:
+        """What was put and dropped in the ledgers of these roots is never written, and true until `reread`."""
+        self._pretended.update(roots)
+        for root in roots:
+            self._open[root].discard()
+
+    def reread(self) -> None:
+        """What was only pretended is so no more."""
+        for root in self._pretended:
+            self._open.pop(root, None)
+        self._pretended.clear()
 
     def has(self, path: str) -> bool:
         """Whether an absolute path is in any ledger."""
@@ -282,9 +299,10 @@ class Ledgers:
 
     def roots(self) -> Iterator[str]:
         """Every root that has a ledger; "" when files outside all roots were adopted."""
+        yield from sorted(self._pretended)
         for name in sorted(os.listdir(self.folder)):
             if name.endswith(".jsonl"):
                 with open(os.path.join(self.folder, name), "rb") as file:
                     line = file.readline()
-                if line.endswith(b"\n"):
-                    yield json.loads(line)["root"]
+                if line.endswith(b"\n") and (root := json.loads(line)["root"]) not in self._pretended:
+                    yield root

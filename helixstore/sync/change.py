@@ -36,6 +36,7 @@ from helixstore.sync.audience import chosen_for, given_up, withheld_from
 from helixstore.sync.deleted import deletions, replacements
 from helixstore.sync.disks import away_issues, leading_away, limit, mend_stand_ins, not_of
 from helixstore.sync.drift import close_drifted
+from helixstore.sync.following import follow_moved
 from helixstore.sync.forgotten import forgotten
 from helixstore.sync.hashing import hash_and_name, with_aliases
 from helixstore.sync.intake import Intake, Wish
@@ -94,6 +95,8 @@ def _until_alone(
         except Overtaken:
             session.forget_settings()
             session.store.volumes.refresh()
+        finally:
+            session.farm.ledgers.reread()
 
 
 def _change(
@@ -114,10 +117,11 @@ def _change(
     issues += [Issue("quarantined", key.model, f"{key} has a damaged file and is withdrawn from every program",
                      f"add it again, then: helixstore verify {key.model}")
                for key in quarantined(session, session.index.variants())]
-    if not dry_run and save_plan is None:
-        mend_stand_ins(session)
-    looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers, restore=wanted.restore)
     looking = dry_run or save_plan is not None
+    if not looking:
+        mend_stand_ins(session)
+    follow_moved(session, roots_of(session), keep=not looking)
+    looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers, restore=wanted.restore)
     waiting = _waiting(session, looked) if ask is None and not looking else []
     intake = hash_and_name(session, wanted, looked, progress)
     intake.notes += [*waiting, *(f"{path}: {why}" for path, why in looked.reader.notes.items())]
