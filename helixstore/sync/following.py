@@ -10,7 +10,8 @@ __all__ = ["follow_moved"]
 
 
 def follow_moved(session: Session, placed: Iterable[PlacedRoot], keep: bool) -> None:
-    """Look in the roots that are there now for what is ours and lay in one that is none any more.
+    """Look in the roots that are there now for what is ours and lay in one that is none any more, and in those that are
+    new for what lay in any other.
 
     Args:
         session: whose ledgers.
@@ -21,10 +22,11 @@ def follow_moved(session: Session, placed: Iterable[PlacedRoot], keep: bool) -> 
     for place in placed:
         if place.on:
             readers.setdefault(str(place.root.path), set()).add(place.provider)
+    ledgers = session.farm.ledgers
+    new = {root for root in readers if not ledgers.of(root).records}
     moved = []
     for old in session.farm.roots():
-        if old not in readers:
-            ours = {claim.provider for record in session.farm.ledgers.of(old).records.values()
-                    for claim in record.claims}
-            moved += [(old, new) for new, programs in readers.items() if ours & programs]
+        heirs = new if old in readers else readers.keys()
+        programs = readers.get(old) or {c.provider for r in ledgers.of(old).records.values() for c in r.claims}
+        moved += [(old, root) for root in heirs if not readers[root].isdisjoint(programs)]
     session.farm.follow(moved, keep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,58 @@ def test_model_folders_of_ours_that_were_moved_stay_ours(person: Person) -> None
     assert os.listdir(person.home / "new") == []
     assert sorted(os.listdir(person.home / "loose/tiny")) != []
     leave(person)
+
+
+def test_our_links_in_a_folder_whose_content_was_moved_into_another_stay_ours_and_undo_takes_them(
+    person: Person,
+) -> None:
+    synced(person, ("loose/ruby-F16.gguf", RUBY, 0o640))
+    with person.open() as store:
+        store.share(person.home / "loose/ruby-F16.gguf")
+        [path] = store.show("ruby").variants[0].providers["lmstudio"].paths
+    made = Path(path).relative_to(person.home / MODELS)
+    (person.home / "big/theirs").mkdir(parents=True)
+    (person.home / MODELS / made.parts[0]).rename(person.home / "big" / made.parts[0])
+    person.put(".lmstudio/settings.json", f'{{"downloadsFolder": "{person.home}/big"}}'.encode())
+    sync(person)
+    assert mode(person.home / "big" / made) == 0o444
+    undo(person)
+    with person.open() as store:
+        assert store.shared_models() == []
+        store.sync()
+    assert not (person.home / "big" / made).exists()
+    assert mode(person.home / "loose/ruby-F16.gguf") == 0o640
+    leave(person)
+
+
+def test_a_renamed_file_that_is_renamed_back_is_known_again(person: Person) -> None:
+    first = f"{MODELS}/acme/gem/gem-F16.gguf"
+    synced(person, (first, GEM, 0o640))
+    for before, after in (("acme", "acme2"), ("acme2", "acme")):
+        (person.home / MODELS / before).rename(person.home / MODELS / after)
+        sync(person)
+    for _ in range(3):
+        undo(person)
+        assert mode(person.home / first) == 0o640
+        assert (person.home / first).stat().st_nlink == 1
+
+
+def test_a_file_that_is_deleted_and_fetched_again_under_another_name_is_as_it_was_fetched(person: Person) -> None:
+    synced(person, (f"{MODELS}/acme/gem/gem-F16.gguf", GEM, 0o600))
+    (person.home / MODELS / "acme/gem/gem-F16.gguf").unlink()
+    again = person.put(f"{MODELS}/you/gem/gem-F16.gguf", GEM, 0o664)
+    sync(person)
+    leave(person)
+    assert mode(again) == 0o664
+
+
+def test_a_copy_of_a_shared_file_that_took_its_place_elsewhere_is_not_read_only_at_last(person: Person) -> None:
+    first = person.home / MODELS / "acme/gem/gem-F16.gguf"
+    synced(person, (f"{MODELS}/acme/gem/gem-F16.gguf", GEM, 0o640))
+    moved = person.home / MODELS / "you/gem/gem-F16.gguf"
+    moved.parent.mkdir(parents=True)
+    shutil.copy2(first, moved)              # as `mv` does to another disk
+    shutil.rmtree(first.parent)
+    sync(person)
+    leave(person)
+    assert mode(moved) == 0o640
