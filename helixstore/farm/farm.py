@@ -344,12 +344,12 @@ class Farm:
 
     def follow(self, moved: Sequence[tuple[str, str]], keep: bool) -> None:
         """As `moved.follow`; the ledgers alone follow, which is no operation."""
-        if keep and moved:
+        touched = follow(self.ledgers, moved, keep=False)
+        if keep and touched:
+            self.ledgers.reread()
             with self.locked():
                 touched = follow(self.ledgers, moved, keep)
             self._note(Plan(), Outcome(plan=Plan()), touched)
-        else:
-            follow(self.ledgers, moved, keep)
 
     def publish(self) -> None:
         """Write the index's copy of every ledger anew, after `reindex`."""

@@ -125,7 +125,7 @@ def follow(ledgers: Ledgers, moved: Iterable[tuple[str, str]], keep: bool) -> se
         touched |= {old, new}
     if not keep:
         ledgers.pretend(touched)
-        return set()
+        return touched
     for root in touched:
         ledgers.of(root).flush(durable=True)
     for root in touched:
