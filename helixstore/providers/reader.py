@@ -120,7 +120,7 @@ class DiskReader:
             return False
         try:
             status = os.lstat(where)
-        except OSError:
+        except (OSError, ValueError):                  # a NUL in the name
             return False
         self.file(where, status)
         return self.known(Item(os.path.basename(where), where, "file", status.st_size, False, status, status))
