@@ -27,10 +27,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
 from helixstore.values import Format, Purpose, Variant
 
-from . import yaml_lines
-from .gguf_files import stem, weight
-from .names import distinct, label, legal
-from .own import below, found_own, own_places
+from .parts import yaml_lines
+from .parts.gguf_files import stem, weight
+from .parts.names import distinct, label, legal
+from .parts.own import below, found_own, own_places
 
 __all__ = ["ComfyUI"]
 

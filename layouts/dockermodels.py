@@ -40,9 +40,9 @@ from helixstore.errors import LayoutError
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
 from helixstore.values import File, Format, Key, LinkKind, Role, Source, Variant
 
-from .gguf_files import main_projector, refuse, weight
-from .names import distinct, legal, quantized_id
-from .own import kept_text, own_sources
+from .parts.gguf_files import main_projector, refuse, weight
+from .parts.names import distinct, legal, quantized_id
+from .parts.own import kept_text, own_sources
 
 if TYPE_CHECKING:
     from helixstore.formats import Inspection, Part

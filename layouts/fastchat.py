@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, unique_names
 from helixstore.values import Format, Variant
 
-from .hf_folders import folder_names, refuse_unservable
-from .model_folder import discover_folders, project_folders
+from .parts.hf_folders import folder_names, refuse_unservable
+from .parts.model_folder import discover_folders, project_folders
 
 __all__ = ["FastChat"]
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from helixstore.providers.layout import LINKS, Entry, Env, Facts, Found, Layout, Reader, Refusal, Root
 from helixstore.values import Format, LinkKind, Variant
 
-from .gguf_files import gguf_places, own_entries, refuse, stem, weight
-from .names import distinct
-from .own import below, found_own, loose
+from .parts.gguf_files import gguf_places, own_entries, refuse, stem, weight
+from .parts.names import distinct
+from .parts.own import below, found_own, loose
 
 __all__ = ["ARCHITECTURES", "GPT4All"]
 

@@ -27,11 +27,10 @@ from helixstore.fs.names import printable
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Seen, Text
 from helixstore.values import Format, Purpose, Source, Variant
 
-from .gguf_files import main_projector, refuse, shard_names, stem, weight
-from .llamacpp import projector_name
-from .names import distinct
-from .own import kept_text, own_sources
-from .sidecars import Files, Said, Sidecar, inside, own_weights, telling
+from .parts.gguf_files import main_projector, projector_name, refuse, shard_names, stem, weight
+from .parts.names import distinct
+from .parts.own import kept_text, own_sources
+from .parts.sidecars import Files, Said, Sidecar, inside, own_weights, telling
 
 __all__ = ["KoboldAI"]
 

@@ -30,11 +30,19 @@ from typing import Any
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root
 from helixstore.values import Format, Purpose, Variant
 
-from . import hub_cache, hub_found
-from .gguf_files import gguf_places, main_projector, own_entries, refuse, shard_names, stem, weight
-from .llamacpp import projector_name
-from .names import distinct
-from .own import discover_own, loose
+from .parts import hub_cache, hub_found
+from .parts.gguf_files import (
+    gguf_places,
+    main_projector,
+    own_entries,
+    projector_name,
+    refuse,
+    shard_names,
+    stem,
+    weight,
+)
+from .parts.names import distinct
+from .parts.own import discover_own, loose
 
 __all__ = ["Lemonade"]
 

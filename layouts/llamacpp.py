@@ -32,14 +32,23 @@ from typing import Any
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root
 from helixstore.values import Format, Key, Variant
 
-from . import hub_found
-from .gguf_files import gguf_places, main_projector, own_entries, refuse, shard_names, stem, weight
-from .hf_folders import is_repository
-from .hub_cache import hub_root
-from .names import distinct, legal
-from .own import below, found_own, loose
+from .parts import hub_found
+from .parts.gguf_files import (
+    gguf_places,
+    main_projector,
+    own_entries,
+    projector_name,
+    refuse,
+    shard_names,
+    stem,
+    weight,
+)
+from .parts.hf_folders import is_repository
+from .parts.hub_cache import hub_root
+from .parts.names import distinct, legal
+from .parts.own import below, found_own, loose
 
-__all__ = ["LlamaCpp", "projector_name"]
+__all__ = ["LlamaCpp"]
 
 #: words by which the router takes a file for a projector or a draft
 _SPECIAL = re.compile(r"mmproj|^(?:mtp|dspark|dflash|eagle3)-", re.IGNORECASE)
@@ -120,13 +129,6 @@ def _model_id(variant: Variant) -> str:
     name = stem(variant).replace(".gguf", "").replace(".GGUF", "")
     name = _SHARD.sub("", name)
     return legal(_SPECIAL.sub(lambda match: f"model-{match[0]}" if match[0].endswith("-") else "mm-proj", name))
-
-
-def projector_name(path: str) -> str:
-    """A projector's own file name, with `mmproj` in it and the extension in lower case."""
-    name = path.rpartition("/")[2]
-    name = legal(name[:-5] if name[-5:].casefold() == ".gguf" else name)
-    return f"{name}.gguf" if "mmproj" in name else f"mmproj-{name}.gguf"
 
 
 def _flat_cache(env: Env) -> Path:

@@ -23,11 +23,19 @@ from typing import TYPE_CHECKING
 from helixstore.providers.layout import LINKS, Entry, Env, Facts, Found, Layout, Reader, Refusal, Root
 from helixstore.values import Family, Format, Key, LinkKind, Source, Variant
 
-from .gguf_files import gguf_places, main_projector, own_entries, refuse, shard_names, stem, weight
-from .hf_folders import folder_entries, model_files, refuse_unservable
-from .llamacpp import projector_name
-from .names import distinct, legal
-from .own import below, found_own, loose, own_places
+from .parts.gguf_files import (
+    gguf_places,
+    main_projector,
+    own_entries,
+    projector_name,
+    refuse,
+    shard_names,
+    stem,
+    weight,
+)
+from .parts.hf_folders import folder_entries, model_files, refuse_unservable
+from .parts.names import distinct, legal
+from .parts.own import below, found_own, loose, own_places
 
 if TYPE_CHECKING:
     from helixstore.formats import Inspection

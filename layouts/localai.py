@@ -28,14 +28,13 @@ from helixstore.fs.names import printable
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Seen, Text
 from helixstore.values import Format, LinkKind, Purpose, Source, Variant
 
-from . import yaml_lines
-from .gguf_files import main_projector, refuse, shard_names, stem, weight
-from .hf_folders import folder_entries, model_files, refuse_unservable
-from .llamacpp import projector_name
-from .names import distinct, label, legal
-from .own import kept_text, own_sources
-from .sidecars import Files, Said, Sidecar, inside, own_weights, shown, telling
-from .yaml_tree import Tree, first_document, text_at
+from .parts import yaml_lines
+from .parts.gguf_files import main_projector, projector_name, refuse, shard_names, stem, weight
+from .parts.hf_folders import folder_entries, model_files, refuse_unservable
+from .parts.names import distinct, label, legal
+from .parts.own import kept_text, own_sources
+from .parts.sidecars import Files, Said, Sidecar, inside, own_weights, shown, telling
+from .parts.yaml_tree import Tree, first_document, text_at
 
 if TYPE_CHECKING:
     from helixstore.formats import Inspection

@@ -23,12 +23,12 @@ from pathlib import Path, PurePosixPath
 from helixstore.providers.layout import LINKS, Entry, Env, Facts, Found, Reader, Refusal, Root, Weight
 from helixstore.values import Format, Variant
 
-from . import hub_cache
-from .gguf_files import gguf_places, own_entries, refuse, shard_names, stem
-from .hf_folders import refuse_unservable
-from .hub_cache import HubCache, hub_root
-from .names import distinct, label, legal
-from .own import discover_own
+from .parts import hub_cache
+from .parts.gguf_files import gguf_places, own_entries, refuse, shard_names, stem
+from .parts.hf_folders import refuse_unservable
+from .parts.hub_cache import HubCache, hub_root
+from .parts.names import distinct, label, legal
+from .parts.own import discover_own
 
 __all__ = ["MistralRs"]
 

@@ -17,8 +17,8 @@ from fnmatch import fnmatchcase
 from helixstore.providers.layout import Facts, Refusal
 from helixstore.values import Format, Purpose, Variant
 
-from .hf_folders import refuse_unservable
-from .hub_cache import HubCache
+from .parts.hf_folders import refuse_unservable
+from .parts.hub_cache import HubCache
 
 __all__ = ["MLX"]
 

@@ -26,9 +26,9 @@ from helixstore.errors import LayoutError, Unreadable
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
 from helixstore.values import File, Format, Variant
 
-from . import ollama_found
-from .gguf_files import main_projector, refuse, weight
-from .ollama_manifest import (
+from .parts import ollama_found
+from .parts.gguf_files import main_projector, refuse, weight
+from .parts.ollama_manifest import (
     DEFAULTS,
     Manifest,
     blob_path,
@@ -38,8 +38,8 @@ from .ollama_manifest import (
     manifest_text,
     read_manifest,
 )
-from .ollama_names import Name, made_names
-from .own import kept_text, own_sources
+from .parts.ollama_names import Name, made_names
+from .parts.own import kept_text, own_sources
 
 __all__ = ["Ollama"]
 

@@ -37,10 +37,10 @@ from helixstore.errors import LayoutError
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
 from helixstore.values import File, Format, Key, Role, Source, Variant
 
-from .gguf_files import main_projector, refuse, shard_names, stem
-from .hf_folders import body, folder_names, is_repository, model_files, refuse_unservable, repository_name
-from .names import distinct, legal, quantized_id
-from .own import kept_text, own_sources
+from .parts.gguf_files import main_projector, refuse, shard_names, stem
+from .parts.hf_folders import body, folder_names, is_repository, model_files, refuse_unservable, repository_name
+from .parts.names import distinct, legal, quantized_id
+from .parts.own import kept_text, own_sources
 
 if TYPE_CHECKING:
     from helixstore.formats import Inspection
@@ -182,7 +182,14 @@ def _names(variants: Sequence[Variant], facts: Facts, taken: Iterable[str]) -> d
             repository = f"{namespace}/{_part(folders.get(variant.key) or repository_name(variant.key.model))}"
         tag = legal(quantized_id(variant.key), 80, ascii_only=True) if variant.format is Format.GGUF else "latest"
         wanted[variant.key] = f"{_TRANSPORT}/{repository}/{tag if quantized_id(variant.key) else 'latest'}"
-    occupied = {place.casefold() for place in taken}
+    places = list(taken)
+    spelt: dict[str, str] = {}                  # one folder is never spelt in two ways
+    for folder in (place.rpartition("/")[0] for place in (*places, *sorted(wanted.values()))):
+        spelt.setdefault(folder.casefold(), folder)
+    for key, name in wanted.items():
+        folder, _, tag = name.rpartition("/")
+        wanted[key] = f"{spelt[folder.casefold()]}/{tag}"
+    occupied = {place.casefold() for place in places}
     for variant in variants:
         if wanted[variant.key].casefold() in occupied:
             wanted[variant.key] += f"-{variant.manifest[:8]}"

@@ -16,8 +16,8 @@ from pathlib import Path
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root
 from helixstore.values import Format, Purpose, Variant
 
-from .hf_folders import folder_names, refuse_unservable
-from .model_folder import discover_folders, project_folders
+from .parts.hf_folders import folder_names, refuse_unservable
+from .parts.model_folder import discover_folders, project_folders
 
 __all__ = ["TabbyAPI"]
 

@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
 from helixstore.values import Format, Purpose, Source, Variant
 
-from .gguf_files import main_projector, refuse, shard_names, stem, weight
-from .hf_folders import folder_entries, folder_names, model_files, refuse_unservable
-from .names import distinct
-from .own import own_sources
-from .sidecars import Files, Sidecar, inside, own_weights, telling, without_projector
-from .textgen_settings import Settings, merge, read_setting, without, written
+from .parts.gguf_files import main_projector, refuse, shard_names, stem, weight
+from .parts.hf_folders import folder_entries, folder_names, model_files, refuse_unservable
+from .parts.names import distinct
+from .parts.own import own_sources
+from .parts.sidecars import Files, Sidecar, inside, own_weights, telling, without_projector
+from .parts.textgen_settings import Settings, merge, read_setting, without, written
 
 if TYPE_CHECKING:
     from helixstore.formats import Inspection

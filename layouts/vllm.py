@@ -14,8 +14,8 @@ import re
 from helixstore.providers.layout import Facts, Refusal
 from helixstore.values import Format, Variant
 
-from .hf_folders import refuse_unservable
-from .hub_cache import HubCache
+from .parts.hf_folders import refuse_unservable
+from .parts.hub_cache import HubCache
 
 __all__ = ["VLLM"]
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from helixstore.errors import LayoutError
 from helixstore.farm.desired import join
-from helixstore.layouts.hf_folders import folder_names, is_repository, repository_name
-from helixstore.layouts.hub_cache import KINDS, hub_root, project
 from helixstore.layouts.mistralrs import MistralRs
 from helixstore.layouts.mlx import MLX
+from helixstore.layouts.parts.hf_folders import folder_names, is_repository, repository_name
+from helixstore.layouts.parts.hub_cache import KINDS, hub_root, project
 from helixstore.layouts.vllm import VLLM
 from helixstore.providers.layout import Copy, Entry, Facts, Inner, Root, Text, Weight
 from helixstore.providers.reader import DiskReader

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub.utils import _shared_blobs as client
 from huggingface_hub.utils._cache_manager import scan_cache_dir
 
-from helixstore.layouts.hub_shared import HubShared
+from helixstore.layouts.huggingface import HubShared
 from helixstore.providers.layout import Entry, Root, Text, Weight
 from helixstore.providers.reader import DiskReader
 from helixstore.store.xet import XetHasher

@@ -14,16 +14,16 @@ from helixstore.farm.desired import join
 from helixstore.fs.names import check_relative, folded
 from helixstore.providers.layout import Layout, Root, unique_names
 from helixstore.values import Key, Source, Variant
-from layouts import yaml_lines
-from layouts.gguf_files import stem
 from layouts.gpt4all import GPT4All
 from layouts.jan import Jan
 from layouts.koboldai import KoboldAI
 from layouts.llamacpp import LlamaCpp
 from layouts.lmstudio import LMStudio
 from layouts.localai import LocalAI
-from layouts.names import label, legal
 from layouts.ollama import Ollama
+from layouts.parts import yaml_lines
+from layouts.parts.gguf_files import stem
+from layouts.parts.names import label, legal
 from layouts.textgen import TextGen
 from support.layouts import FACTS, hub
 

@@ -16,8 +16,8 @@ from helixstore.errors import LayoutError
 from helixstore.providers.layout import Root, Text, Weight
 from helixstore.values import Format, Header, Purpose, Role, Source, Variant
 from layouts.ollama import Ollama
-from layouts.ollama_manifest import FILE_TYPES, human_number
-from layouts.ollama_names import DEFAULT_HOST
+from layouts.parts.ollama_manifest import FILE_TYPES, human_number
+from layouts.parts.ollama_names import DEFAULT_HOST
 from support.layouts import FACTS, PlainReader, Shelf, check_entries, hub, materialise, sandbox
 
 OLLAMA = Ollama()

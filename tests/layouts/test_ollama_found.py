@@ -16,7 +16,7 @@ from helixstore.providers.layout import Found, Root, Text, Weight
 from helixstore.providers.reader import DiskReader
 from helixstore.values import File, Key, Role, Variant
 from layouts.ollama import Ollama
-from layouts.ollama_names import DEFAULT_HOST, Name
+from layouts.parts.ollama_names import DEFAULT_HOST, Name
 from support.layouts import FACTS, Shelf, check_entries
 from support.ollama import CONFIG, OllamaFolder
 from support.raw import gguf, model_gguf, number, tensor, text

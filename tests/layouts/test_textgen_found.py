@@ -10,8 +10,8 @@ from lying import again, lay, look, unchanged, variant_of
 
 from helixstore.providers.layout import Root
 from helixstore.values import Format, Role
+from layouts.parts.textgen_settings import Setting, Settings, read_setting
 from layouts.textgen import TextGen
-from layouts.textgen_settings import Setting, Settings, read_setting
 from support.layouts import FACTS, Shelf
 
 TEXTGEN = TextGen()

@@ -178,7 +178,9 @@ def test_every_folder_is_installed() -> None:
     """The wheel holds what pyproject.toml lists, and nothing is forgotten in it."""
     listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     there = {".".join(path.parent.relative_to(REPOSITORY).parts) for path in PACKAGE.rglob("__init__.py")}
-    assert set(listed) == there | {"helixstore.layouts"}
+    layouts = {".".join(("helixstore", *path.parent.relative_to(REPOSITORY).parts))
+               for path in LAYOUTS.rglob("__init__.py")}
+    assert set(listed) == there | layouts
     assert {path.parent for path in sources(PACKAGE)} == {path.parent for path in PACKAGE.rglob("__init__.py")}
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layouts.ollama_names import Name
+from layouts.parts.ollama_names import Name
 
 __all__ = ["CONFIG", "OllamaFolder"]
 

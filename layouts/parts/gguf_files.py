@@ -18,7 +18,7 @@ from helixstore.values import File, Format, LinkKind, Purpose, Role, Source, Var
 from .names import label, legal
 from .own import own_places
 
-__all__ = ["gguf_places", "main_projector", "own_entries", "refuse", "shard_names", "stem", "weight"]
+__all__ = ["gguf_places", "main_projector", "own_entries", "projector_name", "refuse", "shard_names", "stem", "weight"]
 
 _CALLED = {
     Format.HF: "Hugging Face safetensors", Format.GPTQ: "GPTQ", Format.AWQ: "AWQ", Format.FP8: "FP8 safetensors",
@@ -158,3 +158,10 @@ def _projector_rank(file: File) -> tuple[int, str]:
 def weight(file: File, kinds: tuple[LinkKind, ...] = LINKS) -> Weight:
     """A link to the file's blob."""
     return Weight(file.blake3, file.bytes, kinds)
+
+
+def projector_name(path: str) -> str:
+    """A projector's own file name, with `mmproj` in it and the extension in lower case."""
+    name = path.rpartition("/")[2]
+    name = legal(name[:-5] if name[-5:].casefold() == ".gguf" else name)
+    return f"{name}.gguf" if "mmproj" in name else f"mmproj-{name}.gguf"

@@ -40,7 +40,7 @@ from typing import ClassVar
 from helixstore.providers.layout import Entry, Env, Facts, Layout, Reader, Refusal, Root, Text, Weight
 from helixstore.values import Format, LinkKind, Role, Variant
 
-from .hub_cache import hub_root
+from .parts.hub_cache import hub_root
 
 __all__ = ["HubShared"]
 
