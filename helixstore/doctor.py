@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import stat
@@ -15,10 +14,11 @@ from helixstore.fs.mounts import mount_of
 from helixstore.fs.probe import probe
 from helixstore.providers.reader import DiskReader
 from helixstore.results import Check
-from helixstore.session import LAST_ISSUES, PlacedRoot, Session
+from helixstore.session import PlacedRoot, Session
 from helixstore.store.verify import missing, quarantined
 from helixstore.sync.drift import drifts, remedy
-from helixstore.values import Issue, LinkKind
+from helixstore.sync.standing import last_issues
+from helixstore.values import LinkKind
 
 __all__ = ["doctor"]
 
@@ -150,7 +150,7 @@ def _volumes(session: Session) -> Iterator[Check]:
 
 def _last_sync(session: Session) -> Iterator[Check]:
     """What the last sync found in files of the person's; what is looked at anew above is not told from memory."""
-    rows = [Issue(*row) for row in json.loads(session.index.state(LAST_ISSUES) or b"[]")]
+    rows = last_issues(session)
     looked_at = {str(placed.root.path) for placed in session.roots(DiskReader(session.places.home), session.farms)}
     found = [issue for issue in rows if issue.kind not in _LOOKED_AT and issue not in session.settings.issues
              and issue.path not in looked_at]

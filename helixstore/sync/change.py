@@ -161,7 +161,8 @@ def _change(
     issues += outcome.issues
     note_new(session, intake, variants)
     freed(session, outcome.number, outcome.freed)
-    keep(session, session.index.variants(), projection, issues, wanted.providers)
+    keep(session, session.index.variants(), projection, issues, wanted.providers,
+         scanned=wanted.scan and wanted.providers is None)
     return report(plan, intake, issues, dry_run=False, operation=outcome.number, freed=outcome.freed,
                   failed=[issue.path for issue in outcome.issues], blind=projection.refusals)
 

@@ -20,8 +20,10 @@ from helixstore.session import FORBIDDEN, LAST_DISKS, LAST_ISSUES, PlacedRoot, S
 from helixstore.sync.projection import Projection, refused_state
 from helixstore.values import Issue, Key, State, Variant
 
-__all__ = ["Figures", "avoided_links", "figures", "freed", "keep", "quarantined", "root_states"]
+__all__ = ["Figures", "avoided_links", "figures", "freed", "keep", "last_issues", "quarantined", "root_states"]
 
+#: kinds of issues that only a look at the files can lift
+_OF_FILES = frozenset({"incomplete", "unreadable", "damaged", "unsafe", "unsafe-name"})
 _AVOIDED = "copies avoided"
 
 
@@ -34,7 +36,7 @@ class Figures(NamedTuple):
 
 def keep(
     session: Session, variants: Sequence[Variant], projection: Projection, issues: Iterable[Issue] = (),
-    providers: Collection[str] | None = None,
+    providers: Collection[str] | None = None, scanned: bool = False,
 ) -> None:
     """Note how every variant stands with every provider that is on.
 
@@ -44,7 +46,10 @@ def keep(
         projection: says what a provider refused, and why.
         issues: for `status`.
         providers: the change was about these only; None for all.
+        scanned: everything was looked at; otherwise what an earlier look found wrong in files still stands.
     """
+    if not scanned:
+        issues = [*issues, *(one for one in last_issues(session) if one.kind in _OF_FILES)]
     linked = session.farm.states()
     on = [name for name in session.layouts if session.is_on(name) and (providers is None or name in providers)]
     damaged = Standing(State.QUARANTINED, None, (), "one of its files is not what its digest says")
@@ -89,6 +94,11 @@ def _unshared(session: Session, provider: str, key: Key) -> Standing | None:
     return Standing(State.OFF, None, (), f"shared with {' '.join(only)} only: helixstore share '{key.model}'")
 
 
+def last_issues(session: Session) -> list[Issue]:
+    """What was wrong after the last change."""
+    return [Issue(*row) for row in json.loads(session.index.state(LAST_ISSUES) or b"[]")]
+
+
 def quarantined(session: Session, variants: Iterable[Variant]) -> list[Key]:
     """The variants that have a damaged file; they are handed to nobody."""
     digests = session.store.quarantine.all()
@@ -128,7 +138,7 @@ def root_states(
 ) -> tuple[dict[str, tuple[str, str]], list[Issue]]:
     """Provider -> (its first root, "off" | "here" | "new" | "away" | "forbidden"), and what waits for the person."""
     states: dict[str, tuple[str, str]] = {}
-    issues = [Issue(*row) for row in json.loads(session.index.state(LAST_ISSUES) or b"[]")]
+    issues = last_issues(session)
     issues += session.index.issues
     ledgers = set(session.farm.roots())
     for place in placed:

@@ -153,3 +153,14 @@ def test_a_blob_of_which_only_the_time_was_touched_is_read_again_and_served(sync
         assert store.sync().issues == ()
         assert os.path.exists(path)
         assert store.sync().nothing
+
+
+def test_what_is_wrong_with_a_file_is_not_forgotten_by_a_change_that_looks_at_none(synced: Person) -> None:
+    synced.put("models/half-F16.gguf", model_gguf(seed=41)[:-100])
+    with synced.open() as store:
+        assert [issue.kind for issue in store.sync().issues] == ["incomplete"]
+        store.hide("other", "ollama")
+        assert [issue.kind for issue in store.status().issues] == ["incomplete"]
+        (synced.home / "models/half-F16.gguf").unlink()
+        store.sync()
+        assert not store.status().issues
