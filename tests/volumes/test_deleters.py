@@ -54,6 +54,19 @@ def test_one_that_resolves_and_unlinks_leaves_the_blob_whole(ana: Person, bench:
         assert again.nothing, again.actions
 
 
+def test_a_delete_through_the_links_of_one_program_takes_no_other_programs_link(ana: Person, bench: Bench) -> None:
+    """As huggingface_hub before 1.32: each snapshot's link to its end, and the end removed."""
+    far_away(ana, bench)
+    cache = ana.home / ".cache/huggingface/hub"
+    weights = list(cache.glob("models--*/snapshots/*/*.safetensors"))
+    assert weights
+    for path in weights:
+        path.resolve().unlink()
+    others = [path for path in names_below(ana.home) if path.is_symlink() and cache not in path.parents]
+    assert others
+    assert all(path.exists() for path in others)
+
+
 def test_the_hubs_own_delete_leaves_the_blob_whole_and_hides_the_model(ana: Person, bench: Bench) -> None:
     disk = far_away(ana, bench)
     weights = (disk / "models/tiny-llama/model.safetensors").read_bytes()
@@ -63,7 +76,6 @@ def test_the_hubs_own_delete_leaves_the_blob_whole_and_hides_the_model(ana: Pers
     revisions = [revision.commit_hash for repo in found.repos for revision in repo.revisions]
     assert revisions
     scan_cache_dir(cache).delete_revisions(*revisions).execute()
-    assert all(path.exists() for path in names_below(ana.home) if path.is_symlink() and cache not in path.parents)
     with ana.open() as store:
         assert store.verify().bad == []
         assert (disk / "models/tiny-llama/model.safetensors").read_bytes() == weights
