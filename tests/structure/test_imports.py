@@ -200,3 +200,9 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
                           cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports them by name alone."""
+    names = [path.name for path in (REPOSITORY / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
