@@ -14,8 +14,8 @@ from contextlib import suppress
 
 from helixstore.errors import Corrupt, Failed, HelixError, NotFound
 from helixstore.fs import kernel
-from helixstore.store import records
 from helixstore.store.hashing import hash_file, hash_open, open_steady
+from helixstore.store.standins import digest_in
 from helixstore.store.store import Store
 from helixstore.store.volumes import MAIN, Place, Volume
 
@@ -118,7 +118,8 @@ def orphans(store: Store, volume: Volume) -> Iterator[str]:
     root = os.path.dirname(os.path.dirname(store.blobs.stand_ins.path(volume.path, "0" * 64)))
     for folder, _, names in os.walk(root):
         for name in names:
-            if records.is_digest(name) and not volume.refers and not os.path.lexists(volume.blob(name)):
+            digest = digest_in(name)
+            if digest and not volume.refers and not os.path.lexists(volume.blob(digest)):
                 yield os.path.join(folder, name)
 
 

@@ -16,9 +16,10 @@ import os
 import stat
 
 from helixstore.fs import kernel
+from helixstore.store import records
 from helixstore.store.host import Host
 
-__all__ = ["StandIns", "of_blob"]
+__all__ = ["StandIns", "digest_in", "of_blob"]
 
 _LENT = ".lent"
 
@@ -69,6 +70,12 @@ class StandIns:
             kernel.hard_link(blob, temporary, plain=True)
             kernel.replace(temporary, path)
         return path
+
+
+def digest_in(name: str) -> str | None:
+    """The digest of the blob for which a file of that name stands in; None when it is no stand-in's name."""
+    digest = name.removesuffix(_LENT)
+    return digest if records.is_digest(digest) else None
 
 
 def of_blob(volume: str, digest: str) -> list[str]:

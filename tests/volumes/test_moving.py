@@ -40,6 +40,22 @@ def weights_in(store: HelixStore) -> list[Path]:
     return [path for path in blobs_on(store.folder) if path.stat().st_size == len(BIG)]
 
 
+def test_what_was_lent_to_a_deleting_program_leaves_the_disk_too(ana: Person, bench: Bench) -> None:
+    weights = (tiny_hf(ana.home / "models/tiny-llama") / "model.safetensors").read_bytes()
+    scan(ana, ana.home / "models")
+    store, disk = with_disk(ana, bench, always=True)
+    with store:
+        assert store.sync().issues == ()
+        store.volumes.move("tiny-llama", "disk")
+        opens_everywhere(store, "tiny-llama", {weights})
+        there = [path for path in names_below(disk.point) if path.stat().st_size == len(weights)]
+        assert len(there) == 3, "the blob, and two stand-ins"
+        back = store.volumes.move("tiny-llama", "main")
+        assert back.freed_bytes == len(weights)
+        assert not [path for path in names_below(disk.point) if path.stat().st_size == len(weights)]
+        assert set(opens_everywhere(store, "tiny-llama", {weights}).values()) == {"hard"}
+
+
 def test_a_model_moves_there_and_back(ana: Person, bench: Bench) -> None:
     loose = ana.put("models/Big-F16.gguf", BIG)
     own = ana.put(".lmstudio/models/acme/Big-GGUF/Big-F16.gguf", BIG)
