@@ -112,7 +112,7 @@ def _change(
         return SyncReport(unchanged=known[0], issues=(*recovered, *known[1]), dry_run=dry_run)
     session.index.refresh()                     # `since` must not be later than what the plan rests on
     issues = [*recovered, *session.issues, *session.settings.issues]
-    if not dry_run:
+    if not dry_run and save_plan is None:
         read_suspects(session, progress)
     issues += [Issue("quarantined", key.model, f"{key} has a damaged file and is withdrawn from every program",
                      f"add it again, then: helixstore verify {key.model}")
