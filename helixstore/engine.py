@@ -15,14 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from helixstore.before import Before
 from helixstore.errors import NotFound, Usage
 from helixstore.session import FORBIDDEN, LAST_ISSUES, Session, disks_changed
 from helixstore.values import LIBRARY, Format
 
 if TYPE_CHECKING:
-    from helixstore.authoring import Checked, LayoutView, Scaffold
     from helixstore.index import ReindexReport
-    from helixstore.init import InitReport, Proposal
     from helixstore.results import (
         Check,
         Explanation,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
         ProviderDetail,
         ProviderView,
         Status,
-        Survey,
         SyncReport,
         UsageRow,
         Verdict,
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
     from helixstore.store.gc import CollectReport
     from helixstore.store.verify import VerifyReport
     from helixstore.sync.wanted import Ask, Change, Progress
-    from helixstore.values import Issue
     from helixstore.volumes import Disks
 
 __all__ = ["HelixStore"]
@@ -61,7 +58,7 @@ def _one_at_a_time(
     return locked
 
 
-class HelixStore:
+class HelixStore(Before):
     """A store, and this person's view of it.
 
     Args:
@@ -103,75 +100,6 @@ class HelixStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    # ---- before there is a store -----------------------------------------------------------------------------------
-
-    @staticmethod
-    def exists(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> bool:
-        """Whether there is a store at `path`, or a configured one."""
-        session = Session(dict(os.environ if environ is None else environ), folder=Path(path) if path else None)
-        try:
-            return (session.store_folder / "store.json").exists()
-        except NotFound:
-            return False
-
-    @staticmethod
-    def survey(environ: Mapping[str, str] | None = None, seconds: float = 5.0) -> Survey:
-        """What each program holds and how much is there twice; writes nothing, hashes nothing in full."""
-        from helixstore.survey import survey
-
-        return survey(os.environ if environ is None else environ, seconds)
-
-    @staticmethod
-    def propose(environ: Mapping[str, str] | None = None) -> Proposal:
-        """Where a store would best lie, and why."""
-        from helixstore.init import propose
-
-        return propose(os.environ if environ is None else environ)
-
-    @staticmethod
-    def compat_of(
-        path: str | Path, provider: str | None = None, environ: Mapping[str, str] | None = None
-    ) -> list[Verdict]:
-        """Whether providers can run the models in a file or folder; `compat` for when there is no store."""
-        from helixstore.queries import compat_of
-        from helixstore.session import Machine
-
-        return compat_of(Machine(os.environ if environ is None else environ), Path(os.path.abspath(path)), provider)
-
-    @staticmethod
-    def layouts(environ: Mapping[str, str] | None = None) -> tuple[list[LayoutView], list[Issue]]:
-        """Every layout, and what is wrong with those that could not be loaded."""
-        from helixstore.authoring import layouts
-
-        return layouts(os.environ if environ is None else environ)
-
-    @staticmethod
-    def new_layout(name: str, *, dry_run: bool = False, environ: Mapping[str, str] | None = None) -> Scaffold:
-        """Write a first layout of the person's own into their configuration; see `helixstore.authoring.new`."""
-        from helixstore.authoring import new
-
-        return new(os.environ if environ is None else environ, name, dry_run=dry_run)
-
-    @staticmethod
-    def check_layout(
-        name: str, only: Sequence[str] | None = None, environ: Mapping[str, str] | None = None
-    ) -> Checked:
-        """Try a layout with every check of `helixstore.testing`, or with some."""
-        from helixstore.authoring import check
-
-        return check(os.environ if environ is None else environ, name, only)
-
-    @staticmethod
-    def init(
-        path: str | Path | None = None, *, providers: Sequence[str] | None = None, every: bool = False,
-        scan: Sequence[str | Path] = (), share: str | None = None, environ: Mapping[str, str] | None = None,
-    ) -> InitReport:
-        """Make the store and turn providers on; see `helixstore.init.init`."""
-        from helixstore.init import init
-
-        return init(os.environ if environ is None else environ, Path(path) if path is not None else None,
-                    providers=providers, every=every, scan=[Path(one) for one in scan], share=share)
 
     # ---- ask -------------------------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ BELOW["engine"] = BELOW["testing"] | {"testing", "version"}
 BELOW["cli"] = BELOW["engine"] | {"engine"}
 #: what stands beside engine.py: one file for each kind of question or command
 ENGINE = frozenset({
-    "authoring", "engine", "intents", "queries", "explain", "init", "doctor", "mounts", "usage", "survey", "upkeep",
+    "authoring", "before", "engine", "intents", "queries", "explain", "init", "doctor", "mounts", "usage", "survey", "upkeep",
     "volumes"})
 #: `import helixstore` and `python -m helixstore` hand on to the engine and the command line
 DOORS = frozenset({"__init__", "__main__"})

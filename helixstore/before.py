@@ -1,0 +1,93 @@
+"""What can be asked and done before there is a store: `HelixStore`'s static methods, by themselves.
+
+They take the environment, open no store, and import what they need when they are called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helixstore.errors import NotFound
+from helixstore.session import Session
+
+if TYPE_CHECKING:
+    from helixstore.authoring import Checked, LayoutView, Scaffold
+    from helixstore.init import InitReport, Proposal
+    from helixstore.results import Survey, Verdict
+    from helixstore.values import Issue
+
+__all__ = ["Before"]
+
+
+class Before:
+    """The part of `HelixStore` that needs no store."""
+
+    @staticmethod
+    def exists(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> bool:
+        """Whether there is a store at `path`, or a configured one."""
+        session = Session(dict(os.environ if environ is None else environ), folder=Path(path) if path else None)
+        try:
+            return (session.store_folder / "store.json").exists()
+        except NotFound:
+            return False
+
+    @staticmethod
+    def survey(environ: Mapping[str, str] | None = None, seconds: float = 5.0) -> Survey:
+        """What each program holds and how much is there twice; writes nothing, hashes nothing in full."""
+        from helixstore.survey import survey
+
+        return survey(os.environ if environ is None else environ, seconds)
+
+    @staticmethod
+    def propose(environ: Mapping[str, str] | None = None) -> Proposal:
+        """Where a store would best lie, and why."""
+        from helixstore.init import propose
+
+        return propose(os.environ if environ is None else environ)
+
+    @staticmethod
+    def compat_of(
+        path: str | Path, provider: str | None = None, environ: Mapping[str, str] | None = None
+    ) -> list[Verdict]:
+        """Whether providers can run the models in a file or folder; `compat` for when there is no store."""
+        from helixstore.queries import compat_of
+        from helixstore.session import Machine
+
+        return compat_of(Machine(os.environ if environ is None else environ), Path(os.path.abspath(path)), provider)
+
+    @staticmethod
+    def layouts(environ: Mapping[str, str] | None = None) -> tuple[list[LayoutView], list[Issue]]:
+        """Every layout, and what is wrong with those that could not be loaded."""
+        from helixstore.authoring import layouts
+
+        return layouts(os.environ if environ is None else environ)
+
+    @staticmethod
+    def new_layout(name: str, *, dry_run: bool = False, environ: Mapping[str, str] | None = None) -> Scaffold:
+        """Write a first layout of the person's own into their configuration; see `helixstore.authoring.new`."""
+        from helixstore.authoring import new
+
+        return new(os.environ if environ is None else environ, name, dry_run=dry_run)
+
+    @staticmethod
+    def check_layout(
+        name: str, only: Sequence[str] | None = None, environ: Mapping[str, str] | None = None
+    ) -> Checked:
+        """Try a layout with every check of `helixstore.testing`, or with some."""
+        from helixstore.authoring import check
+
+        return check(os.environ if environ is None else environ, name, only)
+
+    @staticmethod
+    def init(
+        path: str | Path | None = None, *, providers: Sequence[str] | None = None, every: bool = False,
+        scan: Sequence[str | Path] = (), share: str | None = None, environ: Mapping[str, str] | None = None,
+    ) -> InitReport:
+        """Make the store and turn providers on; see `helixstore.init.init`."""
+        from helixstore.init import init
+
+        return init(os.environ if environ is None else environ, Path(path) if path is not None else None,
+                    providers=providers, every=every, scan=[Path(one) for one in scan], share=share)
