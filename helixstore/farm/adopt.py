@@ -25,6 +25,7 @@ from helixstore.fs import kernel, locks
 from helixstore.fs.kernel import Fingerprint
 from helixstore.fs.locks import Lease
 from helixstore.store.hashing import Hashes, hash_file
+from helixstore.store.saved import Freed
 from helixstore.values import Issue
 
 __all__ = ["PARKED_SECONDS", "Adopter", "original_of", "unpark"]
@@ -104,11 +105,11 @@ class Adopter:
         adoption = self._adoption(action)
         if self._is_blob(adoption):
             self._enter(action, "hard")
-            return DONE if self.recovering else SKIPPED
+            return self._swapped_before(adoption)
         look = look_at(adoption.path)
         if look is not None and look.kind == "link" and look.target in self.services.store.blobs.texts(adoption.digest):
             self._enter(action, "symlink")
-            return DONE if self.recovering else SKIPPED
+            return self._swapped_before(adoption)
         if self._unchanged(adoption, fatal=False) is None:
             return SKIPPED
         try:
@@ -119,6 +120,14 @@ class Adopter:
                          fatal=False)
             return SKIPPED
         self._enter(action, kind)
+        return DONE
+
+    def _swapped_before(self, adoption: Adoption) -> str:
+        """It is a link already: made by the run that was cut short, or by somebody else."""
+        if not self.recovering:
+            return SKIPPED
+        if adoption.expect.nlink == 1:
+            self._note_freed(adoption)
         return DONE
 
     def _prove(self, adoption: Adoption) -> None:
@@ -183,11 +192,17 @@ class Adopter:
         kernel.sync_folder(os.path.dirname(path))
         self._ours.add((before.device, before.inode))           # its other names, if any, have lost this one
         if before.nlink == 1:
-            if parked:
-                self.outcome.freed_later += adoption.expect.bytes
-            else:
-                self.outcome.freed += adoption.expect.bytes
+            self._note_freed(adoption, int(self.services.now) + PARKED_SECONDS if parked else 0)
         return kinds[-1]
+
+    def _note_freed(self, adoption: Adoption, after: int = 0) -> None:
+        """A copy is gone, or (`after`, seconds since 1970) will be."""
+        size = adoption.expect.bytes
+        if after:
+            self.outcome.freed_later += size
+        else:
+            self.outcome.freed += size
+        self.outcome.frees.append(Freed(adoption.digest, size, 1, adoption.providers, after))
 
     def _park(self, path: str, adoption: Adoption) -> None:
         """Keep the inode under another name on its file system for a day."""
@@ -245,6 +260,9 @@ class Adopter:
         done = stage.put(path, make, finish)
         if done:
             self._owned[path] = os.lstat(path).st_ino
+            if path in self.services.ledgers.of("").records and not any(action.body[4:]):
+                digest = action.body[1]
+                self.outcome.given_back[digest] = self.outcome.given_back.get(digest, 0) + 1
         self.services.ledgers.of("").drop(path)
         return done
 

@@ -278,6 +278,7 @@ class Farm:
             outcome = executor.run()
         keep_given(self.ledgers, self.store.keeps)
         outcome.number = number
+        outcome.count_saved(self.store.saved)
         counts: dict[str, int] = {}
         for letter, action in zip(executor.letters, plan.actions, strict=True):
             if letter == DONE and action.op not in ("record", "refresh", "forget"):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from helixstore.errors import HelixError
 from helixstore.farm.kept import PREFIX, kept_name, of_removed
 from helixstore.farm.plan import Action, Deviation, Plan
 from helixstore.fs import kernel
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from helixstore.farm.intent import Intent
     from helixstore.farm.ledger import Ledgers
     from helixstore.store.hashing import Hashes
+    from helixstore.store.saved import Freed, Saved
     from helixstore.store.store import Store
 
 __all__ = ["AskNeeded", "Bases", "Handler", "InUse", "Memory", "Outcome", "Progress", "Services"]
@@ -79,6 +81,8 @@ class Outcome:
         kinds: kind of link or sidecar -> how many were made.
         freed: bytes that were given back.
         freed_later: bytes of replaced copies that wait for 24 hours.
+        frees: both, by blob; for the store's record of what was saved.
+        given_back: digest -> adopted paths that have bytes of their own again.
         adopted: paths that are in the store now.
         failed: (root, provider, variant) -> why it is pending.
     """
@@ -93,6 +97,8 @@ class Outcome:
     kinds: dict[str, int] = field(default_factory=dict)
     freed: int = 0
     freed_later: int = 0
+    frees: list[Freed] = field(default_factory=list)
+    given_back: dict[str, int] = field(default_factory=dict)
     adopted: list[str] = field(default_factory=list)
     failed: dict[tuple[str, str, Key | None], str] = field(default_factory=dict)
 
@@ -100,6 +106,16 @@ class Outcome:
     def standings(self) -> list[Deviation]:
         """The failures as states."""
         return [Deviation(root, provider, key, "pending", why) for (root, provider, key), why in self.failed.items()]
+
+    def count_saved(self, saved: Saved) -> None:
+        """Write down for everybody what was freed and given back. It is a figure only: where it cannot be written, the
+        operation is done all the same."""
+        assert self.number is not None
+        try:
+            saved.put(self.number, self.frees, self.given_back)
+        except HelixError as error:
+            self.issues.append(Issue("failed", error.path or "", f"what was saved is not counted: {error.message}",
+                                     error.remedy))
 
 
 class Bases:

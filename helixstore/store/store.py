@@ -19,6 +19,7 @@ from helixstore.store.keeps import Keeps, Roots
 from helixstore.store.manifests import Manifests
 from helixstore.store.quarantine import Quarantine
 from helixstore.store.refs import Refs
+from helixstore.store.saved import Saved
 from helixstore.store.staging import Staging
 from helixstore.store.volumes import Volumes
 
@@ -58,7 +59,7 @@ class Store:
         id: random, made once.
         host: who writes.
         read_only: nothing may be changed; `read_only_reason` says why.
-        blobs, manifests, refs, keeps, roots, quarantine: its parts.
+        blobs, manifests, refs, keeps, roots, saved, quarantine: its parts.
         volumes: the other disks that it lies on.
     """
 
@@ -76,6 +77,7 @@ class Store:
         self.refs = Refs(root, host, self.working)
         self.keeps = Keeps(root, host, self.working)
         self.roots = Roots(root, host, self.working)
+        self.saved = Saved(root, host, self.working)
 
     @classmethod
     def create(cls, path: Path, host: Host) -> Store:
