@@ -91,10 +91,13 @@ class Publisher:
         target = self.path(digest)
         try:
             blob, ours = kernel.fingerprint(target), kernel.fingerprint(staged)
+            if not blob.regular:                        # a link or a pipe that somebody planted under this name
+                self.discard(digest)
+                return False
             if digest not in self.quarantine:
                 if blob.inode == ours.inode and blob.device == ours.device:
                     return True
-                if blob.regular and blob.bytes == ours.bytes and self._trusts(digest, blob):
+                if blob.bytes == ours.bytes and self._trusts(digest, blob):
                     return True
             self.check(digest)
             self.quarantine.lift(digest)
@@ -112,7 +115,14 @@ class Publisher:
         """Keep the damaged bytes in the trash for as long as everything else stays there."""
         folder = os.path.join(self.root, "trash", f"corrupt-{secrets.token_hex(6)}")
         os.mkdir(folder)
-        kernel.rename_new(self.path(digest), os.path.join(folder, f"{digest}.corrupt"))
+        target = self.path(digest)
+        try:
+            kernel.rename_new(target, os.path.join(folder, f"{digest}.corrupt"))
+        except PermissionError as error:                # another's, in a folder that a group fills
+            os.rmdir(folder)
+            raise Failed(f"what lies at {target} is not what its name says, and belongs to user "
+                         f"{kernel.fingerprint(target).uid}", "ask them, or the owner of the store, to remove it",
+                         target) from error
         kernel.sync_folder(folder)
         self.quarantine.lift(digest)
 

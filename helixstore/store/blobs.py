@@ -142,14 +142,14 @@ class Blobs:
         Raises:
             Unreadable: it is there but cannot be opened.
         """
+        path = self.path(digest)
         try:
-            os.close(os.open(self.path(digest), os.O_RDONLY))
-        except FileNotFoundError:
-            return bool(self.volumes.attached and self.volumes.look(digest))
-        except OSError as error:
-            raise Unreadable(f"the blob {digest[:12]} cannot be opened: {error.strerror}", "run: helixstore doctor",
-                             self.path(digest)) from error
-        return True
+            with open_steady(path, lease=False):
+                return True
+        except Unreadable:
+            if os.path.lexists(path):
+                raise
+        return bool(self.volumes.attached and self.volumes.look(digest))
 
     def ensure(self, digest: str) -> bool:
         """As `exists`, but first brings the blob back if a collector has just put it into the trash.

@@ -104,7 +104,8 @@ def hash_file(path: str | os.PathLike[str], *, sha256: bool = False, gitsha1: bo
         gitsha1: compute git's blob SHA-1 too; by default for files under `GIT_LIMIT`.
         blocks: compute XXH3-128 of each 16 MiB too.
         progress: called with the bytes done since the last call.
-        lease: ask the kernel whether somebody writes the file; off for blobs, which nobody may.
+        lease: ask the kernel whether somebody writes the file; off for blobs, which nobody may, and which are never
+            links: one that somebody planted under a blob's name is not followed.
 
     Returns:
         The hashes, and the fingerprint of what was hashed.
@@ -123,6 +124,8 @@ def hash_file(path: str | os.PathLike[str], *, sha256: bool = False, gitsha1: bo
 def open_steady(path: str | os.PathLike[str], lease: bool = True) -> Iterator[OpenFile]:
     """Open a regular file for reading; while the block runs, a writer has to wait if the kernel gives us a lease.
 
+    Without `lease` it is a file of the store's, and a symbolic link in its place is refused.
+
     Raises:
         Busy: somebody has it open for writing.
         Unreadable: it cannot be opened, or is no regular file.
@@ -130,10 +133,13 @@ def open_steady(path: str | os.PathLike[str], lease: bool = True) -> Iterator[Op
     name = os.fspath(path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)     # a pipe must not stop us
     try:
-        descriptor = os.open(name, flags)
+        descriptor = os.open(name, flags if lease else flags | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
         if error.errno == errno.EAGAIN:
             raise _busy(name) from error
+        if error.errno == errno.ELOOP and not lease:
+            raise Unreadable(f"{name} is a link, which no file of a store is", "find out who put it there",
+                             name) from error
         raise _unreadable(name, error) from error
     try:
         if not kernel.fingerprint(descriptor).regular:
