@@ -168,12 +168,12 @@ class Manifests:
 
 
 def digests_below(root: str) -> Iterator[str]:
-    """Every regular file whose name is a digest, in the 256 folders below `root`."""
+    """Every file name that is a digest, in the 256 folders below `root`."""
     for number in range(256):
         prefix = f"{number:02x}"
         try:
             with os.scandir(f"{root}/{prefix}") as entries:
-                names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+                names = [entry.name for entry in entries]
         except FileNotFoundError:
             continue
         yield from (name for name in names if name.startswith(prefix) and records.is_digest(name))

@@ -88,7 +88,7 @@ def _inodes(session: Session) -> dict[tuple[int, int], str]:
     found = {}
     for digest in session.store.blobs.digests():
         for place in session.store.blobs.places(digest):
-            status = os.stat(place.path)
+            status = os.lstat(place.path)               # a planted link must not make a file of ours that blob
             found[status.st_dev, status.st_ino] = digest
     return found
 
