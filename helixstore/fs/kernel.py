@@ -23,9 +23,9 @@ if sys.platform != "win32":
     import fcntl
 
 __all__ = [
-    "Fingerprint", "Name", "cannot_here", "copy", "copy_bytes", "create", "fingerprint", "fingerprint_of", "hard_link",
-    "make_folders", "publish", "reflink", "remove_folders", "rename_new", "replace", "replace_file", "symlink",
-    "sync_all", "sync_file", "sync_folder", "temporary_name", "try_mode", "unlink", "write_new",
+    "Fingerprint", "Name", "cannot_here", "copy", "copy_bytes", "copy_range", "create", "fingerprint", "fingerprint_of",
+    "hard_link", "make_folders", "publish", "reflink", "remove_folders", "rename_new", "replace", "replace_file",
+    "symlink", "sync_all", "sync_file", "sync_folder", "temporary_name", "try_mode", "unlink", "write_new",
 ]
 
 Name = str | os.PathLike[str]
@@ -283,6 +283,39 @@ def copy_bytes(reading: int, writing: int) -> None:
     view = memoryview(buffer)
     while count := os.readv(reading, [buffer]) if hasattr(os, "readv") else _read_into(reading, buffer):
         part = view[:count]
+        while part:
+            part = part[os.write(writing, part):]
+
+
+def copy_range(reading: int, writing: int, offset: int, length: int) -> None:
+    """Copy a range of one file to the same place in another; shared rather than copied where the file system can.
+
+    Args:
+        reading, writing: descriptors.
+        offset, length: in bytes.
+
+    Raises:
+        OSError: ENODATA when the first file ends before the range does.
+    """
+    end = offset + length
+    while offset < end and hasattr(os, "copy_file_range"):
+        try:
+            count = os.copy_file_range(reading, writing, min(end - offset, _CHUNK), offset, offset)
+        except OSError as error:
+            if not cannot_here(error) and error.errno != errno.EBADF:
+                raise
+            break
+        if not count:
+            break
+        offset += count
+    os.lseek(reading, offset, os.SEEK_SET)
+    os.lseek(writing, offset, os.SEEK_SET)
+    while offset < end:
+        data = os.read(reading, min(end - offset, 1 << 20))
+        if not data:
+            raise OSError(errno.ENODATA, "the file ends before the range does")
+        offset += len(data)
+        part = memoryview(data)
         while part:
             part = part[os.write(writing, part):]
 
