@@ -143,12 +143,14 @@ class Placer:
         if known is None:
             path = self.blobs.path(digest) if self._near is None else self._near(digest).path
             try:
-                known = path, os.stat(path)
+                known = path, os.lstat(path)
             except FileNotFoundError:
                 if why := self.blobs.absent(digest):
                     raise CannotPlace(why, "", path) from None
                 raise Failed(f"blob {digest[:12]} is missing in the store", "helixstore verify --repair",
                              path) from None
+            if not stat.S_ISREG(known[1].st_mode):
+                raise Failed(f"what lies under the name of blob {digest[:12]} is no file", "helixstore verify", path)
             self._sources[digest] = known
         if known[1].st_size != size:
             raise Failed(f"blob {digest[:12]} has {known[1].st_size:,} bytes instead of {size:,}", "helixstore verify",
@@ -228,7 +230,7 @@ class Placer:
         now = os.lstat(path)
         if now.st_size == size and self.uid in (-1, now.st_uid) and now.st_mode & _TYPE == _REGULAR:
             return Placed("hard", digest, now.st_ino, size, now.st_mtime_ns, "", "")
-        if not os.path.samestat(now, os.stat(source)):
+        if not os.path.samestat(now, os.lstat(source)):
             raise FileExistsError(path)                 # somebody has put their own file there since: it is theirs
         kernel.unlink(path)
         self.source(digest, size)
