@@ -24,7 +24,8 @@ if sys.platform != "win32":
 
 __all__ = [
     "Fingerprint", "Name", "cannot_here", "copy", "copy_bytes", "copy_range", "create", "fingerprint", "fingerprint_of",
-    "hard_link", "make_folders", "publish", "reflink", "remove_folders", "rename_new", "replace", "replace_file",
+    "hard_link", "make_folders", "publish", "reflink", "remove_folders", "remove_tree", "rename_new", "replace",
+    "replace_file",
     "symlink", "sync_all", "sync_file", "sync_folder", "temporary_name", "try_mode", "unlink", "write_new",
 ]
 
@@ -212,6 +213,36 @@ def remove_folders(path: str, highest: str) -> None:
         while path != highest:
             path = os.path.dirname(path)
             os.rmdir(path)
+
+
+def remove_tree(path: str) -> int:
+    """Remove a folder with all that is in it; no symbolic link is followed, also when one is put in its place now.
+
+    Returns:
+        The bytes that were freed by that; 0 when there is no such folder.
+    """
+    freed = 0
+    if not os.path.isdir(path) or os.path.islink(path):
+        return freed
+    if sys.platform == "win32":                     # no descriptors of folders there, nor other users' links
+        for above, folders, files in os.walk(path, topdown=False):
+            for name in files:
+                freed += os.lstat(os.path.join(above, name)).st_size
+                unlink(os.path.join(above, name))
+            for name in folders:
+                os.rmdir(os.path.join(above, name))
+    else:
+        for _, folders, files, descriptor in os.fwalk(path, topdown=False):
+            for name in files:
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                freed += status.st_size if status.st_nlink == 1 else 0
+                os.unlink(name, dir_fd=descriptor)
+            for name in folders:
+                linked = stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode)
+                (os.unlink if linked else os.rmdir)(name, dir_fd=descriptor)
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(path)
+    return freed
 
 
 def try_mode(path: Name | int, mode: int) -> bool:

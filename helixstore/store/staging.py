@@ -10,11 +10,12 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from helixstore.fs import kernel, locks
 from helixstore.store import records
 from helixstore.store.host import Host
+from helixstore.store.trust import real_folder
 
 __all__ = ["Staging"]
 
@@ -25,7 +26,7 @@ class Staging:
     def __init__(self, root: str, host: Host, may_write: Callable[[], None]) -> None:
         self._root = os.path.join(root, "staging")
         self._prefix = f"{host.id}-{host.boot.replace('-', '')}-"
-        self._host = host.id
+        self._host, self._uid = host.id, host.uid
         self._may_write = may_write
         self._guard = threading.Lock()
         self._users = 0
@@ -84,7 +85,7 @@ class Staging:
 
     def _close(self) -> None:
         try:
-            _empty(self._folder)
+            kernel.remove_tree(self._folder)
         finally:
             if self._lock is not None:
                 os.close(self._lock)
@@ -97,13 +98,18 @@ class Staging:
         return threads + [name for name in self._names() if not self._gone(name)]
 
     def clean(self) -> int:
-        """Remove what processes of this host left that are gone now; returns the bytes that were freed by that."""
+        """Remove what processes of this host left that are gone now; returns the bytes that were freed by that.
+
+        Another person's folder stays, whatever host its name speaks of: what is in it is not ours to judge.
+        """
         freed = 0
+        steward = os.stat(self._root).st_uid
         for name in self._names():
-            release = self._claim(name)
+            folder = os.path.join(self._root, name)
+            release = self._claim(name) if real_folder(folder, steward, self._uid) else None
             if release is not None:
                 try:
-                    freed += _empty(os.path.join(self._root, name))
+                    freed += kernel.remove_tree(folder)
                 finally:
                     release()
         return freed
@@ -141,19 +147,3 @@ def _alive(name: str) -> bool:
     """Whether the process in a folder's name runs; True wherever that cannot be told."""
     pid = name.rpartition("-")[0].rpartition("-")[2]
     return not (os.path.isdir("/proc/self") and pid.isdecimal() and not os.path.isdir(f"/proc/{pid}"))
-
-
-def _empty(folder: str) -> int:
-    """Remove a staging folder and the files in it; returns the bytes that were freed by that."""
-    freed = 0
-    with suppress(FileNotFoundError):
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                status = entry.stat(follow_symlinks=False)
-                if entry.is_dir(follow_symlinks=False):
-                    freed += _empty(entry.path)
-                    continue
-                freed += status.st_size if status.st_nlink == 1 else 0
-                kernel.unlink(entry.path)
-        os.rmdir(folder)
-    return freed
