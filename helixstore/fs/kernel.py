@@ -18,14 +18,14 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from helixstore.fs.fingerprint import Fingerprint, fingerprint, fingerprint_of
+from helixstore.fs.mounts import mount_of
 
 if sys.platform != "win32":
     import fcntl
 
 __all__ = [
-    "Fingerprint", "Name", "cannot_here", "copy", "copy_bytes", "copy_range", "create", "fingerprint", "fingerprint_of",
-    "hard_link", "make_folders", "publish", "reflink", "remove_folders", "remove_tree", "rename_new", "replace",
-    "replace_file",
+    "Fingerprint", "Name", "cannot_here", "copy", "copy_bytes", "create", "fingerprint", "fingerprint_of", "hard_link",
+    "make_folders", "publish", "reflink", "remove_folders", "remove_tree", "rename_new", "replace", "replace_file",
     "symlink", "sync_all", "sync_file", "sync_folder", "temporary_name", "try_mode", "unlink", "write_new",
 ]
 
@@ -105,14 +105,14 @@ def unlink(path: Name) -> None:
 def replace(temporary: Name, target: Name) -> None:
     """Put `temporary` in the place of `target` in one step; `temporary` is gone afterwards.
 
-    rename(2) does nothing when both names are one inode: the temporary name is then removed here. An error of a
-    network file system after the rename took place is recognised by the inode.
+    rename(2) does nothing when both names are one inode: the temporary name is then removed here. A network file
+    system may report an error although the rename took place.
     """
     before = os.lstat(temporary)
     try:
         os.replace(temporary, target)
     except OSError:
-        if os.path.lexists(temporary) or not _is_inode(target, before):
+        if not _arrived(temporary, target, before):
             raise
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
@@ -122,19 +122,19 @@ def publish(temporary: Name, target: Name) -> bool:
     """Give the file its final name without replacing anything; the temporary name is then gone.
 
     Returns:
-        False when `target` existed: then it is untouched and `temporary` is kept.
+        False when `target` exists and cannot be told to be this file: it is complete, and `temporary` is kept.
 
     Raises:
-        OSError: neither happened.
+        OSError: `target` is not there, as far as can be seen.
     """
     try:
         os.link(temporary, target)
     except OSError as error:
         if not _same_file(temporary, target):      # NFS: the reply may be an error although the link exists
-            if isinstance(error, FileExistsError):
-                return False
             if cannot_here(error):
                 return rename_new(temporary, target)
+            if isinstance(error, FileExistsError) or os.path.lexists(target):   # sshfs: one inode has two numbers
+                return False
             raise
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
@@ -146,7 +146,20 @@ def rename_new(source: Name, target: Name) -> bool:
 
     Returns:
         False when `target` existed and nothing was done.
+
+    Raises:
+        OSError: it was not done, as far as can be seen.
     """
+    before = os.lstat(source)
+    try:
+        return _rename_new(source, target)
+    except OSError:
+        if not _arrived(source, target, before):    # NFS: the reply may be an error although it was done
+            raise
+        return True
+
+
+def _rename_new(source: Name, target: Name) -> bool:
     if sys.platform.startswith("linux"):
         libc = ctypes.CDLL(None, use_errno=True)
         if not libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE):
@@ -162,11 +175,17 @@ def rename_new(source: Name, target: Name) -> bool:
     return True
 
 
-def _is_inode(path: Name, status: os.stat_result) -> bool:
+def _arrived(source: Name, target: Name, before: os.stat_result) -> bool:
+    """Whether what lay at `source` lies at `target` now and only there, whatever the call for it returned.
+
+    By inode, or, since some network file systems number by name, by size and time.
+    """
     try:
-        return os.path.samestat(os.lstat(path), status)
+        after = os.lstat(target)
     except OSError:
         return False
+    same = os.path.samestat(after, before) or (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    return same and not os.path.lexists(source)
 
 
 def _same_file(one: Name, other: Name) -> bool:
@@ -318,39 +337,6 @@ def copy_bytes(reading: int, writing: int) -> None:
             part = part[os.write(writing, part):]
 
 
-def copy_range(reading: int, writing: int, offset: int, length: int) -> None:
-    """Copy a range of one file to the same place in another; shared rather than copied where the file system can.
-
-    Args:
-        reading, writing: descriptors.
-        offset, length: in bytes.
-
-    Raises:
-        OSError: ENODATA when the first file ends before the range does.
-    """
-    end = offset + length
-    while offset < end and hasattr(os, "copy_file_range"):
-        try:
-            count = os.copy_file_range(reading, writing, min(end - offset, _CHUNK), offset, offset)
-        except OSError as error:
-            if not cannot_here(error) and error.errno != errno.EBADF:
-                raise
-            break
-        if not count:
-            break
-        offset += count
-    os.lseek(reading, offset, os.SEEK_SET)
-    os.lseek(writing, offset, os.SEEK_SET)
-    while offset < end:
-        data = os.read(reading, min(end - offset, 1 << 20))
-        if not data:
-            raise OSError(errno.ENODATA, "the file ends before the range does")
-        offset += len(data)
-        part = memoryview(data)
-        while part:
-            part = part[os.write(writing, part):]
-
-
 def _read_into(reading: int, buffer: bytearray) -> int:
     data = os.read(reading, len(buffer))
     buffer[: len(data)] = data
@@ -464,7 +450,8 @@ def sync_all(paths: Iterable[Name]) -> None:
     """Flush several files and folders: one by one when they are few, else each file system that they are on, once.
 
     syncfs(2) also writes what other programs have not flushed yet, and since Linux 5.8 reports what could not be
-    written; a thousand small files cost as much as one that way.
+    written; a thousand small files cost as much as one that way. A network's server is only asked by fsync, and FUSE
+    passes no syncfs on: there it is one by one, however many.
 
     Args:
         paths: absolute; what has vanished meanwhile needs no flushing.
@@ -473,17 +460,19 @@ def sync_all(paths: Iterable[Name]) -> None:
         OSError: something could not be written.
     """
     wanted = list(paths)
-    if len(wanted) <= _FEW or not sys.platform.startswith("linux"):
-        for path in wanted:
-            with contextlib.suppress(FileNotFoundError):
-                (sync_folder if os.path.isdir(path) else sync_file)(path)
-        return
-    flushed: set[int] = set()
+    whole: dict[int, bool] = {}                     # device -> whether it was flushed as a whole
     for path in wanted:
         with contextlib.suppress(FileNotFoundError):
-            if (device := os.lstat(path).st_dev) not in flushed:
-                _sync_file_system(path)
-                flushed.add(device)
+            if len(wanted) > _FEW and sys.platform.startswith("linux"):
+                device = os.lstat(path).st_dev
+                if device not in whole:
+                    mount = mount_of(path)
+                    whole[device] = not (mount.network or mount.kind.startswith("fuse"))
+                    if whole[device]:
+                        _sync_file_system(path)
+                if whole[device]:
+                    continue
+            (sync_folder if os.path.isdir(path) else sync_file)(path)
 
 
 def _sync_file_system(path: Name) -> None:
