@@ -30,6 +30,8 @@ from helixstore.farm.handlers import (
 )
 from helixstore.farm.ledger import without_collector
 from helixstore.farm.plan import Adoption, Plan
+from helixstore.farm.seal import seal, unseal
+from helixstore.fs import kernel
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
@@ -147,7 +149,7 @@ def _change(
     intake.notes += [*deletions(session, plan), *replacements(intake)]
     preview = report(plan, intake, issues, dry_run=True, blind=projection.refusals)
     if save_plan is not None:
-        save_plan.write_bytes(plan.encode())
+        _save(save_plan, seal(plan.encode(), session.farm.state))
     if wanted == Change() and plan.empty and not (intake.wishes or waiting or projection.closed):
         remember(session, looked, plan.unchanged, dict.fromkeys(issues), began_ns)
     if looking:
@@ -167,17 +169,25 @@ def _change(
                   failed=[issue.path for issue in outcome.issues], blind=projection.refusals)
 
 
+def _save(file: Path, data: bytes) -> None:
+    """Write a plan; what the person named may be a device or a pipe, but no file is written through a link."""
+    if file.exists() and not file.is_file():
+        file.write_bytes(data)
+    else:
+        kernel.replace_file(os.path.abspath(file), data, 0o600, durable=False)
+
+
 def apply_file(
     session: Session, file: Path, *, dry_run: bool = False, progress: Progress | None = None
 ) -> SyncReport:
     """Carry out a plan that `sync --plan FILE` saved, if the world is still as it was.
 
     Raises:
-        PlanOutdated: it is not, or the file is no plan; nothing was changed.
+        PlanOutdated: it is not, or the file is no plan that this person saved; nothing was changed.
         Unreadable: the file cannot be read.
     """
     try:
-        plan = Plan.decode(file.read_bytes())
+        plan = Plan.decode(unseal(file.read_bytes(), session.farm.state))
     except OSError as error:
         raise Unreadable(f"{file} cannot be read: {error.strerror}", "", file) from error
     if dry_run:
