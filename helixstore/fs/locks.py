@@ -69,7 +69,7 @@ class Lease(Enum):
 
     GRANTED = "granted"              # nobody has it open for writing, and a new writer waits for us
     BUSY = "busy"                    # somebody has it open or mapped for writing
-    UNKNOWN = "unknown"              # not ours, not Linux, or the file system has no leases
+    UNKNOWN = "unknown"              # not ours, not Linux, or the file system's leases tell of this host at most
 
 
 class LeaseWatch:
@@ -113,11 +113,14 @@ def _take_lease(descriptor: int) -> Lease:
         if error.errno != errno.EAGAIN:
             return Lease.UNKNOWN
         return Lease.UNKNOWN if _leaseless(descriptor) else Lease.BUSY
+    if _leaseless(descriptor):
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return Lease.UNKNOWN
     return Lease.GRANTED
 
 
 def in_use(path: Name) -> bool | None:
-    """Whether any process of this host has the file open or mapped, through any of its names; None: not known.
+    """Whether any process has the file open or mapped, through any of its names; None: not known, as on a network.
 
     Asks for a write lease and gives it back at once, which needs the file to be ours. [fcntl(2), Leases]
     """
@@ -133,12 +136,14 @@ def in_use(path: Name) -> bool | None:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
         return True if error.errno == errno.EAGAIN and not _leaseless(descriptor) else None
+    else:
+        return None if _leaseless(descriptor) else False
     finally:
         os.close(descriptor)
-    return False
 
 
 def _leaseless(descriptor: int) -> bool:
-    """Whether EAGAIN means "no leases here" rather than "busy": NFS without a delegation, and FUSE."""
+    """Whether a lease says nothing: EAGAIN means "no leases" on NFS without a delegation, and on FUSE, where the
+    kernel grants what it cannot promise, since it does not see who opens the file behind it."""
     mount = mounts.mount_of(f"/proc/self/fd/{descriptor}")
     return mount.network or mount.kind.startswith("fuse")

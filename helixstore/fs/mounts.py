@@ -10,15 +10,24 @@ import os
 import sys
 from dataclasses import dataclass
 
-__all__ = ["Mount", "mount_of"]
+__all__ = ["Mount", "mount_of", "unsettled_ns"]
 
 #: File systems whose bytes lie on another machine, as the type field of mountinfo spells them.
 _NETWORK = frozenset({
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "coda", "ncpfs", "lustre", "gpfs", "beegfs",
-    "beegfs_nodev", "glusterfs", "ocfs2", "gfs2", "pvfs2", "davfs", "afpfs", "webdav",
-    "fuse.sshfs", "fuse.rclone", "fuse.glusterfs", "fuse.davfs2", "fuse.s3fs", "fuse.ceph", "fuse.ceph-fuse",
-    "fuse.gcsfuse", "fuse.goofys", "fuse.juicefs", "fuse.curlftpfs", "fuse.moosefs", "fuse.seaweedfs",
+    "beegfs_nodev", "glusterfs", "ocfs2", "gfs2", "pvfs2", "orangefs", "davfs", "afpfs", "webdav", "virtiofs",
+    "vboxsf", "vmhgfs", "prl_fs", "drvfs",
 })
+#: What FUSE serves from this machine's own disks. Of any other that names itself the worst is taken for true: a share
+#: taken for a disk costs an index, a disk taken for a share only its place.
+_LOCAL_FUSE = frozenset({
+    "ntfs", "ntfs-3g", "lowntfs-3g", "exfat", "ext2", "fuseext2", "zfs", "apfs", "hfsfuse", "bindfs", "mergerfs",
+    "mhddfs", "unionfs", "unionfs-fuse", "fuse-overlayfs", "encfs", "gocryptfs", "cryfs", "ecryptfs", "veracrypt",
+    "dislocker", "squashfuse", "squashfuse_ll", "archivemount", "portal", "lxcfs", "gvfs-local",
+})
+#: nanoseconds for which a folder's time may stand for two states of it: clocks tick coarsely, and the clients of a
+#: network keep listings (sshfs 20 s, nfs 60 s) apart from times [sshfs(1), nfs(5)]
+_TICK_NS, _LISTINGS_NS = 2 * 10**9, 120 * 10**9
 _ESCAPES = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\", "\\043": "#"}
 
 
@@ -70,7 +79,7 @@ def _from_mountinfo(fields: list[str]) -> Mount:
     dash = fields.index("-", 6)
     kind, source = fields[dash + 1], _unescape(fields[dash + 2])
     point, root = _unescape(fields[4]), _unescape(fields[3])
-    network = kind in _NETWORK
+    network = _is_network(kind, source)
     if network:
         name = f"{kind.rstrip('4')}:{source}"
     elif uuid := _uuid_of(source):
@@ -78,6 +87,21 @@ def _from_mountinfo(fields: list[str]) -> Mount:
     else:
         name = f"{kind}:{_file_system_id(point):x}"
     return Mount(point, kind, source, network, f"{name}:{root}")
+
+
+def _is_network(kind: str, source: str) -> bool:
+    """Of FUSE file systems, `fuse.NAME` tells which program serves them, and `fuse` alone nothing but the source."""
+    family, _, program = kind.partition(".")
+    if family != "fuse":
+        return kind in _NETWORK
+    if program:
+        return program not in _LOCAL_FUSE
+    return source.startswith("//") or ":" in source
+
+
+def unsettled_ns(path: str | os.PathLike[str]) -> int:
+    """How old a folder's time must be, in nanoseconds, before it may stand for one state of what is in it."""
+    return _LISTINGS_NS if mount_of(path).network else _TICK_NS
 
 
 def _unescape(text: str) -> str:
