@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from helixstore.errors import Ambiguous, HelixError, NotFound
 from helixstore.fs import kernel
-from helixstore.fs.mounts import mount_of
+from helixstore.fs.mounts import mount_of, unsettled_ns
 from helixstore.store import records
 from helixstore.store.host import Host
 from helixstore.store.staging import Staging
@@ -245,7 +245,7 @@ class Volumes:
 
     def _blobs_on(self, volume: Volume) -> list[tuple[str, Place]]:
         found: list[tuple[str, Place]] = []
-        now = time.time_ns()
+        now, young = time.time_ns(), unsettled_ns(volume.path)
         for number in range(256):
             prefix = f"{number:02x}"
             folder = os.path.dirname(volume.blob(prefix + "0" * 62))
@@ -255,7 +255,7 @@ class Volumes:
                 continue
             key = (volume.id, volume.path, prefix)
             known = self._listed.get(key)
-            if known is None or known[0] != changed or now - changed < _RACY_NS:
+            if known is None or known[0] != changed or now - changed < young:
                 places = {}
                 for name in os.listdir(folder):
                     digest = name.removesuffix(".json") if volume.refers else name
