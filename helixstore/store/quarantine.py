@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any
 
 from helixstore.fs import kernel
@@ -33,11 +33,21 @@ class Quarantine:
         with self._working() as staging:
             records.publish_all(staging, [(self._path(digest), record)])
 
-    def lift(self, digest: str) -> None:
-        """Take a marker away: the bytes are right again."""
-        with suppress(FileNotFoundError):
+    def lift(self, digest: str) -> bool:
+        """Take a marker away: the bytes are right again.
+
+        Returns:
+            False where it stays, being somebody else's in a store that a group fills: they, or the owner of the store,
+            lift it at their next sync, which looks again at what is marked and has been replaced.
+        """
+        try:
             kernel.unlink(self._path(digest))
             kernel.sync_folder(self._root)
+        except FileNotFoundError:
+            return True
+        except PermissionError:
+            return False
+        return True
 
     def __contains__(self, digest: str) -> bool:
         return os.path.lexists(self._path(digest))
