@@ -19,6 +19,7 @@ from helixstore.results import SyncReport
 from helixstore.session import Session
 from helixstore.settings import set_value
 from helixstore.sync.change import change, report, restate
+from helixstore.sync.claims import claim_again, claim_of
 from helixstore.sync.disks import must_be_here
 from helixstore.sync.intake import LINKED_ROLES, Intake
 from helixstore.sync.standing import freed
@@ -45,10 +46,17 @@ def share(
     if os.path.lexists(path) and (os.sep in target or name is not None or not _is_model(session, target)):
         wanted = Change("share", scan=False, paths=((path, name),), only=provider or "", accept=_below(session, path))
         return change(session, wanted, dry_run=dry_run, progress=progress)
-    variants = session.index.find(target)
+    first = SyncReport()
+    try:
+        variants = session.index.find(target)
+    except NotFound:                                        # withdrawn by this person, and still here by others
+        first = change(session, Change("share", scan=False, moves=claim_again(session, target)), dry_run=dry_run)
+        if dry_run:
+            return first
+        variants = session.index.find(target)
     wanted = Change("share", scan=False, only=provider or "", models={v.key.model for v in variants},
                     unhide=[(provider or "", v.key) for v in variants])
-    return change(session, wanted, dry_run=dry_run, progress=progress)
+    return first.then(change(session, wanted, dry_run=dry_run, progress=progress))
 
 
 def _loadable(session: Session, target: str, provider: str) -> None:
@@ -110,7 +118,7 @@ def _noting(done: SyncReport, others: Sequence[str], what: str) -> SyncReport:
 
 def pin(session: Session, ref: str, pinned: bool) -> None:
     """Write a ref that says so for each variant that `ref` means."""
-    moves = [Move(v.key, v.manifest, None, v.sources, pinned, v)
+    moves = [Move(v.key, v.manifest, None, v.sources, pinned, claim_of(session, v.key))
              for v in session.index.find(ref) if v.pinned is not pinned]
     if moves:
         change(session, Change("pin" if pinned else "unpin", scan=False, moves=moves))
@@ -146,7 +154,7 @@ def remove(session: Session, ref: str | None, *, dry_run: bool = False, ask: Ask
     if not variants:
         return SyncReport(dry_run=dry_run)
     keys = {variant.key for variant in variants}
-    wanted = Change("remove", scan=False, moves=[Move(v.key, None, before=v) for v in variants],
+    wanted = Change("remove", scan=False, moves=[Move(v.key, None, before=claim_of(session, v.key)) for v in variants],
                     decline=sorted({*(path for path, owners in _adopted(session).items() if owners <= keys),
                                     *_lent(session, variants)}))
     if ask is not None and not dry_run and not ask(change(session, wanted, dry_run=True)):

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from helixstore.farm.choice import Choices
 from helixstore.farm.intent import Intent
-from helixstore.fs.names import folded
 from helixstore.store.manifests import Manifest
-from helixstore.store.refs import Claim, current
-from helixstore.values import Issue, Key, Source, Variant
+from helixstore.store.refs import Claim
+from helixstore.values import Issue, Key, Source
 
 if TYPE_CHECKING:
     from helixstore.farm.outcome import Handler
     from helixstore.index import Index
+    from helixstore.store.refs import Ref
     from helixstore.store.store import Store
 
 __all__ = [
@@ -39,23 +39,24 @@ class Move:
         content: the manifest's own text when it is new, else None.
         sources: in the order in which they are kept.
         pinned: stays at this version.
-        before: the current variant of that name, for `undo`; None when there is none.
+        before: this person's current claim on that name, for `undo`; None when there is none.
+        follows: `<host>/<uid>` of the claimant whose model it is, when this person only shows it.
     """
 
     def __init__(self, key: Key, manifest: str | None, content: str | None = None, sources: Iterable[Source] = (),
-                 pinned: bool = False, before: Variant | None = None) -> None:
+                 pinned: bool = False, before: Ref | None = None, follows: str | None = None) -> None:
         self.key, self.manifest, self.content = key, manifest, content
-        self.sources, self.pinned, self.before = tuple(sources), pinned, before
+        self.sources, self.pinned, self.before, self.follows = tuple(sources), pinned, before, follows
 
     def record(self) -> dict[str, Any]:
         """As the journal holds it."""
         before = self.before
         return {
             "model": self.key.model, "variant": self.key.variant, "manifest": self.manifest, "content": self.content,
-            "sources": [source_json(source) for source in self.sources], "pinned": self.pinned,
-            "before": None if before is None else {
+            "sources": [source_json(source) for source in self.sources], "pinned": self.pinned, "follows": self.follows,
+            "before": None if before is None or before.manifest is None else {
                 "manifest": before.manifest, "sources": [source_json(source) for source in before.sources],
-                "pinned": before.pinned},
+                "pinned": before.pinned, "follows": before.follows},
         }
 
 
@@ -162,7 +163,7 @@ class _Refs:
                 contents.append(manifest)
             done.append(move)
         self._store.manifests.write_many(contents)
-        self._publish([(Key(m["model"], m["variant"]), m["manifest"], m["sources"], m["pinned"]) for m in done])
+        self._publish(done)
         for manifest in contents:           # a collection that began before the refs may have moved one meanwhile
             self._held(manifest, failed)
         return {"refs": [{key: m[key] for key in ("model", "variant", "manifest", "before")} for m in done]}
@@ -172,43 +173,32 @@ class _Refs:
         return all(f.blake3 not in failed and self._store.blobs.ensure(f.blake3) for f in manifest.files)
 
     def revert(self, record: Mapping[str, Any]) -> list[Issue]:
-        """Each name as it was before, unless it has moved on since."""
+        """This person's claim on each name as it was before, unless it has moved on since."""
         issues: list[Issue] = []
-        back: list[tuple[Key, str | None, Sequence[Mapping[str, str]], bool]] = []
+        back: list[Mapping[str, Any]] = []
         for move in record["refs"]:
             key, before = Key(move["model"], move["variant"]), move["before"]
-            now = self._index.variant(key)
-            if (now.manifest if now else None) != move["manifest"]:
+            now = self._index.claimed(key)
+            if (now[-1].manifest if now else None) != move["manifest"]:
                 issues.append(Issue("conflict", key.model, f"{key} has changed since; its name stays as it is"))
-            elif before is None:
-                back.append((key, None, [], False))
             else:
-                back.append((key, before["manifest"], before["sources"], before["pinned"]))
+                back.append({**(before or {"manifest": None, "sources": [], "pinned": False}),
+                             "model": key.model, "variant": key.variant})
         self._publish(back)
         return issues
 
-    def _publish(self, moves: Iterable[tuple[Key, str | None, Sequence[Mapping[str, str]], bool]]) -> None:
+    def _publish(self, moves: Iterable[Mapping[str, Any]]) -> None:
+        """Make the claims, each in the place of this person's current ones."""
         claims = []
-        withdrawn: Mapping[tuple[str, str], list[str]] | None = None
-        for key, manifest, sources, pinned in moves:
-            head = self._index.head(key)
-            if manifest is None and head is None:
-                continue
-            if head is None and withdrawn is None:
-                withdrawn = self._withdrawn()
-            before = [head] if head else (withdrawn or {}).get((folded(key.model), key.variant), [])
-            claims.append(Claim(key.model, key.variant, manifest, tuple(map(source_of, sources)), pinned,
-                                tuple(before)))
+        for move in moves:
+            key, manifest = Key(move["model"], move["variant"]), move["manifest"]
+            now = self._index.claimed(key)
+            if manifest is None and not now and self._index.variant(key) is None:
+                continue                    # nobody claims it, so there is nothing to withdraw
+            claims.append(Claim(key.model, key.variant, manifest, tuple(map(source_of, move["sources"])),
+                                move["pinned"], tuple(ref.uuid for ref in now), move.get("follows")))
         self._store.refs.publish_many(claims)
         self._index.refresh()
-
-    def _withdrawn(self) -> Mapping[tuple[str, str], list[str]]:
-        """Names that were given up -> the refs that say so, which the name's next ref supersedes."""
-        found: dict[tuple[str, str], list[str]] = {}
-        for ref in current(self._index.claims()):
-            if ref.manifest is None:
-                found.setdefault((folded(ref.name), ref.variant), []).append(ref.uuid)
-        return found
 
 
 class _Choose:

@@ -16,21 +16,26 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from helixstore.errors import HelixError
+from helixstore.fs.mounts import unsettled_ns
+from helixstore.fs.names import folded
 from helixstore.index.codec import BlobRow, dumps, loads, pack_header, pack_source, unpack_header, unpack_source
 from helixstore.index.database import Tables
 from helixstore.index.rows import blob_of, drop_variant, put_blob, put_variant
 from helixstore.index.tables import raw, row_key
-from helixstore.values import File, Format, Header, Issue, Key, Purpose, Role, Variant
+from helixstore.values import File, Format, Header, Issue, Key, Purpose, Role, Source, Variant
 
 if TYPE_CHECKING:
-    from helixstore.store.refs import Ref
+    from helixstore.store.refs import Claimant, Ref, Seen
     from helixstore.store.store import Store
 
-__all__ = ["News", "conflicts", "folders_of", "header_of", "look", "ref_of", "take_in", "variant_of"]
+__all__ = [
+    "News", "claimed", "conflicts", "files_of", "folders_of", "header_of", "look", "ref_of", "take_in", "unclaimed",
+    "variant_of",
+]
 
 _FOLDERS = b"refs' folders"
 _CONFLICTS = b"conflicts"
-_RACY_NS = 2_000_000_000                # as in farm/snapshot.py: a time so young may stand for two states
+_UNCLAIMED = b"unclaimed"
 Progress = Callable[[int, int], None]
 
 
@@ -66,6 +71,7 @@ def folders_of(store: Store) -> tuple[dict[str, int], set[str], list[Issue]]:
     times: dict[str, int] = {}
     uuids: set[str] = set()
     issues: list[Issue] = []
+    settled = time.time_ns() - unsettled_ns(store.path)
 
     def enter(folder: str, depth: int) -> None:
         try:
@@ -83,7 +89,7 @@ def folders_of(store: Store) -> tuple[dict[str, int], set[str], list[Issue]]:
             issues.append(Issue("unreadable", folder, f"refs cannot be listed: {error.strerror or error}",
                                 "helixstore doctor"))
         else:
-            times[folder] = before if before < time.time_ns() - _RACY_NS else 0
+            times[folder] = before if before < settled else 0
     enter(os.path.join(store.path, "refs"), 0)
     return times, uuids, issues
 
@@ -195,8 +201,8 @@ def _blob_row(store: Store, digest: str, size: int, issues: list[Issue]) -> Blob
     return BlobRow(digest, size, meta.sha256, meta.gitsha1, xet=meta.xet)
 
 
-def take_in(tables: Tables, news: News) -> bool:
-    """Put what a look found; whether any variant changed."""
+def take_in(tables: Tables, news: News, me: Claimant) -> bool:
+    """Put what a look found, as `me` sees it; whether any variant changed."""
     for digest, (row, content) in news.manifests.items():
         tables.put("manifests", raw(digest), dumps([*row, content]))
         tables.put("contents", raw(content) + raw(digest), b"")
@@ -212,7 +218,7 @@ def take_in(tables: Tables, news: News) -> bool:
     if not (news.refs or news.gone or news.headers):
         return False
     refs = [ref_of(key.decode(), value) for key, value in tables.items("refs")]
-    changed = _set_heads(tables, refs, news.headers.keys())
+    changed = _set_heads(tables, refs, news.headers.keys(), me)
     if news.gone:
         _drop_unnamed(tables, {ref.manifest for ref in refs if ref.manifest is not None})
     return changed
@@ -224,28 +230,71 @@ def conflicts(tables: Tables) -> list[Issue]:
     return [Issue(*one) for one in loads(note)] if note is not None else []
 
 
-def _set_heads(tables: Tables, refs: list[Ref], read: Collection[str]) -> bool:
+def unclaimed(tables: Tables) -> list[tuple[Key, str, str]]:
+    """What this person sees by another's claim only: its key, its manifest, and `<host>/<uid>` whose claim it is."""
+    note = tables.get("notes", _UNCLAIMED)
+    return [(Key(*key), manifest, leader) for *key, manifest, leader in loads(note)] if note is not None else []
+
+
+def claimed(tables: Tables, key: Key) -> list[Ref]:
+    """This person's current refs for a key, however it is spelt, the latest last; tombstones too."""
+    note = tables.get("claimed", _folded_key(key.model, key.variant))
+    return [ref_of(uuid, tables.get("refs", uuid.encode()) or b"") for uuid in loads(note)] if note is not None else []
+
+
+def _set_heads(tables: Tables, refs: list[Ref], read: Collection[str], me: Claimant) -> bool:
     """Bring the rows to the heads among all refs; also those of manifests whose headers were `read` only now."""
     from helixstore.store.refs import heads as heads_of
 
-    heads, issues = heads_of(refs)
+    heads, issues = heads_of(refs, me)
     tables.put("notes", _CONFLICTS, dumps([[one.kind, one.path, one.message, one.remedy] for one in issues]))
-    wanted = {row_key(Key(*key)): ref for key, ref in heads.items() if ref.manifest is not None}
+    tables.put("notes", _UNCLAIMED, dumps([[*key, seen.ref.manifest, f"{seen.ref.host}/{seen.ref.uid}"]
+                                           for key, seen in heads.items() if not seen.claimed]))
+    _set_claimed(tables, refs, me)
+    wanted = {row_key(Key(*key)): seen for key, seen in heads.items()}
     there = dict(tables.items("heads"))
     changed = False
     for row in there.keys() - wanted.keys():
         drop_variant(tables, row)
         tables.delete("heads", row)
         changed = True
-    for row, ref in wanted.items():
-        if there.get(row) != ref.uuid.encode() or ref.manifest in read:
-            put_variant(tables, variant_of(tables, ref))
-            tables.put("heads", row, ref.uuid.encode())
+    for row, seen in wanted.items():
+        token = _token(seen)
+        if there.get(row) != token or seen.ref.manifest in read:
+            pinned = seen.ref.pinned and seen.ref.claimant == me
+            put_variant(tables, variant_of(tables, seen.ref, seen.sources, pinned))
+            tables.put("heads", row, token)
             changed = True
     return changed
 
 
-def variant_of(tables: Tables, ref: Ref) -> Variant:
+def _token(seen: Seen) -> bytes:
+    """The ref's uuid, and what else a variant's row depends on: others' sources come and go without it."""
+    more = [pack_source(source) for source in seen.sources if source not in seen.ref.sources]
+    return seen.ref.uuid.encode() + (dumps(more) if more else b"")
+
+
+def _set_claimed(tables: Tables, refs: list[Ref], me: Claimant) -> None:
+    """Note for each name which refs the next one of this person supersedes."""
+    from helixstore.store.refs import current
+
+    mine: dict[bytes, list[str]] = {}
+    for ref in current([ref for ref in refs if ref.claimant == me or ref.everyone]):
+        if ref.claimant == me:
+            mine.setdefault(_folded_key(ref.name, ref.variant), []).append(ref.uuid)
+    there = dict(tables.items("claimed"))
+    for row in there.keys() - mine.keys():
+        tables.delete("claimed", row)
+    for row, uuids in mine.items():
+        if (data := dumps(uuids)) != there.get(row):
+            tables.put("claimed", row, data)
+
+
+def _folded_key(model: str, variant: str) -> bytes:
+    return row_key(Key(folded(model), variant))
+
+
+def variant_of(tables: Tables, ref: Ref, sources: Iterable[Source], pinned: bool) -> Variant:
     """The variant that a ref names, put together from its manifest, header and the other hashes of its blobs."""
     assert ref.manifest is not None
     format_, quantization, purpose, files, _ = loads(tables.get("manifests", raw(ref.manifest)) or b"")
@@ -257,7 +306,12 @@ def variant_of(tables: Tables, ref: Ref) -> Variant:
     return Variant(
         Key(ref.name, ref.variant), ref.manifest, Format(format_), quantization, Purpose(purpose),
         unpack_header(loads(header)) if header is not None else Header(),
-        tuple(sorted(found, key=lambda file: file.path)), tuple(ref.sources), ref.pinned)
+        tuple(sorted(found, key=lambda file: file.path)), tuple(sources), pinned)
+
+
+def files_of(data: bytes) -> list[tuple[str, int]]:
+    """Digest and size of each file of a manifest's row."""
+    return [(digest, size) for _, size, digest, _ in loads(data)[3]]
 
 
 def _drop_unnamed(tables: Tables, manifests: set[str]) -> None:
@@ -281,14 +335,14 @@ def _drop_unnamed(tables: Tables, manifests: set[str]) -> None:
 
 def _pack_ref(ref: Ref) -> bytes:
     return dumps([ref.host, ref.uid, ref.name, ref.variant, ref.manifest, [pack_source(one) for one in ref.sources],
-                  ref.pinned, list(ref.supersedes), ref.mtime_ns])
+                  ref.pinned, list(ref.supersedes), ref.mtime_ns, ref.follows, ref.everyone])
 
 
 def ref_of(uuid: str, data: bytes) -> Ref:
     """The ref in a row."""
     from helixstore.store.refs import Ref
 
-    host, uid, name, variant, manifest, sources, pinned, supersedes, mtime_ns = loads(data)
+    host, uid, name, variant, manifest, sources, pinned, supersedes, mtime_ns, follows, everyone = loads(data)
     return Ref(uuid=uuid, host=host, uid=uid, name=name, variant=variant, manifest=manifest,
                sources=tuple([unpack_source(one) for one in sources]), pinned=pinned, supersedes=tuple(supersedes),
-               mtime_ns=mtime_ns)
+               mtime_ns=mtime_ns, follows=follows, everyone=everyone)

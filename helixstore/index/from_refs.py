@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 from helixstore.errors import NotFound
 from helixstore.fs.names import folded
 from helixstore.index.names import Candidate, names_of, resolve
+from helixstore.store.refs import Seen, claimant_of, heads
 from helixstore.values import File, Format, Header, Key, Variant
 
 if TYPE_CHECKING:
     from helixstore.store.manifests import Manifest
-    from helixstore.store.refs import Ref
+    from helixstore.store.refs import Claimant, Ref
     from helixstore.store.store import Store
 
-__all__ = ["path_from_refs"]
+__all__ = ["offered", "path_from_refs"]
 
 _READ = 1 << 16     # bytes
 _FEW = 50           # so many refs are looked for in all others one after the other; of more, all are decoded
@@ -41,20 +42,34 @@ def path_from_refs(store: Store, query: str) -> list[Variant]:
         Ambiguous, NotFound: as `Index.find`.
         NotFound, Unreadable, Corrupt, StoreTooNew: its manifest cannot be read.
     """
+    return [_variant(store, token) for token in _resolved(query, _RefShelf(store))]
+
+
+def offered(store: Store, query: str) -> list[Ref]:
+    """What others claim under a name, whatever this person withdrew: the refs that they could follow.
+
+    Raises:
+        Ambiguous, NotFound: as `Index.find`.
+    """
     shelf = _RefShelf(store)
+    shelf.without = claimant_of(store.host)
+    return [token.seen.ref for token in _resolved(query, shelf)]
+
+
+def _resolved(query: str, shelf: _RefShelf) -> list[_RefToken]:
     try:
         found = resolve(query, shelf)
     except NotFound:
         shelf.with_files = True                         # slower: every manifest is read
         found = resolve(query, shelf)
-    return [_variant(store, candidate.token) for candidate in found if isinstance(candidate.token, _RefToken)]
+    return [candidate.token for candidate in found if isinstance(candidate.token, _RefToken)]
 
 
 class _RefToken:
-    """The ref of a candidate."""
+    """What is seen under the name of a candidate."""
 
-    def __init__(self, ref: Ref) -> None:
-        self.ref = ref
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
 
 
 class _RefShelf:
@@ -65,6 +80,7 @@ class _RefShelf:
         self._texts = dict(_texts(os.path.join(store.path, "refs"), 2, ".json"))
         self._manifests: dict[str, bytes] | None = None
         self.with_files = False
+        self.without: Claimant | None = None
 
     def named(self, names: Sequence[str]) -> list[Candidate]:
         ends = ('"', ':latest"', '.gguf"') if self.with_files else ('"', ':latest"')
@@ -93,7 +109,7 @@ class _RefShelf:
     def older(self, model: str) -> list[Candidate]:
         refs = [ref for ref in self._refs(set(_holding(self._texts, [model]))) if folded(ref.name) == model]
         refs.sort(key=lambda ref: (ref.mtime_ns, ref.uuid), reverse=True)
-        return [self._candidate(ref) for ref in refs if ref.manifest is not None]
+        return [self._candidate(Seen(ref, ref.sources, True)) for ref in refs if ref.manifest is not None]
 
     def models(self) -> list[str]:
         return sorted({ref.name for ref in self._refs(self._texts)})
@@ -106,17 +122,16 @@ class _RefShelf:
     def _refs(self, uuids: Collection[str]) -> list[Ref]:
         """These refs, decoded by the store."""
         refs, _ = self._store.refs.scan(self._texts.keys() - set(uuids))
-        return refs
+        return [ref for ref in refs if ref.claimant != self.without]
 
     def _candidates(self, uuids: set[str]) -> list[Candidate]:
         """The heads among these refs."""
-        from helixstore.store.refs import heads
-
         uuids = set(self._texts) if len(uuids) > _FEW else uuids | set(_holding(self._texts, uuids))
-        winners, _ = heads(self._refs(uuids) if uuids else [])
-        return [self._candidate(ref) for ref in winners.values()]
+        winners, _ = heads(self._refs(uuids) if uuids else [], claimant_of(self._store.host))
+        return [self._candidate(seen) for seen in winners.values()]
 
-    def _candidate(self, ref: Ref) -> Candidate:
+    def _candidate(self, seen: Seen) -> Candidate:
+        ref = seen.ref
         manifest = ref.manifest or ""
         quantization, format_ = "", ref.variant.partition(":")[0]
         files: list[str] = []
@@ -126,8 +141,8 @@ class _RefShelf:
             if format_ == Format.GGUF or len(record["files"]) == 1:
                 files = [file["path"] for file in record["files"] if file["role"] == "weights"]
         return Candidate(Key(ref.name, ref.variant), manifest, format_, quantization,
-                         frozenset(names_of(ref.sources, files)),
-                         tuple(source.revision for source in ref.sources if source.revision), _RefToken(ref))
+                         frozenset(names_of(seen.sources, files)),
+                         tuple(source.revision for source in seen.sources if source.revision), _RefToken(seen))
 
 
 def _texts(root: str, depth: int, ending: str) -> Iterator[tuple[str, bytes]]:
@@ -181,9 +196,9 @@ def _read(store: Store, manifest: str) -> Manifest:
 
 
 def _variant(store: Store, token: _RefToken) -> Variant:
-    ref = token.ref
+    ref = token.seen.ref
     assert ref.manifest is not None
     manifest = _read(store, ref.manifest)
     files = tuple(File(file.path, file.bytes, file.blake3, file.role) for file in manifest.files)
     return Variant(Key(ref.name, ref.variant), ref.manifest, manifest.format, manifest.quantization, manifest.purpose,
-                   Header(), files, ref.sources, ref.pinned)
+                   Header(), files, token.seen.sources, ref.pinned)

@@ -71,6 +71,7 @@ class Index:
     def __init__(self, path: str | os.PathLike[str], store: Store, map_bytes: int = MAP_BYTES) -> None:
         self.path = os.fspath(path)
         self._store = store
+        self._me = (store.host.id, store.host.uid)
         self._map_bytes = map_bytes
         self._database: Database | None = None
         self._given: dict[str, Header] = {}
@@ -151,7 +152,7 @@ class Index:
             if all_anew:
                 for table in TABLES:
                     tables.clear(table)
-            return follow.take_in(tables, news)
+            return follow.take_in(tables, news, self._me)
         changed: bool = self._write(take_in)
         self._unread = tuple(news.issues)
         self._given.clear()
@@ -171,14 +172,24 @@ class Index:
             return unpack_variant(data) if data is not None else None
         return self._read(find)
 
-    def head(self, key: Key) -> str | None:
-        """The uuid of the ref that a key's current variant rests on, which the next one supersedes."""
-        found = self._read(lambda tables: tables.get("heads", row_key(key)))
-        return found.decode() if found is not None else None
+    def claimed(self, key: Key) -> list[Ref]:
+        """This person's current refs on this host for a key, the latest last, tombstones too: the next supersedes them.
+        """
+        return self._read(lambda tables: follow.claimed(tables, key))
+
+    def unclaimed(self) -> list[tuple[Key, str, str]]:
+        """What this person sees by another's claim only: key, manifest, and `<host>/<uid>` of whose claim it is."""
+        return self._read(follow.unclaimed)
 
     def claims(self) -> list[Ref]:
         """Every ref, of all people and hosts, superseded ones too."""
         return self._read(lambda tables: [follow.ref_of(uuid.decode(), data) for uuid, data in tables.items("refs")])
+
+    def holdings(self) -> dict[str, list[tuple[str, int]]]:
+        """The digest of every manifest that a ref names -> digest and size in bytes of each of its files."""
+        def read(tables: Tables) -> dict[str, list[tuple[str, int]]]:
+            return {key.hex(): follow.files_of(data) for key, data in tables.items("manifests")}
+        return self._read(read)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """What a line of `list` prints, for each current variant, by name; cheap.
@@ -210,7 +221,7 @@ class Index:
                 else:
                     uuid = str(candidate.token)
                     ref = follow.ref_of(uuid, tables.get("refs", uuid.encode()) or b"")
-                    found.append(follow.variant_of(tables, ref))
+                    found.append(follow.variant_of(tables, ref, ref.sources, ref.pinned))
             return found
         return self._read(look_up)
 
@@ -344,7 +355,7 @@ class Index:
         database.discard(str(error))
         news = follow.look(self._store, database.read, self._given)
         if news is not None:
-            database.write(lambda tables: follow.take_in(tables, news))
+            database.write(lambda tables: follow.take_in(tables, news, self._me))
 
 
 def _handed(path: str, store: Path, host: Host, map_bytes: int) -> Index:

@@ -10,7 +10,7 @@ from helixstore.values import Key
 __all__ = ["FROM_STORE", "STAMP", "TABLES", "farm_key", "path_key", "raw", "root_key", "row_key", "text_key"]
 
 #: Goes up when a table changes its meaning; an index with another stamp is thrown away.
-STAMP = "helixstore index 4"
+STAMP = "helixstore index 5"
 
 #: What follows from the store's refs and manifests alone. A row key stands for (model, variant).
 FROM_STORE = (
@@ -18,7 +18,8 @@ FROM_STORE = (
     "manifests",    # digest -> manifest, of every ref
     "headers",      # manifest digest -> what the header of its weights says
     "contents",     # content key + manifest digest -> nothing
-    "heads",        # row key -> uuid of the current ref
+    "heads",        # row key -> uuid of the ref that counts for this person on this host
+    "claimed",      # row key of a folded name -> this person's current refs for it, tombstones too
     "variants",     # row key -> the variant
     "rows",         # row key -> what a line of `list` prints
     "names",        # hash of a folded name + row key -> the name

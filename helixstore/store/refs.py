@@ -2,7 +2,11 @@
 
 `refs/<host>/<uid>/<uuid>.json`, one writer for each folder, never edited. Moving a name, adding a source or pinning
 writes a new file that supersedes the old; withdrawing a name writes one without a manifest (a tombstone), which a
-later one may supersede again. A ref can only be superseded by the same person's: nobody drops another's claim.
+later one may supersede again. A *claimant* is a person on a host, and only they supersede their refs: nobody drops or
+moves another's claim. The one exception is the store's owner, who can withdraw a model for everyone.
+
+A ref *leads* when its writer brought the content or chose it, and *follows* when the writer's programs only show what
+another claimant leads. So each person's names are theirs: see `heads`.
 The rule of the whole store: blob durable, then ref durable, then link; and the reverse to remove.
 """
 
@@ -19,9 +23,13 @@ from helixstore.errors import HelixError, Unreadable, UnsafeName
 from helixstore.fs.names import folded
 from helixstore.store import records
 from helixstore.store.host import Host
+from helixstore.store.sharing import Sharing
 from helixstore.values import Issue, Source
 
-__all__ = ["Claim", "Ref", "Refs", "current", "heads"]
+__all__ = ["Claim", "Claimant", "Ref", "Refs", "Seen", "claimant_of", "current", "heads"]
+
+#: (host id, uid)
+Claimant = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,8 @@ class Ref:
         pinned: stays at this version.
         supersedes: uuids of the refs that it replaces.
         mtime_ns: nanoseconds on the store's own clock.
+        follows: `<host>/<uid>` of the claimant whose model the writer's programs show; None: the ref leads.
+        everyone: it supersedes refs of other claimants too; believed of the store's owner only.
     """
 
     uuid: str
@@ -51,6 +61,13 @@ class Ref:
     pinned: bool
     supersedes: tuple[str, ...]
     mtime_ns: int
+    follows: str | None = None
+    everyone: bool = False
+
+    @property
+    def claimant(self) -> Claimant:
+        """Whose claim it is."""
+        return self.host, self.uid
 
     @property
     def path(self) -> str:
@@ -67,64 +84,128 @@ class Claim(NamedTuple):
     sources: tuple[Source, ...] = ()
     pinned: bool = False
     supersedes: tuple[str, ...] = ()
+    follows: str | None = None
+    everyone: bool = False
+
+
+class Seen(NamedTuple):
+    """What one claimant sees under a name.
+
+    Attributes:
+        ref: the one that counts; its claimant need not be the one who looks.
+        sources: theirs, and what others know of the hub's names for the same content.
+        claimed: whether who looks has a current claim on that content under this name.
+    """
+
+    ref: Ref
+    sources: tuple[Source, ...]
+    claimed: bool
+
+
+def claimant_of(host: Host) -> Claimant:
+    """Who writes on this host."""
+    return host.id, host.uid
 
 
 def current(refs: Iterable[Ref]) -> list[Ref]:
-    """Those that no ref of the same person supersedes, tombstones too, in the order of their times. Pure."""
+    """Those that are not superseded, tombstones too, in the order of their times. Pure."""
     every = list(refs)
-    gone = {(ref.uid, old) for ref in every for old in ref.supersedes if old != ref.uuid}
-    return sorted((ref for ref in every if (ref.uid, ref.uuid) not in gone), key=lambda ref: (ref.mtime_ns, ref.uuid))
+    gone = {(ref.host, ref.uid, old) for ref in every for old in ref.supersedes if old != ref.uuid}
+    for_all = {old for ref in every if ref.everyone for old in ref.supersedes if old != ref.uuid}
+    return sorted((ref for ref in every if ref.uuid not in for_all and (ref.host, ref.uid, ref.uuid) not in gone),
+                  key=lambda ref: (ref.mtime_ns, ref.uuid))
 
 
-def heads(refs: Iterable[Ref]) -> tuple[dict[tuple[str, str], Ref], list[Issue]]:
-    """For each (name, variant) the ref that counts: the latest by the store's clock, then by uuid. Pure.
+def heads(refs: Iterable[Ref], me: Claimant) -> tuple[dict[tuple[str, str], Seen], list[Issue]]:
+    """What `me` sees under each (name, variant). Pure.
 
-    Names are compared by case-fold and NFC, and kept as the winner spells them. A name whose latest head is a
-    tombstone is left out. Two heads of different content are reported, whichever order they were published in.
+    My own claim counts: the latest by the store's clock, then by uuid. If it is a tombstone I see nothing, whoever
+    else claims the model. If it follows somebody, what they have under that name now; once they lead no more, what I
+    claimed. Without a claim of mine, it is whoever claimed the name first that counts, before those who only follow.
+    So nobody can put other content under a name that I use.
+
+    Names are compared by case-fold and NFC, and kept as the winner spells them. Two claims of mine on different
+    content are reported, whichever order they were published in.
     """
+    every = list(refs)
+    first: dict[tuple[Claimant, str, str], int] = {}
     groups: dict[tuple[str, str], list[Ref]] = {}
-    for ref in current(refs):
+    for ref in current(every):
         groups.setdefault((folded(ref.name), ref.variant), []).append(ref)
-    winners: dict[tuple[str, str], Ref] = {}
+    if any(ref.claimant != me for ref in every):
+        for ref in every:
+            if ref.follows is None and ref.manifest is not None:
+                claim = (ref.claimant, folded(ref.name), ref.variant)
+                first[claim] = min(first.get(claim, ref.mtime_ns), ref.mtime_ns)
+    winners: dict[tuple[str, str], Seen] = {}
     issues = []
-    for group in groups.values():
-        last = group[-1]
-        if last.manifest is not None:
-            winners[last.name, last.variant] = last
-        others = {ref.manifest for ref in group} - {last.manifest}
-        if others:
-            kept = last.manifest[:12] if last.manifest else "withdrawn"
-            shown = ", ".join(sorted(other[:12] if other else "withdrawn" for other in others))
-            issues.append(Issue("conflict", last.name,
-                                f"{last.name} ({last.variant}) was changed twice at once: {kept} counts, also {shown}",
-                                f"the later one counts; see: helixstore show {last.name}"))
+    for (name, variant), group in groups.items():
+        mine = [ref for ref in group if ref.claimant == me]
+        others = sorted((ref for ref in group if ref.claimant != me and ref.manifest is not None),
+                        key=lambda ref: (ref.follows is not None,
+                                         first.get((ref.claimant, name, variant), ref.mtime_ns), ref.uuid))
+        if (head := _counting(mine, others)) is not None:
+            told = head.sources if head.claimant == me else ()
+            known = [source for other in (head, *others) if other.manifest == head.manifest
+                     for source in other.sources if source.kind != "program"]
+            sources = tuple(dict.fromkeys((*told, *known)))
+            winners[head.name, variant] = Seen(head, sources, any(own.manifest == head.manifest for own in mine))
+        if len({own.manifest for own in mine}) > 1:
+            issues.append(_twice(mine))
     return winners, issues
+
+
+def _counting(mine: list[Ref], others: list[Ref]) -> Ref | None:
+    """Of one name's current refs the one that counts for me; the lists as `heads` orders them."""
+    if not mine:
+        return others[0] if others else None
+    last = mine[-1]
+    if last.manifest is None:
+        return None
+    if last.follows is None:
+        return last
+    led = (ref for ref in others if f"{ref.host}/{ref.uid}" == last.follows and ref.follows is None)
+    return next(led, last)
+
+
+def _twice(mine: list[Ref]) -> Issue:
+    last = mine[-1]
+    kept = last.manifest[:12] if last.manifest else "withdrawn"
+    others = sorted({ref.manifest[:12] if ref.manifest else "withdrawn" for ref in mine} - {kept})
+    return Issue("conflict", last.name,
+                 f"{last.name} ({last.variant}) was changed twice at once: {kept} counts, also {', '.join(others)}",
+                 f"the later one counts; see: helixstore show {last.name}")
 
 
 class Refs:
     """The refs of one store."""
 
-    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]]) -> None:
+    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]],
+                 sharing: Sharing) -> None:
+        self._store = root
+        self._sharing = sharing
         self._root = os.path.join(root, "refs")
         self._host = host
         self._working = working
 
     def publish(self, name: str, variant: str, manifest: str | None, sources: Sequence[Source] = (),
-                pinned: bool = False, supersedes: Sequence[str] = ()) -> Ref:
+                pinned: bool = False, supersedes: Sequence[str] = (), follows: str | None = None,
+                everyone: bool = False) -> Ref:
         """Make one claim durable; returns it with its time. See `Claim` for the arguments."""
-        return self.publish_many([Claim(name, variant, manifest, tuple(sources), pinned, tuple(supersedes))])[0]
+        return self.publish_many([Claim(name, variant, manifest, tuple(sources), pinned, tuple(supersedes), follows,
+                                        everyone)])[0]
 
     def publish_many(self, claims: Sequence[Claim]) -> list[Ref]:
         """As `publish`, with one pass of flushing for all."""
         if not claims:
             return []
         folder = f"{self._root}/{self._host.id}/{self._host.uid}"
-        os.makedirs(folder, exist_ok=True)
+        self._sharing.own(folder, self._root)
         named = [(str(uuid.uuid4()), claim) for claim in claims]
         with self._working() as staging:
             records.publish_all(staging, [(f"{folder}/{name}.json", _encode(claim)) for name, claim in named])
-        return [Ref(name, self._host.id, self._host.uid, *claim, os.stat(f"{folder}/{name}.json").st_mtime_ns)
-                for name, claim in named]
+        return [Ref(name, self._host.id, self._host.uid, *claim[:6], os.stat(f"{folder}/{name}.json").st_mtime_ns,
+                    *claim[6:]) for name, claim in named]
 
     def folders(self) -> dict[str, int]:
         """`<host>/<uid>` -> the folder's mtime in nanoseconds.
@@ -152,7 +233,7 @@ class Refs:
         refs: list[Ref] = []
         issues: list[Issue] = []
         try:
-            folders = self.folders()
+            folders, owner = self.folders(), os.stat(self._store).st_uid
         except OSError as error:
             return [], [_issue(self._root, error)]
         for folder in folders:
@@ -169,7 +250,7 @@ class Refs:
                     continue
                 path = f"{self._root}/{folder}/{name}"
                 try:
-                    refs.append(_decode(path, name[:-5], host, int(uid)))
+                    refs.append(_decode(path, name[:-5], host, int(uid), owner))
                 except (HelixError, OSError) as error:
                     issues.append(_issue(path, error))
         return refs, issues
@@ -197,10 +278,12 @@ def _encode(claim: Claim) -> bytes:
         "sources": [{**source.described(), **({"sidecars": dict(source.sidecars)} if source.sidecars else {})}
                     for source in claim.sources],
         "pinned": claim.pinned, "supersedes": sorted(claim.supersedes),
+        **({"follows": claim.follows} if claim.follows is not None else {}),
+        **({"everyone": True} if claim.everyone else {}),
     })
 
 
-def _decode(path: str, name: str, host: str, uid: int) -> Ref:
+def _decode(path: str, name: str, host: str, uid: int, owner: int) -> Ref:
     record, status = records.read_record(path)
     try:
         manifest = record["manifest"]
@@ -208,7 +291,9 @@ def _decode(path: str, name: str, host: str, uid: int) -> Ref:
             records.check_digest(manifest)
         return Ref(name, host, uid, _text(record["name"]), _text(record["variant"]), manifest,
                    tuple(_source(item) for item in record.get("sources", ())), bool(record.get("pinned")),
-                   tuple(_text(old) for old in record.get("supersedes", ())), status.st_mtime_ns)
+                   tuple(_text(old) for old in record.get("supersedes", ())), status.st_mtime_ns,
+                   _text(record["follows"]) if record.get("follows") is not None else None,
+                   record.get("everyone") is True and status.st_uid == owner)
     except (KeyError, TypeError, AttributeError, UnsafeName) as error:
         raise Unreadable(f"{path} is not a ref: {error!r}", "restore it from a backup", path) from None
 

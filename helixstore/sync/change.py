@@ -19,7 +19,6 @@ from typing import Any
 from helixstore.errors import Unreadable
 from helixstore.farm.farm import Overtaken
 from helixstore.farm.handlers import (
-    Move,
     accept_record,
     choose_record,
     decline_record,
@@ -35,6 +34,7 @@ from helixstore.fs import kernel
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
+from helixstore.sync.claims import claims, without_mine
 from helixstore.sync.deleted import deletions, replacements
 from helixstore.sync.disks import away_issues, leading_away, limit, mend_stand_ins, not_of
 from helixstore.sync.drift import close_drifted
@@ -252,8 +252,8 @@ def _current(session: Session, intake: Intake, wanted: Change) -> list[Variant]:
     for lost in intake.lost:
         if lost.sources and lost.key in variants:
             variants[lost.key] = replace(variants[lost.key], sources=lost.sources)
-        else:
-            variants.pop(lost.key, None)
+        elif (variant := variants.pop(lost.key, None)) and without_mine(session, lost.key, variant.manifest):
+            variants[lost.key] = replace(variant, sources=())
     for move in wanted.moves:
         if move.manifest is None:
             variants.pop(move.key, None)
@@ -272,27 +272,11 @@ def _extras(
     renamed: Mapping[Key, tuple[Source, ...]],
 ) -> list[dict[str, Any]]:
     """What the journal must carry beside links."""
-    moving = intake.new or intake.lost or renamed
-    before = {variant.key: variant for variant in session.index.variants()} if moving else {}
-    contents: dict[Key, str] = {}
-    latest: dict[Key, Move] = {}
-    for item in intake.new:                 # found in several places: one ref, with all of its sources
-        key = item.placed.key
-        if item.placed.fresh:
-            contents[key] = item.manifest.encode().decode()
-        latest[key] = Move(key, item.placed.manifest, contents.get(key), item.placed.sources, before=before.get(key))
-    for lost in intake.lost:
-        latest[lost.key] = Move(lost.key, lost.manifest if lost.sources else None, contents.get(lost.key), lost.sources,
-                                before=before.get(lost.key))
-    for key, sources in renamed.items():
-        known = latest.get(key)
-        manifest = known.manifest if known else before[key].manifest
-        latest[key] = Move(key, manifest, contents.get(key), sources, before=before.get(key))
-    moves = list(latest.values())
+    moves = claims(session, intake, renamed, wanted.moves)
     small = [(w.location, w.digest.hashes.blake3, w.digest.hashes.bytes) for w in intake.wishes if w.how == "copy"]
     records = [small_record(small)] if small else []
-    if moves or wanted.moves:
-        records.append(refs_record([*moves, *wanted.moves]))
+    if moves:
+        records.append(refs_record(moves))
     records += [choose_record(model, after, session.choices.only(model)) for model, after in chosen.items()]
     records += [hide_record(provider, key) for provider, key in wanted.hide]
     records += [unhide_record(provider, key) for provider, key in wanted.unhide]
