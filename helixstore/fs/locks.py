@@ -16,7 +16,7 @@ from helixstore.fs.kernel import Name
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Lease", "LeaseWatch", "in_use", "lock_file", "lock_folder", "read_lease"]
+__all__ = ["Lease", "LeaseWatch", "in_use", "lock_file", "lock_folder", "read_lease", "writers_of"]
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
@@ -117,6 +117,19 @@ def _take_lease(descriptor: int) -> Lease:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return Lease.UNKNOWN
     return Lease.GRANTED
+
+
+def writers_of(path: Name) -> Lease:
+    """Whether anybody writes a file now; UNKNOWN too when it cannot be opened. The lease is given back at once."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        return Lease.BUSY if error.errno == errno.EAGAIN else Lease.UNKNOWN
+    try:
+        with read_lease(descriptor) as lease:
+            return lease.state
+    finally:
+        os.close(descriptor)
 
 
 def in_use(path: Name) -> bool | None:
