@@ -22,6 +22,7 @@ BELOW = {
     "results": frozenset(),
     "fs": frozenset(),
     "formats": frozenset({"fs"}),
+    "hub": frozenset(),
     "store": frozenset({"fs"}),
     "index": frozenset({"fs", "formats", "store"}),
     "providers": frozenset({"fs", "formats"}),

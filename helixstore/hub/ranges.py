@@ -1,0 +1,153 @@
+"""A file in a repository of the hub, read by ranges, so that a repair fetches only what is bad.
+
+Addresses, tokens, offline mode, and the session with its proxies are huggingface_hub's own (`hf_hub_url`,
+`build_hf_headers`, `get_session`, `get_hf_file_metadata`, `hf_raise_for_status`; the same in 0.36 with requests and in
+1.0 to 2.4 with httpx). The ranges are plain HTTP (RFC 9110, 14.2): the hub sends large files on to a storage that
+answers 206 for them too, where they are kept in Xet as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from helixstore.errors import Failed, HelixError
+
+__all__ = ["HubFile"]
+
+_SECONDS = 30.0                 # without an answer, or without a byte
+_TRIES = 3                      # of one range
+_CHUNK = 1 << 20
+_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+
+
+@dataclass(slots=True)
+class HubFile:
+    """One file at one commit.
+
+    Args:
+        repository: `org/name`.
+        revision: the commit, or a branch.
+        path: in the repository.
+        endpoint: the hub's address; None: huggingface_hub's own, which HF_ENDPOINT sets.
+    """
+
+    repository: str
+    revision: str
+    path: str
+    endpoint: str | None = None
+    _why: HelixError | None = field(default=None, repr=False)
+    _asked: bool = field(default=False, repr=False)
+    remote: bool = field(default=True, init=False)
+
+    @property
+    def name(self) -> str:
+        """As people read it."""
+        return f"{self.repository}@{self.revision[:12]}: {self.path}"
+
+    def ask(self, size: int, sha256: str | None) -> None:
+        """One request, the first time: whether the repository has that file, of that size, and of that digest where it
+        tells one.
+
+        Args:
+            size: in bytes.
+            sha256: hex, or None where it is not known.
+
+        Raises:
+            Failed: it has not, or cannot be asked; the reason is the client's own.
+        """
+        if not self._asked:
+            self._asked = True
+            try:
+                self._compare(size, sha256)
+            except HelixError as error:
+                self._why = error
+        if self._why is not None:
+            raise self._why
+
+    def _compare(self, size: int, sha256: str | None) -> None:
+        from huggingface_hub import get_hf_file_metadata
+
+        with _told():
+            there = get_hf_file_metadata(self._address(), headers=self._headers(), timeout=_SECONDS)
+        if there.size is not None and there.size != size:
+            raise Failed(f"it has {there.size:,} bytes there instead of {size:,}")
+        etag = there.etag or ""
+        if sha256 and re.fullmatch(r"[0-9a-f]{64}", etag) and etag != sha256:
+            raise Failed(f"its SHA-256 is {etag[:12]} there instead of {sha256[:12]}")
+
+    def read(self, offset: int, length: int) -> bytes:
+        """That range, and not a byte more over the network.
+
+        Args:
+            offset, length: in bytes.
+
+        Raises:
+            Failed: after three tries; or the server does not know ranges.
+        """
+        wanted = {**self._headers(), "Range": f"bytes={offset}-{offset + length - 1}"}
+        for left in reversed(range(_TRIES)):
+            try:
+                with _told(), _get(self._address(), wanted) as (response, chunks):
+                    return _body(response, chunks, offset, length)
+            except Failed:
+                if not left:
+                    raise
+        raise AssertionError("a range is tried at least once")
+
+    def _address(self) -> str:
+        from huggingface_hub import hf_hub_url
+
+        return hf_hub_url(self.repository, self.path, revision=self.revision, endpoint=self.endpoint)
+
+    @staticmethod
+    def _headers() -> dict[str, str]:
+        return {**_client().build_hf_headers(library_name="helixstore"), "Accept-Encoding": "identity"}
+
+
+def _client() -> Any:
+    """What the client builds on, in every version under this name."""
+    from huggingface_hub import utils
+
+    return utils
+
+
+def _body(response: Any, chunks: Iterator[bytes], offset: int, length: int) -> bytes:
+    """The bytes of an answer to a request for a range."""
+    _client().hf_raise_for_status(response)
+    found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if response.status_code != 206 or found is None or int(found[1]) != offset:
+        raise Failed("the server does not send ranges of files")
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > length:
+            raise Failed("the server sent more than it was asked for")
+    return bytes(data)
+
+
+@contextlib.contextmanager
+def _get(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
+    """An answer whose body is not read yet, and its body in chunks."""
+    session = _client().get_session()
+    if hasattr(session, "stream"):                      # httpx, since 1.0
+        with session.stream("GET", url, headers=headers, timeout=_SECONDS, follow_redirects=True) as response:
+            yield response, response.iter_raw(_CHUNK)
+    else:
+        with session.get(url, headers=headers, timeout=_SECONDS, stream=True) as response:
+            yield response, response.iter_content(_CHUNK)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Whatever the client raises, whose kinds differ from version to version, as our own error with its words."""
+    try:
+        yield
+    except HelixError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        raise Failed(lines[0] if lines else type(error).__name__) from error
