@@ -6,7 +6,7 @@ import os
 import stat
 from typing import NamedTuple
 
-__all__ = ["Fingerprint", "fingerprint", "fingerprint_of"]
+__all__ = ["Fingerprint", "fingerprint", "fingerprint_of", "same_inode"]
 
 
 class Fingerprint(NamedTuple):
@@ -40,6 +40,14 @@ def fingerprint_of(status: os.stat_result) -> Fingerprint:
     """The fingerprint in a stat result."""
     return Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev,
                        status.st_mode, getattr(status, "st_uid", 0), status.st_nlink)
+
+
+def same_inode(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether the file system shows that two names are one file; links are followed.
+
+    sshfs makes hard links on its server, but gives each name a number of its own, another one after a while.
+    """
+    return os.path.samestat(os.stat(one), os.stat(other))
 
 
 def fingerprint(path: str | os.PathLike[str] | int, follow: bool = False) -> Fingerprint:

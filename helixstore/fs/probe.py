@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from helixstore.fs import kernel
+from helixstore.fs.fingerprint import same_inode
 from helixstore.values import LinkKind
 
-__all__ = ["Capabilities", "explain_refusal", "probe"]
+__all__ = ["NO_IDENTITY", "Capabilities", "explain_refusal", "probe"]
 
+#: Why a hard link that can be made is none to us.
+NO_IDENTITY = "the file system does not show which names are one file"
 _PREFIX = ".helixstore-probe-"
 _REFUSALS = {
     errno.EXDEV: "it lies on another file system, mount or subvolume",
@@ -80,7 +83,7 @@ def probe(source_folder: str | os.PathLike[str], target_folder: str | os.PathLik
             LinkKind.REFLINK: lambda: kernel.reflink(source, target, 0o600),
         }
         for kind, make in makers.items():
-            why = _try(make, target, expected)
+            why = _try(make, target, expected, source if kind is LinkKind.HARD else None)
             if why is None:
                 works.add(kind)
             else:
@@ -91,8 +94,11 @@ def probe(source_folder: str | os.PathLike[str], target_folder: str | os.PathLik
     return Capabilities(frozenset(works), MappingProxyType(why_not))
 
 
-def _try(make: Callable[[], None], target: str, expected: bytes) -> str | None:
-    """None when the link was made and leads to the bytes, else why not. Errors that are not about links are raised."""
+def _try(make: Callable[[], None], target: str, expected: bytes, same: str | None) -> str | None:
+    """None when the link was made and leads to the bytes, else why not. Errors that are not about links are raised.
+
+    `same`: it must be seen to be one file with that one, or nobody could tell later whose it is.
+    """
     try:
         make()
     except OSError as error:
@@ -100,7 +106,9 @@ def _try(make: Callable[[], None], target: str, expected: bytes) -> str | None:
             return explain_refusal(error)
         raise
     try:
-        return None if _head(target) == expected else "reading through it gave other bytes"
+        if _head(target) != expected:
+            return "reading through it gave other bytes"
+        return None if same is None or same_inode(same, target) else NO_IDENTITY
     except OSError as error:
         return f"it cannot be read through: {explain_refusal(error)}"
     finally:
