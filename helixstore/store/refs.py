@@ -233,26 +233,38 @@ class Refs:
         refs: list[Ref] = []
         issues: list[Issue] = []
         try:
-            folders, owner = self.folders(), os.stat(self._store).st_uid
+            folders = self.folders()
         except OSError as error:
             return [], [_issue(self._root, error)]
         for folder in folders:
-            if folder in unchanged:
+            if folder not in unchanged:
+                host, uid = folder.split("/")
+                found, unread = self.of(host, int(uid), known)
+                refs += found
+                issues += unread
+        return refs, issues
+
+    def of(self, host: str, uid: int, known: Collection[str] = frozenset()) -> tuple[list[Ref], list[Issue]]:
+        """As `scan`, of one person on one host."""
+        refs: list[Ref] = []
+        issues: list[Issue] = []
+        folder = f"{self._root}/{host}/{uid}"
+        try:
+            names, owner = os.listdir(folder), os.stat(self._store).st_uid
+        except FileNotFoundError:
+            return [], []
+        except OSError as error:
+            return [], [_issue(folder, error)]
+        for name in names:
+            if not name.endswith(".json") or name.startswith(".") or name[:-5] in known:
                 continue
-            host, uid = folder.split("/")
+            path = f"{folder}/{name}"
             try:
-                names = os.listdir(f"{self._root}/{folder}")
-            except OSError as error:
-                issues.append(_issue(f"{self._root}/{folder}", error))
-                continue
-            for name in names:
-                if not name.endswith(".json") or name.startswith(".") or name[:-5] in known:
-                    continue
-                path = f"{self._root}/{folder}/{name}"
-                try:
-                    refs.append(_decode(path, name[:-5], host, int(uid), owner))
-                except (HelixError, OSError) as error:
-                    issues.append(_issue(path, error))
+                refs.append(_decode(path, name[:-5], host, uid, owner))
+            except FileNotFoundError:
+                continue                                # of a host that was forgotten, and swept away meanwhile
+            except (HelixError, OSError) as error:
+                issues.append(_issue(path, error))
         return refs, issues
 
 
