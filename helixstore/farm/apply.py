@@ -142,7 +142,7 @@ class Executor:
         bad = sum((root, claim.provider, claim.key) in failed for claim in action.claims)
         if action.op in ("make", "replace"):
             return bad > 0 and bad == len(action.claims)
-        return bad > 0 and action.op in ("remove", "restore")
+        return bad > 0 and action.op in ("remove", "restore", "forget")     # a deletion not noted is not to be forgotten
 
     def fail(self, action: Action, reason: str, remedy: str = "", path: str = "", silent: bool = False) -> str:
         """Note a failure for everybody who wanted this."""
