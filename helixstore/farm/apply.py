@@ -495,6 +495,6 @@ def _origin(action: Action) -> tuple[str, str]:
     """Of what a replacement leaves: its origin, and the digest of the person's text that we wrote into."""
     if action.body[0] == "text" and len(action.body) > 3:
         return "merged", action.body[3]
-    if action.was is not None and action.was.kind == "symlink" and action.was.origin == "adopted":
+    if action.was is not None and action.was.kind in ("symlink", "hard") and action.was.origin == "adopted":
         return "adopted", action.was.original       # a link in the place of a copy that the person gave stays theirs
     return "made", ""

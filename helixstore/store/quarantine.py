@@ -1,17 +1,45 @@
 """Quarantine is a marker, `quarantine/<digest>.json`: the blob stays where it is, since moving it would dangle other
-people's symbolic links and leave their hard links serving it. A marked blob is not handed out, only replaced."""
+people's symbolic links and leave their hard links serving it. A marked blob is not handed out, only replaced.
+
+What was replaced lies in the trash of its disk, `trash/corrupt-<random>/<digest>.corrupt`, for as long as everything
+else stays there; by that name its inode is known to everybody who has links to it.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from helixstore.fs import kernel
 from helixstore.store import records
 
-__all__ = ["Quarantine"]
+__all__ = ["CORRUPT", "Quarantine", "damaged_inodes"]
+
+#: the end of the name of what was replaced, in a folder of the trash whose name begins with it
+CORRUPT = "corrupt"
+
+
+def damaged_inodes(roots: Iterable[str]) -> dict[str, set[tuple[int, int]]]:
+    """Digest -> (device, inode) of every file that was replaced since it had other bytes, and lies in the trash still.
+
+    Args:
+        roots: the folders of the store and of its volumes.
+    """
+    found: dict[str, set[tuple[int, int]]] = {}
+    for root in roots:
+        with suppress(FileNotFoundError):
+            for epoch in os.listdir(f"{root}/trash"):
+                if not epoch.startswith(CORRUPT):
+                    continue
+                with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{root}/trash/{epoch}") as entries:
+                    for entry in entries:
+                        digest = entry.name.removesuffix(f".{CORRUPT}")
+                        if records.is_digest(digest) and digest != entry.name:
+                            status = entry.stat(follow_symlinks=False)
+                            found.setdefault(digest, set()).add((status.st_dev, status.st_ino))
+    return found
 
 
 class Quarantine:
