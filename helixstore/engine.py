@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         ProviderView,
         Status,
         SyncReport,
-        UsageRow,
+        UsageTable,
         Verdict,
     )
     from helixstore.settings import Setting
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from helixstore.store.verify import VerifyReport
     from helixstore.sync.wanted import Ask, Change, Progress
     from helixstore.volumes import Disks
+    from helixstore.watch.service import Service
+    from helixstore.watch.told import Told
+    from helixstore.watch.watch import Watch
 
 __all__ = ["HelixStore"]
 
@@ -156,8 +159,8 @@ class HelixStore(Before):
         return status(self._informed())
 
     @_one_at_a_time
-    def du(self, by: str = "model") -> list[UsageRow]:
-        """Who uses what: by "model", "provider", "user" or "month"."""
+    def du(self, by: str = "model") -> UsageTable:
+        """Who uses what, and what each would free: by "model", "provider", "user" or "month", and the total."""
         from helixstore.usage import usage
 
         return usage(self._informed(), by)
@@ -303,14 +306,18 @@ class HelixStore(Before):
 
     @_one_at_a_time
     def remove(
-        self, ref: str | None = None, *, unused: bool = False, dry_run: bool = False, ask: Ask | None = None
+        self, ref: str | None = None, *, unused: bool = False, everyone: bool = False, dry_run: bool = False,
+        ask: Ask | None = None,
     ) -> SyncReport:
-        """Drop a model's refs and the links made for it. Paths that the person gave stay; bytes go by `gc`."""
+        """Drop this person's claim on a model, or (the store's owner) everyone's, and the links made for it.
+
+        Paths that the person gave stay; bytes go by `gc`.
+        """
         from helixstore.intents import remove
 
         if (ref is None) == (not unused):
             raise Usage("name a model, or ask for the unused ones", "helixstore remove MODEL, or remove --unused")
-        return remove(self._session, ref, dry_run=dry_run, ask=ask)
+        return remove(self._session, ref, everyone=everyone, dry_run=dry_run, ask=ask)
 
     @_one_at_a_time
     def undo(self, n: int = 1, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
@@ -345,6 +352,23 @@ class HelixStore(Before):
 
         set_value(self._session.places, key, value)
         self._session.forget_settings()
+
+    def watch(self, tell: Callable[[Told], None] = lambda told: None) -> Watch:
+        """What keeps everything in step as programs and people change it, once its `run` is called, until its `stop`.
+
+        Args:
+            tell: is told what happens, mostly by the thread that runs.
+        """
+        from helixstore.watch.watch import Watch
+
+        return Watch(self._session, self._lock, tell, self._progress)
+
+    @_one_at_a_time
+    def watch_service(self, install: bool = True, *, dry_run: bool = False) -> Service:
+        """Have the system run a watch from login on, or no more."""
+        from helixstore.watch import service
+
+        return (service.install if install else service.uninstall)(self._session, dry_run=dry_run)
 
     @property
     def volumes(self) -> Disks:

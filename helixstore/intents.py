@@ -13,16 +13,16 @@ from pathlib import Path
 from helixstore.errors import Failed, NotFound
 from helixstore.farm.handlers import Move
 from helixstore.farm.library import Library
+from helixstore.fs.access import user_name
 from helixstore.providers.layout import Copy, Entry, Weight
 from helixstore.providers.reader import DiskReader
 from helixstore.results import SyncReport
 from helixstore.session import Session
 from helixstore.settings import set_value
 from helixstore.sync.change import change, report, restate
-from helixstore.sync.claims import claim_again, claim_of
+from helixstore.sync.claims import claim_again, claim_of, claims_of_others
 from helixstore.sync.disks import must_be_here
 from helixstore.sync.intake import LINKED_ROLES, Intake
-from helixstore.sync.standing import freed
 from helixstore.sync.wanted import Ask, Change, Progress
 from helixstore.values import Key, LinkKind, State, Variant
 
@@ -145,21 +145,40 @@ def link(session: Session, ref: str, folder: Path, *, dry_run: bool = False) -> 
     return report(plan, Intake(), [*issues, *plan.issues, *outcome.issues], dry_run=False, operation=outcome.number)
 
 
-def remove(session: Session, ref: str | None, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
+def remove(
+    session: Session, ref: str | None, *, everyone: bool = False, dry_run: bool = False, ask: Ask | None = None,
+) -> SyncReport:
     """Withdraw the names of what `ref` means, or (None) of what no provider shows, and take our links away.
 
     Paths that the person gave stay, and are left alone from now on, so that the next sync does not bring it back.
+    Other people's claims stay, unless the store's owner withdraws them too (`everyone`).
+
+    Raises:
+        Failed: `everyone`, and this person does not own the store.
     """
+    owner = os.stat(session.store.path).st_uid
+    if everyone and session.store.host.uid not in (owner, 0):
+        raise Failed(f"only {user_name(owner)}, who owns the store, can remove a model for everyone",
+                     "without --everyone it is removed for you")
     variants = session.index.find(ref) if ref is not None else _unused(session)
     if not variants:
         return SyncReport(dry_run=dry_run)
-    keys = {variant.key for variant in variants}
-    wanted = Change("remove", scan=False, moves=[Move(v.key, None, before=claim_of(session, v.key)) for v in variants],
+    keys, others = {variant.key for variant in variants}, claims_of_others(session, variants)
+    moves = [Move(v.key, None, before=claim_of(session, v.key),
+                  others=[o.uuid for o in others if everyone and o.manifest == v.manifest]) for v in variants]
+    wanted = Change("remove", scan=False, moves=moves,
                     decline=sorted({*(path for path, owners in _adopted(session).items() if owners <= keys),
                                     *_lent(session, variants)}))
-    if ask is not None and not dry_run and not ask(change(session, wanted, dry_run=True)):
+    people = ", ".join(sorted({user_name(other.uid) for other in others}))
+    what = "it leaves their programs at their next sync" if everyone else "so its bytes stay in the store"
+    note = f"also claimed by {people}: {what}" if others else ""
+
+    def noted(done: SyncReport) -> SyncReport:
+        return replace(done, notes=(*done.notes, note)) if note else done
+
+    if ask is not None and not dry_run and not ask(noted(change(session, wanted, dry_run=True))):
         return SyncReport(dry_run=True)
-    return change(session, wanted, dry_run=dry_run)
+    return noted(change(session, wanted, dry_run=dry_run))
 
 
 def undo(session: Session, n: int, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
@@ -172,7 +191,6 @@ def undo(session: Session, n: int, *, dry_run: bool = False, ask: Ask | None = N
     if dry_run or (ask is not None and not ask(shown)):
         return shown
     outcome = session.farm.undo(n, shown=preview.plan.undoes if ask is not None else None)
-    freed(session, None, 0, undone=outcome.plan.undoes)
     restate(session, outcome.issues)
     return report(outcome.plan, Intake(), outcome.issues, dry_run=False, operation=outcome.number)
 
@@ -203,7 +221,6 @@ def leave(session: Session, provider: str | None, *, dry_run: bool = False, ask:
             if session.is_on(name):
                 set_value(session.places, f"providers.{name}.on", False)
     session.forget_settings()
-    freed(session, None, 0, all_gone=provider is None)
     restate(session, outcome.issues)
     return report(plan, Intake(), [*plan.issues, *outcome.issues], dry_run=False, operation=outcome.number)
 

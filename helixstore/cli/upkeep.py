@@ -25,13 +25,14 @@ def remove(
     model: Annotated[str | None, typer.Argument(metavar="MODEL", show_default=False,
                                                 help="Any name a program uses for it.")] = None,
     unused: Annotated[bool, typer.Option("--unused", help="All models that only the store holds.")] = False,
+    everyone: Annotated[bool, typer.Option("--everyone", help="For all people; the store's owner only.")] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
     """Give up a model: its links go now, its bytes later.
 
     Takes down the links that helixstore made and drops your claim. Files that you gave a path to stay where they are.
-    The bytes are freed later, by gc, when neither another model nor undo needs them.
+    The bytes are freed later, by gc, when neither another model, another person nor undo needs them.
 
     \b
     Examples:
@@ -43,7 +44,7 @@ def remove(
         raise typer.BadParameter("name a model, or give --unused", param_hint="MODEL")
     current = session(context)
     with current.open() as store:
-        current.report(store.remove(model, unused=unused, dry_run=dry_run, ask=current.asker(yes)))
+        current.report(store.remove(model, unused=unused, everyone=everyone, dry_run=dry_run, ask=current.asker(yes)))
 
 
 def undo(

@@ -41,12 +41,15 @@ class Move:
         pinned: stays at this version.
         before: this person's current claim on that name, for `undo`; None when there is none.
         follows: `<host>/<uid>` of the claimant whose model it is, when this person only shows it.
+        others: uuids of other people's claims that the store's owner withdraws with it.
     """
 
     def __init__(self, key: Key, manifest: str | None, content: str | None = None, sources: Iterable[Source] = (),
-                 pinned: bool = False, before: Ref | None = None, follows: str | None = None) -> None:
+                 pinned: bool = False, before: Ref | None = None, follows: str | None = None,
+                 others: Iterable[str] = ()) -> None:
         self.key, self.manifest, self.content = key, manifest, content
         self.sources, self.pinned, self.before, self.follows = tuple(sources), pinned, before, follows
+        self.others = tuple(others)
 
     def record(self) -> dict[str, Any]:
         """As the journal holds it."""
@@ -54,6 +57,7 @@ class Move:
         return {
             "model": self.key.model, "variant": self.key.variant, "manifest": self.manifest, "content": self.content,
             "sources": [source_json(source) for source in self.sources], "pinned": self.pinned, "follows": self.follows,
+            "others": list(self.others),
             "before": None if before is None or before.manifest is None else {
                 "manifest": before.manifest, "sources": [source_json(source) for source in before.sources],
                 "pinned": before.pinned, "follows": before.follows},
@@ -195,8 +199,10 @@ class _Refs:
             now = self._index.claimed(key)
             if manifest is None and not now and self._index.variant(key) is None:
                 continue                    # nobody claims it, so there is nothing to withdraw
+            others = move.get("others", ())
             claims.append(Claim(key.model, key.variant, manifest, tuple(map(source_of, move["sources"])),
-                                move["pinned"], tuple(ref.uuid for ref in now), move.get("follows")))
+                                move["pinned"], (*(ref.uuid for ref in now), *others), move.get("follows"),
+                                everyone=bool(others)))
         self._store.refs.publish_many(claims)
         self._index.refresh()
 

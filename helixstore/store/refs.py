@@ -48,7 +48,7 @@ class Ref:
         supersedes: uuids of the refs that it replaces.
         mtime_ns: nanoseconds on the store's own clock.
         follows: `<host>/<uid>` of the claimant whose model the writer's programs show; None: the ref leads.
-        everyone: it supersedes refs of other claimants too; believed of the store's owner only.
+        everyone: it supersedes refs of other claimants too; believed of the store's owner, and of root, only.
     """
 
     uuid: str
@@ -305,7 +305,7 @@ def _decode(path: str, name: str, host: str, uid: int, owner: int) -> Ref:
                    tuple(_source(item) for item in record.get("sources", ())), bool(record.get("pinned")),
                    tuple(_text(old) for old in record.get("supersedes", ())), status.st_mtime_ns,
                    _text(record["follows"]) if record.get("follows") is not None else None,
-                   record.get("everyone") is True and status.st_uid == owner)
+                   record.get("everyone") is True and status.st_uid in (owner, 0))
     except (KeyError, TypeError, AttributeError, UnsafeName) as error:
         raise Unreadable(f"{path} is not a ref: {error!r}", "restore it from a backup", path) from None
 

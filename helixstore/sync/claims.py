@@ -6,16 +6,16 @@ claim is current, nobody's collection lets go of what these links lead to, whate
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from helixstore.farm.handlers import Move
 from helixstore.index.from_refs import offered
 from helixstore.session import Session
 from helixstore.store.refs import Ref, claimant_of, current
 from helixstore.sync.intake import Intake
-from helixstore.values import Key, Source
+from helixstore.values import Key, Source, Variant
 
-__all__ = ["claim_again", "claim_of", "claims", "without_mine"]
+__all__ = ["claim_again", "claim_of", "claims", "claims_of_others", "without_mine"]
 
 
 def claims(
@@ -66,6 +66,12 @@ def without_mine(session: Session, key: Key, manifest: str) -> str | None:
     others = (ref for ref in current(session.index.claims()) if ref.claimant != me and ref.manifest == manifest
               and (ref.name, ref.variant) == key)
     return next((f"{ref.host}/{ref.uid}" for ref in others), None)
+
+
+def claims_of_others(session: Session, variants: Iterable[Variant]) -> list[Ref]:
+    """The current claims of everybody else on the content of these variants, under whatever name."""
+    me, manifests = claimant_of(session.store.host), {variant.manifest for variant in variants}
+    return [ref for ref in current(session.index.claims()) if ref.claimant != me and ref.manifest in manifests]
 
 
 def claim_again(session: Session, name: str) -> list[Move]:

@@ -11,7 +11,7 @@ from samples import here, manifest, model
 
 from helixstore.fs import kernel, locks
 from helixstore.store.gc import collect
-from helixstore.store.refs import heads
+from helixstore.store.refs import claimant_of, heads
 from helixstore.store.store import Store
 from helixstore.store.trash import trashed
 from helixstore.store.verify import verify
@@ -56,7 +56,7 @@ def test_adding(store: Store, tmp_path: Path, link: bool) -> None:
             break
     assert number > 15
     check(store)
-    assert (f"model-{number}", "gguf:Q4") in heads(store.refs.scan()[0])[0]
+    assert (f"model-{number}", "gguf:Q4") in heads(store.refs.scan()[0], claimant_of(store.host))[0]
 
 
 def test_a_batch_of_small_files(store: Store) -> None:

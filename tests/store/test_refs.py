@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from samples import here, manifest
 
 from helixstore.errors import UnsafeName
-from helixstore.store.refs import Claim, Ref, current, heads
+from helixstore.store.refs import Claim, Ref, claimant_of, current, heads
 from helixstore.store.store import Store
 from helixstore.values import Source
 
@@ -29,35 +30,76 @@ def histories(draw: st.DrawFn) -> list[Ref]:
     return refs
 
 
+ME = ("a", 1)
+
+
+def seen(refs: list[Ref], me: tuple[str, int] = ME) -> dict[tuple[str, str], Ref]:
+    return {key: one.ref for key, one in heads(refs, me)[0].items()}
+
+
 @given(histories(), st.randoms())
 def test_the_order_of_reading_does_not_matter(refs: list[Ref], random: object) -> None:
-    winners, issues = heads(refs)
+    winners, issues = heads(refs, ME)
     shuffled = list(refs)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    again, others = heads(shuffled)
-    assert again == winners
+    again, others = heads(shuffled, ME)
+    assert {key: (one.ref, set(one.sources)) for key, one in again.items()} == \
+        {key: (one.ref, set(one.sources)) for key, one in winners.items()}
     assert sorted(map(str, others)) == sorted(map(str, issues))
     assert current(shuffled) == current(refs)
 
 
 @given(histories())
-def test_the_latest_of_the_heads_wins_and_the_rest_is_reported(refs: list[Ref]) -> None:
-    living = current(refs)
-    winners, issues = heads(refs)
+def test_of_ones_own_claims_the_latest_counts_and_the_rest_is_reported(refs: list[Ref]) -> None:
+    living = [ref for ref in current(refs) if ref.claimant == ME]
+    winners, issues = seen(refs), heads(refs, ME)[1]
     for ref in living:
         rivals = [other for other in living if other.name.casefold() == ref.name.casefold()]
         last = max(rivals, key=lambda other: (other.mtime_ns, other.uuid))
         assert winners.get((last.name, last.variant)) == (last if last.manifest else None)
         differing = len({other.manifest for other in rivals}) > 1
         assert any(issue.path == last.name for issue in issues) == differing
-    assert all(winner in living for winner in winners.values())
+    assert all(winner in current(refs) for winner in winners.values())
     assert len({name.casefold() for name, _ in winners}) == len(winners)
 
 
-@given(histories())
-def test_nobody_drops_anothers_claim(refs: list[Ref]) -> None:
-    mine = [ref for ref in refs if ref.uid == 1]
-    assert [ref for ref in current(refs) if ref.uid == 1] == current(mine)
+@given(histories(), histories())
+def test_nobody_changes_what_another_claims_or_sees_under_a_name_of_theirs(refs: list[Ref], more: list[Ref]) -> None:
+    theirs = [replace(ref, uuid=f"x{ref.uuid}", host="c", supersedes=tuple(r.uuid for r in refs)) for ref in more]
+    assert [ref for ref in current([*refs, *theirs]) if ref.host != "c"] == current(refs)
+    mine = {(ref.name.casefold(), ref.variant) for ref in refs if ref.claimant == ME}
+    before, after = ({(name.casefold(), variant): ref for (name, variant), ref in seen(known).items()}
+                     for known in (refs, [*refs, *theirs]))
+    assert all(before.get(name) == after.get(name) for name in mine)
+
+
+def test_who_follows_sees_what_is_led_until_it_is_led_no_more() -> None:
+    one, two, bad = ("1" * 64, "2" * 64, "3" * 64)
+
+    def ref(uuid: str, host: str, manifest: str | None, at: int, follows: str | None = None, *old: str) -> Ref:
+        return Ref(uuid, host, 1, "m", "gguf:Q4", manifest, (), False, old, at, follows)
+
+    led, following = ref("1", "b", one, 1), ref("2", "a", one, 2, "b/1")
+    updated = ref("3", "b", two, 3, None, "1")
+    another = ref("4", "c", bad, 0)
+    assert seen([another, led]) == {("m", "gguf:Q4"): another}, "who claimed the name first"
+    assert seen([led, following, another]) == {("m", "gguf:Q4"): led}
+    assert seen([led, following, another, updated]) == {("m", "gguf:Q4"): updated}
+    assert not heads([led, following, updated], ME)[0]["m", "gguf:Q4"].claimed
+    gone = ref("5", "b", None, 4, None, "3")
+    assert seen([led, following, another, updated, gone]) == {("m", "gguf:Q4"): following}
+    mine = ref("6", "a", None, 5, None, "2")
+    assert seen([led, following, another, updated, mine]) == {}, "what I withdrew stays away, whoever has it"
+
+
+def test_only_the_owner_of_the_store_withdraws_for_everyone(store: Store) -> None:
+    digest = store.manifests.write(manifest("1" * 64))
+    theirs = Store.open(store.path, here(name="host2")).refs.publish("m", "gguf:Q4", digest)
+    word = store.refs.publish("m", "gguf:Q4", None, supersedes=[theirs.uuid], everyone=True)
+    assert current(store.refs.scan()[0]) == [word]
+    if os.geteuid() == 0:
+        os.chown(store.path / word.path, 12345, -1)
+        assert theirs in current(store.refs.scan()[0])
 
 
 def test_a_name_moves_is_withdrawn_and_comes_back(store: Store) -> None:
@@ -68,11 +110,11 @@ def test_a_name_moves_is_withdrawn_and_comes_back(store: Store) -> None:
     refs, issues = store.refs.scan()
     assert issues == []
     assert sorted(refs, key=lambda ref: ref.mtime_ns) == sorted([first, second], key=lambda ref: ref.mtime_ns)
-    assert heads(refs) == ({("Mödel", "gguf:Q4"): second}, [])
+    assert seen(refs, claimant_of(store.host)) == {("Mödel", "gguf:Q4"): second}
     gone = store.refs.publish("Mödel", "gguf:Q4", None, supersedes=[second.uuid])
-    assert heads(store.refs.scan()[0]) == ({}, [])
+    assert seen(store.refs.scan()[0], claimant_of(store.host)) == {}
     back = store.refs.publish("Mödel", "gguf:Q4", two, sources, supersedes=[gone.uuid])
-    assert heads(store.refs.scan()[0]) == ({("Mödel", "gguf:Q4"): back}, [])
+    assert seen(store.refs.scan()[0], claimant_of(store.host)) == {("Mödel", "gguf:Q4"): back}
     assert len(store.refs.scan()[0]) == 4, "history stays"
     assert store.refs.scan(known={first.uuid, second.uuid, gone.uuid})[0] == [back]
 

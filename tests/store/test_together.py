@@ -9,7 +9,7 @@ from pathlib import Path
 from samples import here, manifest
 
 from helixstore.store.gc import collect
-from helixstore.store.refs import heads
+from helixstore.store.refs import claimant_of, heads
 from helixstore.store.store import Store
 from helixstore.store.trash import trashed
 from helixstore.store.verify import verify
@@ -97,7 +97,7 @@ def test_adding_against_collecting_out_of_turn(store: Store) -> None:
     at_once(adder("host1"), adder("host2"), collector)
     refs, issues = store.refs.scan()
     assert issues == []
-    assert len(heads(refs)[0]) == rounds
+    assert len(heads(refs, claimant_of(store.host))[0]) == rounds
     report = verify(store)
     assert report.bad == []
     assert report.issues == []
