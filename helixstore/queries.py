@@ -26,12 +26,13 @@ from helixstore.results import (
     VariantView,
     Verdict,
 )
+from helixstore.savings import figures
 from helixstore.session import Machine, Session
 from helixstore.sync.disks import must_be_here
 from helixstore.sync.look import given
 from helixstore.sync.naming import variant_id
 from helixstore.sync.projection import refused_state
-from helixstore.sync.standing import figures, quarantined, root_states
+from helixstore.sync.standing import quarantined, root_states
 from helixstore.values import File, Format, Key, State, Variant
 
 __all__ = ["compat", "compat_of", "models", "path", "provider", "providers", "show", "status"]

@@ -16,7 +16,7 @@ from helixstore.values import Issue
 __all__ = [
     "SCHEMA", "Adopted", "Check", "Duplicates", "Explanation", "FileView", "Holding", "Model", "Mount", "Mounts",
     "Placement", "ProviderDetail", "ProviderStatus", "ProviderView", "Status", "StoreFigures", "Survey", "SyncReport",
-    "UsageRow", "VariantView", "Verdict", "VolumeReport", "VolumeView", "as_json",
+    "UsageRow", "UsageTable", "VariantView", "Verdict", "VolumeReport", "VolumeView", "as_json",
 ]
 
 SCHEMA = 1
@@ -252,8 +252,22 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One row of `du`. Bytes: held; freed if this alone were removed; of duplicates that lay on disk and were freed; of
-    copies that linking avoided."""
+    """One row of `du`, or its total. Sizes in bytes.
+
+    Attributes:
+        label: the model, program, person or month; "" of the total.
+        models: how many.
+        bytes: all that the row uses, each blob once.
+        freed_if_removed: what removing these models would free: nobody else claims it, and no file of the person's
+            keeps it.
+        saved_bytes: duplicates that lay on disk and were freed.
+        copies_avoided_bytes: what the links would take as copies.
+        only_bytes: what nothing outside the row uses.
+        share_bytes: each blob divided by the rows that use it; adds up to the total.
+        owned_bytes: by user: the store's files that the file system counts to them; else None.
+        uid: by user: their number.
+        hosts: by user: the machines on which they use the store.
+    """
 
     label: str
     models: int
@@ -261,6 +275,20 @@ class UsageRow:
     freed_if_removed: int
     saved_bytes: int
     copies_avoided_bytes: int
+    only_bytes: int = 0
+    share_bytes: int = 0
+    owned_bytes: int | None = None
+    uid: int | None = None
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTable:
+    """What `du` says: by what it counts, the rows, the largest first, and the total in which each blob counts once."""
+
+    by: str
+    usage: tuple[UsageRow, ...]
+    total: UsageRow
 
 
 @dataclass(frozen=True, slots=True)

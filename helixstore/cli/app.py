@@ -48,7 +48,7 @@ COMMANDS: dict[str, dict[str, Place]] = {
         "show": Place("ask", "show", "One model: its variants, files, sources, and how each program has it."),
         "path": Place("ask", "path", "Where a model's file or folder lies, to hand to a program."),
         "explain": Place("ask", "explain", "What a path or a model is, and why it is as it is."),
-        "du": Place("ask", "du", "What takes the space, and what removing it would free."),
+        "du": Place("ask", "du", "What takes the space, who uses it, and what removing it would free."),
         "compat": Place("ask", "compat", "Which programs can run a model, and why others cannot."),
         "log": Place("ask", "log", "What helixstore did, the latest first."),
         "models": Place("ask", "models", "Commands on models: list."),

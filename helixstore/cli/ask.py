@@ -117,21 +117,30 @@ def du(
     context: typer.Context,
     by: Annotated[str, typer.Option("--by", metavar="WHAT", autocompletion=describe.usages,
                                     help="model, provider, user or month.")] = "model",
+    csv: Annotated[bool, typer.Option("--csv", help="Lines for a spreadsheet, sizes in bytes.")] = False,
 ) -> None:
-    """What takes the space, and what removing it would free.
+    """What takes the space, who uses it, and what removing it would free.
 
-    Each file counts once, however many names it has.
+    Each file counts once in a row, however many names it has, and once in the total; what several rows use is divided
+    among them under "share".
 
     \b
     Examples:
       helixstore du
-      helixstore du --by provider
+      helixstore du --by user
+      helixstore du --by user --csv
     """
     if by not in describe.USAGES:
         raise typer.BadParameter(f"{by!r} is none of {', '.join(describe.USAGES)}", param_hint="--by")
     current = session(context)
+    if csv and current.out.as_json:
+        raise typer.BadParameter("--csv and --json are two answers", param_hint="--csv")
     with current.open() as store:
-        current.answer({"by": by, "usage": store.du(by)}, describe.usage)
+        found = store.du(by)
+    if csv:
+        current.out.csv(describe.usage_csv(found))
+    else:
+        current.answer(found, describe.usage)
 
 
 def compat(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
         ProviderView,
         Status,
         Survey,
-        UsageRow,
+        UsageTable,
         VariantView,
         Verdict,
     )
 
 __all__ = [
-    "USAGES", "made", "model", "mounts", "operations", "proposed", "provider", "providers", "rows", "setting",
-    "settings", "status", "survey", "usage", "usages", "verdicts", "was_pinned", "was_set", "was_switched",
+    "USAGES", "USAGE_COLUMNS", "made", "model", "mounts", "operations", "proposed", "provider", "providers", "rows",
+    "setting", "settings", "status", "survey", "usage", "usage_csv", "usages", "verdicts", "was_pinned", "was_set",
+    "was_switched",
 ]
 
 #: What `du --by` can count by.
@@ -154,20 +156,34 @@ def _source(source: Mapping[str, str | None]) -> str:
     return f"{kind} {where}" + (f" at {revision}" if revision else "")
 
 
-def usage(found: Mapping[str, Any]) -> Iterator[str]:
-    """`du`: the largest first, and the sum."""
-    listed: Sequence[UsageRow] = found["usage"]
-    if not listed:
+def usage(found: UsageTable) -> Iterator[str]:
+    """`du`: the largest first, and the total, in which each file counts once."""
+    if not found.usage:
         yield "The store is empty."
         return
-    ordered = sorted(listed, key=lambda row: (-row.bytes, row.label))
-    counted = found["by"] != "model"
-    headers = (found["by"], *(("models",) if counted else ()), "size", "freed if removed", "duplicates freed",
-               "copies avoided")
+    counted, by_user = found.by != "model", found.by == "user"
+    headers = (found.by, *(("models",) if counted else ()), "size", "only here", "share", "freed if removed",
+               "duplicates freed", "copies avoided", *(("owns",) if by_user else ()))
+    rows = [*found.usage, *((replace(found.total, label="total"),) if len(found.usage) > 1 else ())]
     yield from table(headers, [
-        (row.label, *((str(row.models),) if counted else ()), size(row.bytes), size(row.freed_if_removed),
-         size(row.saved_bytes), size(row.copies_avoided_bytes)) for row in ordered
+        (row.label, *((str(row.models),) if counted else ()), size(row.bytes), size(row.only_bytes),
+         size(row.share_bytes), size(row.freed_if_removed), size(row.saved_bytes), size(row.copies_avoided_bytes),
+         *((size(row.owned_bytes or 0),) if by_user else ())) for row in rows
     ], right=range(1, len(headers)))
+
+
+#: The columns of `du --csv`, in this order; more may come after them, none goes.
+USAGE_COLUMNS = ("by", "row", "label", "models", "bytes", "only_bytes", "share_bytes", "freed_if_removed",
+                 "saved_bytes", "copies_avoided_bytes", "owned_bytes", "uid", "hosts")
+
+
+def usage_csv(found: UsageTable) -> Iterator[Sequence[str]]:
+    """`du --csv`: the columns' names, the rows, and the total, of which `row` says so. Sizes in bytes."""
+    yield USAGE_COLUMNS
+    for kind, row in [*(("row", row) for row in found.usage), ("total", found.total)]:
+        cells = {"by": found.by, "row": kind, **{name: getattr(row, name) for name in USAGE_COLUMNS[2:]},
+                 "hosts": " ".join(row.hosts)}
+        yield ["" if cells[name] is None else str(cells[name]) for name in USAGE_COLUMNS]
 
 
 def verdicts(found: Mapping[str, Any]) -> Iterator[str]:

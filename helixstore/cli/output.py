@@ -64,6 +64,14 @@ class Output:
             listed = [printable(line) for line in listed]
         self.stdout.write("".join([f"{line}\n" for line in listed]))
 
+    def csv(self, rows: Iterable[Sequence[str]]) -> None:
+        """Rows for a spreadsheet, as RFC 4180 has them; no cell is a formula there, whatever a model is called."""
+        import csv
+
+        writer = csv.writer(self.stdout, lineterminator="\n")
+        writer.writerows([f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else printable(cell) for cell in row]
+                         for row in rows)
+
     def path(self, path: Path) -> None:
         """The answer that is one path: alone on its line, in its own bytes where a program reads it."""
         if self.as_json:

@@ -44,7 +44,7 @@ from helixstore.sync.hashing import hash_and_name, with_aliases
 from helixstore.sync.intake import Intake, Wish
 from helixstore.sync.look import Looked, look, roots_of
 from helixstore.sync.projection import Projection, project
-from helixstore.sync.standing import freed, keep, quarantined
+from helixstore.sync.standing import keep, quarantined
 from helixstore.sync.suspects import read_suspects
 from helixstore.sync.unchanged import remember, unchanged
 from helixstore.sync.wanted import Ask, Change, Progress
@@ -162,7 +162,6 @@ def _change(
         session.store.volumes.note(staging)
     issues += outcome.issues
     note_new(session, intake, variants)
-    freed(session, outcome.number, outcome.freed)
     keep(session, session.index.variants(), projection, issues, wanted.providers,
          scanned=wanted.scan and wanted.providers is None)
     return report(plan, intake, issues, dry_run=False, operation=outcome.number, freed=outcome.freed,
@@ -195,7 +194,6 @@ def apply_file(
     with session.store.working() as staging:
         outcome = session.farm.apply(plan, command=f"apply {file.name}", progress=_linking(progress), strict=True)
         session.store.volumes.note(staging)
-    freed(session, outcome.number, outcome.freed)
     projection = restate(session, outcome.issues)
     return report(plan, Intake(), [*plan.issues, *outcome.issues], dry_run=False, operation=outcome.number,
                   freed=outcome.freed, failed=[issue.path for issue in outcome.issues], blind=projection.refusals)

@@ -8,30 +8,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import NamedTuple
 
+from helixstore.errors import HelixError
 from helixstore.farm.ledger import Record
 from helixstore.farm.library import Library
-from helixstore.fs import kernel
 from helixstore.index.codec import Standing
 from helixstore.providers.reader import DiskReader
 from helixstore.session import FORBIDDEN, LAST_DISKS, LAST_ISSUES, PlacedRoot, Session, disks_of
 from helixstore.sync.projection import Projection, refused_state
 from helixstore.values import Issue, Key, State, Variant
 
-__all__ = ["Figures", "avoided_links", "figures", "freed", "keep", "last_issues", "quarantined", "root_states"]
+__all__ = ["Avoided", "avoided", "keep", "last_issues", "name_of", "quarantined", "root_states"]
 
 #: kinds of issues that only a look at the files can lift
 _OF_FILES = frozenset({"incomplete", "unreadable", "damaged", "unsafe", "unsafe-name"})
 _AVOIDED = "copies avoided"
-
-
-class Figures(NamedTuple):
-    """Bytes: of duplicates that lay on disk and were freed; of copies that linking made needless."""
-
-    saved_bytes: int
-    copies_avoided_bytes: int
 
 
 def keep(
@@ -76,7 +69,7 @@ def keep(
     session.index.put_state(LAST_DISKS, disks_of(session))
     session.index.put_state(LAST_ISSUES, json.dumps(rows).encode())
     session.index.put_state(FORBIDDEN, json.dumps(dict(projection.forbidden)).encode())
-    session.index.put_state(_AVOIDED, json.dumps(sum(record.bytes for record in avoided_links(session))).encode())
+    _note_avoided(session)
 
 
 def _away(projection: Projection, key: Key, known: Standing | None) -> Standing | None:
@@ -105,32 +98,44 @@ def quarantined(session: Session, variants: Iterable[Variant]) -> list[Key]:
     return [v.key for v in variants if any(f.blake3 in digests for f in v.files)] if digests else []
 
 
-def figures(session: Session) -> Figures:
-    """What linking has saved so far."""
-    avoided = session.index.state(_AVOIDED)
-    return Figures(sum(_freed(session).values()), json.loads(avoided) if avoided else 0)
+class Avoided(NamedTuple):
+    """Bytes that the links which we made in this person's programs would cost as copies: together, in each program,
+    and of each variant. A link that several programs read counts for each; one of several variants for the first."""
+
+    bytes: int
+    programs: Mapping[str, int]
+    variants: Mapping[Key, int]
 
 
-def freed(
-    session: Session, operation: int | None, count: int, undone: Iterable[int] = (), all_gone: bool = False
-) -> None:
-    """Note the bytes that an operation freed, and forget what an undo or a `leave` gave back.
+def avoided(session: Session) -> Avoided:
+    """What linking makes needless now, as the last change left it."""
+    total, programs, variants = json.loads(session.index.state(_AVOIDED) or b"[0, {}, []]")
+    return Avoided(total, programs, {Key(model, variant): size for model, variant, size in variants})
 
-    Args:
-        session: whose state directory keeps the figure.
-        operation: its number in the journal.
-        count: bytes.
-        undone: operations that it took back.
-        all_gone: it made every link an ordinary file again.
-    """
-    known = {} if all_gone else _freed(session)
-    before = dict(known)
-    for number in undone:
-        known.pop(str(number), None)
-    if operation is not None and count > 0:
-        known[str(operation)] = count
-    if known != before or all_gone:
-        kernel.replace_file(_file(session), json.dumps({"schema": 1, "freed": known}).encode(), 0o600, durable=False)
+
+def _note_avoided(session: Session) -> None:
+    """Count it, for `avoided`; and say the sum in the store, where others see it."""
+    total, programs, variants = 0, dict[str, int](), dict[Key, int]()
+    for record in _avoided_links(session):
+        total += record.bytes
+        for name in {claim.provider for claim in record.claims}:
+            programs[name] = programs.get(name, 0) + record.bytes
+        key = next(iter(record.keys), Key("", ""))
+        variants[key] = variants.get(key, 0) + record.bytes
+    rows = [[*key, size] for key, size in variants.items()]
+    session.index.put_state(_AVOIDED, json.dumps([total, programs, rows]).encode())
+    with suppress(HelixError):              # a figure: the change itself is done
+        session.store.saved.say(name_of(session.store.host.uid), total)
+
+
+def name_of(uid: int) -> str:
+    """What a user is called on this machine; the number where nobody knows."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(uid).pw_name
+    except (ImportError, KeyError):
+        return str(uid)
 
 
 def root_states(
@@ -154,7 +159,7 @@ def root_states(
     return states, issues
 
 
-def avoided_links(session: Session) -> Iterator[Record]:
+def _avoided_links(session: Session) -> Iterator[Record]:
     """The links we made that would cost their bytes as copies; the library and a program's cache show no model."""
     left_out = {str(session.farms / Library.name)}
     left_out |= {str(place.root.path) for place in session.roots(DiskReader(session.places.home), session.farms)
@@ -163,15 +168,3 @@ def avoided_links(session: Session) -> Iterator[Record]:
         if root not in left_out:
             yield from (record for record in session.farm.ledgers.of(root).records.values()
                         if record.origin == "made" and record.kind in ("hard", "symlink"))
-
-
-def _file(session: Session) -> Path:
-    return session.places.state_for(session.store.id) / "freed.json"
-
-
-def _freed(session: Session) -> dict[str, int]:
-    try:
-        found: Mapping[str, int] = json.loads(_file(session).read_bytes())["freed"]
-    except (OSError, ValueError, KeyError):
-        return {}               # a figure for people; nothing rests on it
-    return dict(found)

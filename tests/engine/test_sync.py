@@ -52,10 +52,11 @@ def test_du_adds_up_to_the_figures_of_status(synced: Person) -> None:
     with synced.open() as store:
         figures = store.status().store
         for by in ("model", "user", "month"):
-            rows = store.du(by)
-            assert sum(row.saved_bytes for row in rows) == figures.saved_bytes, by
-            assert sum(row.copies_avoided_bytes for row in rows) == figures.copies_avoided_bytes, by
-        jan = next(row for row in store.du("provider") if row.label == "jan")
+            found = store.du(by)
+            assert sum(row.saved_bytes for row in found.usage) == found.total.saved_bytes == figures.saved_bytes, by
+            avoided = sum(row.copies_avoided_bytes for row in found.usage)
+            assert avoided == found.total.copies_avoided_bytes == figures.copies_avoided_bytes, by
+        jan = next(row for row in store.du("provider").usage if row.label == "jan")
         assert jan.copies_avoided_bytes == 2 * len(GGUF)
 
 
