@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helixstore.errors import Failed, Usage
+from helixstore.fs.private import make_private
 from helixstore.session import Machine
 from helixstore.values import Issue
 
@@ -86,7 +87,7 @@ def new(environ: Mapping[str, str], name: str, *, dry_run: bool = False) -> Scaf
     path = machine.places.layouts / f"{name}.py"
     if not dry_run:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(path.parent)
             kernel.write_new(path, scaffold(name).encode())
         except OSError as error:
             raise Failed(f"{path} cannot be written: {error.strerror}", "move what is in the way", path) from error

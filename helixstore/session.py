@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helixstore.errors import NotFound, Usage
+from helixstore.errors import ConfigError, IndexUnusable, NotFound, Usage
 from helixstore.places import Places
 from helixstore.settings import Settings, load
 from helixstore.values import Issue, LinkKind
@@ -173,8 +173,12 @@ class Session(Machine):
     @cached_property
     def index(self) -> Index:
         """The index of this store, brought up to date with its refs."""
+        from helixstore.fs.private import hold_private
         from helixstore.index import Index
 
+        place = self.places.index_for(self.store.id).parent
+        if why := hold_private(place):
+            raise IndexUnusable(f"{place} is not yours alone: {why}", "set HELIXSTORE_INDEX to a folder of yours", place)
         index = Index.open(self.places.index_for(self.store.id), self.store)
         index.refresh()
         return index
@@ -189,7 +193,12 @@ class Session(Machine):
         """Ledger, plan and apply for this person's roots."""
         from helixstore.farm.farm import Farm
         from helixstore.farm.handlers import handlers
+        from helixstore.fs.private import hold_private
 
+        for place in (self.places.state, self.places.state_for(self.store.id)):
+            if why := hold_private(place):          # what is written there is carried out
+                raise ConfigError(f"{place} is not yours alone: {why}", "run helixstore as that user, or set "
+                                  "XDG_STATE_HOME to a folder of yours", place)
         farm = Farm(self.store, self.index, self.places.state_for(self.store.id), self.settings)
         farm.handlers.update(handlers(self.store, self.index, self.choices, farm.intent))
         farm.in_use = self._in_use

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helixstore.errors import ConfigError, Usage
+from helixstore.fs.private import make_private, read_trusted, why_open
 from helixstore.places import Places
 from helixstore.values import Issue, LinkKind
 
@@ -221,7 +222,13 @@ def load(places: Places, environ: Mapping[str, str] | None = None) -> Settings:
                 origins[key] = origin.name
 
     for file in (*places.site_config_files, places.config_file):
-        take(_flat(_read(file)), _Origin(str(file), places.home, places.home, text=False))
+        site = file != places.config_file
+        table, why = _read(file, site)
+        if why:
+            left = ", so the file is left out" if site else ", so others could change what helixstore does for you"
+            issues.append(Issue("config", str(file), why + left, f"chmod go-w {file.parent} {file}"))
+        if not (why and site):
+            take(_flat(table), _Origin(str(file), places.home, places.home, text=False))
     for name, value in sorted((places.environ if environ is None else environ).items()):
         if name.startswith(_PREFIX) and name not in _NOT_SETTINGS and value.strip():
             take(iter([(_key_of(name), value)]), _Origin(name, _working(places), places.home, text=True))
@@ -331,18 +338,19 @@ def _working(places: Places) -> Path:
         return places.home
 
 
-def _read(file: Path) -> Mapping[str, Any]:
-    """The file as TOML; empty when it does not exist."""
+def _read(file: Path, site: bool) -> tuple[Mapping[str, Any], str]:
+    """The file as TOML, empty when it does not exist; and why others could have written it, or ""."""
     try:
-        data = file.read_bytes()
+        data, why = read_trusted(file, site)
+        why = why or why_open(os.stat(file.parent), site)
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return {}, ""
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror or error}", "check its permissions", file) from error
     import tomllib
 
     try:
-        return tomllib.loads(data.decode())
+        return tomllib.loads(data.decode()), why
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}", "mend the file", file) from error
 

@@ -13,16 +13,18 @@ Reading the entry points of all installed packages takes 3 ms with 50 of them, a
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from helixstore.errors import LayoutError
+from helixstore.fs.private import read_trusted, why_open
 from helixstore.providers.layout import Layout
 from helixstore.values import Format, Issue
 
@@ -39,6 +41,7 @@ ORDER = ("vllm", "llamacpp", "ollama", "localai", "fastchat", "textgen", "lmstud
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _OURS = "helixstore"
+_CLOSE = "if you trust what it does, make it yours alone: chown $USER {0}; chmod go-w {0}"
 
 Report = Callable[[Issue], None]
 
@@ -110,6 +113,10 @@ def _files(config_folder: Path | None, report: Report) -> list[Path]:
     folder = config_folder / "layouts"
     try:
         names = sorted(os.listdir(folder))
+        for above in (config_folder, folder) if names else ():
+            if why := why_open(os.stat(above)):
+                report(_issue(str(above), f"{why}, so no layout in it is run", _CLOSE.format(shlex.quote(str(above)))))
+                return []
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -125,22 +132,26 @@ def _from_file(path: Path, report: Report) -> list[Layout]:
         return _import(path, name)
     except Exception as error:  # noqa: BLE001 - a person's file may raise anything when it is imported
         sys.modules.pop(name, None)
-        report(_issue(str(path), _said(error), "mend the file, or move it away"))
+        report(_issue(str(path), _said(error), getattr(error, "remedy", "") or "mend the file, or move it away"))
         return []
 
 
 def _import(path: Path, name: str) -> list[Layout]:
     """The layouts defined in the file itself; those that it imports are not its own.
 
+    It is compiled from the bytes whose owner and mode were looked at: no compiled file beside it is read or written.
+
     Raises:
-        LayoutError: there are none, or one breaks the contract; and whatever the file raises.
+        LayoutError: there are none, one breaks the contract, or others could have written the file; and whatever the
+            file raises.
     """
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise LayoutError(f"{path.name} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
+    source, why = read_trusted(path)
+    if why:
+        raise LayoutError(f"{why}, so it is not run", _CLOSE.format(shlex.quote(str(path))))
+    module = ModuleType(name)
+    module.__file__ = str(path)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))  # noqa: S102  # that is what a layout is: the person's code
     layouts = [_checked(value) for value in vars(module).values() if _defined_in(value, name)]
     if not layouts:
         raise LayoutError(f"{path.name} defines no subclass of helixstore.providers.layout.Layout")
