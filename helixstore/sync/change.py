@@ -35,16 +35,18 @@ from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
 from helixstore.sync.claims import claims, without_mine
+from helixstore.sync.damaged import damage
 from helixstore.sync.deleted import deletions, replacements
 from helixstore.sync.disks import away_issues, leading_away, limit, mend_stand_ins, not_of
 from helixstore.sync.drift import close_drifted
 from helixstore.sync.following import follow_moved
 from helixstore.sync.forgotten import forgotten
 from helixstore.sync.hashing import hash_and_name, with_aliases
+from helixstore.sync.healing import heal
 from helixstore.sync.intake import Intake, Wish
 from helixstore.sync.look import Looked, look, roots_of
 from helixstore.sync.projection import Projection, project
-from helixstore.sync.standing import keep, quarantined
+from helixstore.sync.standing import keep
 from helixstore.sync.suspects import read_suspects
 from helixstore.sync.unchanged import remember, unchanged
 from helixstore.sync.wanted import Ask, Change, Progress
@@ -105,20 +107,18 @@ def _change(
     session: Session, wanted: Change, recovered: list[Issue], dry_run: bool, ask: Ask | None,
     progress: Progress | None, save_plan: Path | None,
 ) -> SyncReport:
-    """One try at `change`; `recovered` gathers what finishing interrupted operations told."""
+    """One try at `change`; `recovered` gathers what mending what came before it told."""
     began_ns = time.time_ns()
     if not dry_run:
         recovered += session.farm.recover()
-    since = session.farm.journal.latest()
     if wanted == Change() and (known := unchanged(session, roots_of(session))):
         return SyncReport(unchanged=known[0], issues=(*recovered, *known[1]), dry_run=dry_run)
+    if not dry_run and save_plan is None:
+        recovered += heal(session, read_suspects(session, progress))
+    since = session.farm.journal.latest()
     session.index.refresh()                     # `since` must not be later than what the plan rests on
     issues = [*recovered, *session.issues, *session.settings.issues]
-    if not dry_run and save_plan is None:
-        read_suspects(session, progress)
-    issues += [Issue("quarantined", key.model, f"{key} has a damaged file and is withdrawn from every program",
-                     f"add it again, then: helixstore verify {key.model}")
-               for key in quarantined(session, session.index.variants())]
+    issues += damage(session)
     looking = dry_run or save_plan is not None
     if not looking:
         mend_stand_ins(session)
@@ -211,7 +211,7 @@ def restate(session: Session, issues: Iterable[Issue] = ()) -> Projection:
     withheld = withheld_from(session, variants, looked.placed, Change(), {})
     projection = project(variants, looked.placed, session.facts, withheld)
     limit(session, projection, variants)
-    keep(session, variants, projection, [*issues, *away_issues(session, projection)])
+    keep(session, variants, projection, [*issues, *damage(session), *away_issues(session, projection)])
     return projection
 
 

@@ -52,7 +52,7 @@ def keep(
         by_provider = standings[variant.key] = {}
         for name in (*on, Library.name):
             refusal = projection.refusals.get((name, variant.key))
-            if variant.key in corrupt:
+            if variant.key in corrupt and refusal is None:
                 by_provider[name] = damaged
             elif refusal is None and (gone := _away(projection, variant.key, linked.get((name, variant.key)))):
                 by_provider[name] = gone

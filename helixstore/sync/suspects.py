@@ -18,44 +18,60 @@ __all__ = ["read_suspects"]
 _STAMPS = "blobs' sizes and times"
 
 
-def read_suspects(session: Session, progress: Progress | None = None) -> None:
-    """Hash each blob that is not as it was at the last look; what is damaged is quarantined from then on.
+def read_suspects(session: Session, progress: Progress | None = None) -> set[str]:
+    """Hash each blob that is not as it was at the last look; what is damaged is quarantined from then on, and what is
+    right again is so no more.
 
     Args:
         session: whose store, and whose index remembers how the blobs were.
         progress: told how far the reading is.
+
+    Returns:
+        The digests of blobs that are right and have another inode than at the last look.
     """
     kept = session.index.state(_STAMPS)
     before: dict[str, list[int]] = json.loads(kept) if kept else {}
     now: dict[str, list[int]] = {}
+    replaced: set[str] = set()
     blobs = session.store.blobs
+    marked = session.store.quarantine.all()
     for digest in blobs.digests():
         path = blobs.path(digest)
         try:
             status = os.stat(path)
         except OSError:
             continue                                    # what is missing is the plan's to say
-        stamp = [status.st_size, status.st_mtime_ns]
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
         known = before.get(digest, stamp)
-        now[digest] = stamp if known == stamp or _told(session, digest, path, status.st_size, progress) else known
+        whole: bool | None = True
+        if known[:2] != stamp[:2] or (digest in marked and known != stamp):
+            whole = _told(session, digest, path, status, progress)
+        now[digest] = known if whole is None else stamp
+        if whole and known[2:] not in ([], stamp[2:]):
+            replaced.add(digest)
     if now != before:
         session.index.put_state(_STAMPS, json.dumps(now).encode())
+    return replaced
 
 
-def _told(session: Session, digest: str, path: str, size: int, progress: Progress | None) -> bool:
-    """Whether it could be read, and is whole or in quarantine now; False: somebody is writing to it still."""
+def _told(session: Session, digest: str, path: str, status: os.stat_result, progress: Progress | None) -> bool | None:
+    """Whether it is whole, else it is in quarantine now; None: somebody is writing to it still."""
     done = 0
 
     def step(count: int) -> None:
         nonlocal done
         done += count
         if progress is not None:
-            progress("hash", path, done, size)
+            progress("hash", path, done, status.st_size)
 
-    try:
-        session.store.blobs.check(digest, progress=step)
-    except Corrupt:
-        return True
-    except HelixError:
-        return False
+    row = session.index.blob(digest)
+    if row is None or (row.inode, row.bytes, row.mtime_ns) != (status.st_ino, status.st_size, status.st_mtime_ns):
+        try:
+            session.store.blobs.check(digest, progress=step)
+        except Corrupt:
+            return False
+        except HelixError:
+            return None
+    if digest in session.store.quarantine:
+        session.store.quarantine.lift(digest)
     return True
