@@ -6,6 +6,7 @@ Each one says what happened to which file or model, and what to do about it: `st
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import ClassVar
 
@@ -26,7 +27,29 @@ __all__ = [
     "Unreadable",
     "UnsafeName",
     "Usage",
+    "advice",
 ]
+
+_AGAIN = "then run the command again"
+_ADVICE = {
+    errno.ENOSPC: f"free some space on that disk (helixstore gc, or what you do not need), {_AGAIN}",
+    errno.EDQUOT: f"your quota on that disk is used up: free some of it, {_AGAIN}",
+    errno.EROFS: f"that disk is read only: mount it for writing, {_AGAIN}",
+    errno.EIO: f"that disk fails: look into the system's log, copy what you cannot lose, {_AGAIN}",
+    errno.EACCES: f"see who may read and write there (ls -l), {_AGAIN}",
+    errno.EPERM: f"see who may read and write there (ls -l), {_AGAIN}",
+    errno.EINTR: "run the command again",
+}
+
+
+def advice(error: OSError, otherwise: str = "helixstore doctor") -> str:
+    """What the person can do about what the system refused: a remedy.
+
+    Args:
+        error: with its errno.
+        otherwise: where that says nothing in particular.
+    """
+    return _ADVICE.get(error.errno or 0, otherwise)
 
 
 class HelixError(Exception):

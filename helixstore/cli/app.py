@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from helixstore.cli.options import everywhere, plain
 from helixstore.cli.session import Session, session
-from helixstore.errors import HelixError
+from helixstore.errors import HelixError, advice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +64,7 @@ COMMANDS: dict[str, dict[str, Place]] = {
         "remove": Place("upkeep", "remove", "Give up a model: its links go now, its bytes later."),
     },
     "Keep in order": {
+        "watch": Place("watch", "watch", "Do what sync does, continuously, as models come and go."),
         "apply": Place("share", "apply", "Run a plan that sync --plan saved."),
         "undo": Place("upkeep", "undo", "Take back the last operations, the latest first."),
         "leave": Place("upkeep", "leave", "Turn every link back into an ordinary file in its place."),
@@ -226,7 +227,7 @@ def _run(current: Session) -> int:
 def _unexpected(current: Session, error: Exception) -> int:
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if isinstance(error.filename, str) else ""
-        current.out.error(f"{error.strerror.lower()}{where}", "helixstore doctor", "system", None)
+        current.out.error(f"{error.strerror.lower()}{where}", advice(error), "system", None)
         return 1
     current.out.error(
         f"unexpected {type(error).__name__}: {error}",

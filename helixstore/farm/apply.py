@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from helixstore.errors import Failed, HelixError
+from helixstore.errors import Failed, HelixError, advice
 from helixstore.farm.adopt import Adopter
 from helixstore.farm.compare import found, holds, is_already
 from helixstore.farm.journal import DONE, FAILED, SKIPPED, WITHDRAWN
@@ -125,12 +125,11 @@ class Executor:
                 return self.fail(action, error.message, error.remedy)
             reason = error.strerror or str(error)
             if error.errno in _WHOLE_DISK:
-                remedy = "free some space, then: helixstore sync" if error.errno == errno.ENOSPC else ""
                 where = action.root or action.path
                 silent = (where, error.errno) in self._told
                 self._told.add((where, error.errno))
-                return self.fail(action, reason, remedy, where, silent)
-            return self.fail(action, reason)
+                return self.fail(action, reason, advice(error), where, silent)
+            return self.fail(action, reason, advice(error, "helixstore sync"))
         except CannotPlace as error:
             return self.fail(action, error.message, silent=True)
         except HelixError as error:
@@ -142,7 +141,7 @@ class Executor:
         bad = sum((root, claim.provider, claim.key) in failed for claim in action.claims)
         if action.op in ("make", "replace"):
             return bad > 0 and bad == len(action.claims)
-        return bad > 0 and action.op in ("remove", "restore", "forget")     # a deletion not noted is not to be forgotten
+        return bad > 0 and action.op in ("remove", "restore", "forget")     # so a deletion is noted
 
     def fail(self, action: Action, reason: str, remedy: str = "", path: str = "", silent: bool = False) -> str:
         """Note a failure for everybody who wanted this."""

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 import lmdb
 
-from helixstore.errors import IndexUnusable
+from helixstore.errors import IndexUnusable, advice
 from helixstore.fs import kernel, mounts
 from helixstore.fs.locks import lock_file
 
@@ -266,7 +266,8 @@ class Database:
             except OSError as error:
                 self._drop()
                 raise IndexUnusable(f"the index cannot be opened in {self.path}: {error.strerror or error}",
-                                    "set HELIXSTORE_INDEX to a folder of yours on a local disk", self.path) from error
+                                    advice(error, "set HELIXSTORE_INDEX to a folder of yours on a local disk"),
+                                    self.path) from error
 
     def _check_place(self) -> None:
         """Refuse a network file system [LMDB `lmdb.h`, Caveats]."""

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from helixstore.errors import Corrupt, Failed, HelixError, NotFound
+from helixstore.errors import Corrupt, Failed, HelixError, NotFound, advice
 from helixstore.fs import kernel
 from helixstore.store.hashing import hash_file, hash_open, open_steady
 from helixstore.store.standins import digest_in
@@ -125,5 +125,5 @@ def orphans(store: Store, volume: Volume) -> Iterator[str]:
 
 def _failed(volume: Volume, error: OSError) -> Failed:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Failed(f"no space is left on {volume.name}; nothing was let go", "free some there", volume.path)
-    return Failed(f"{volume.path} cannot be written to: {error.strerror or error}", "helixstore doctor", volume.path)
+        return Failed(f"no space is left on {volume.name}; nothing was let go", advice(error), volume.path)
+    return Failed(f"{volume.path} cannot be written to: {error.strerror or error}", advice(error), volume.path)

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from helixstore.errors import Failed, HelixError, StoreTooNew, Unreadable, UnsafeName
+from helixstore.errors import Failed, HelixError, StoreTooNew, Unreadable, UnsafeName, advice
 from helixstore.fs import kernel
 
 __all__ = [
@@ -158,5 +158,5 @@ def failed(path: str, error: OSError) -> HelixError:
     if isinstance(error, HelixError):
         return error
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Failed(f"no space is left in the store for {path}", "free some: helixstore gc, or remove a model", path)
-    return Failed(f"{path} cannot be brought into the store: {error.strerror or error}", "run: helixstore doctor", path)
+        return Failed(f"no space is left in the store for {path}", advice(error), path)
+    return Failed(f"{path} cannot be brought into the store: {error.strerror or error}", advice(error), path)
