@@ -24,9 +24,10 @@ if sys.platform != "win32":
     import fcntl
 
 __all__ = [
-    "Fingerprint", "Name", "cannot_here", "copy", "copy_bytes", "create", "fingerprint", "fingerprint_of", "hard_link",
-    "make_folders", "publish", "reflink", "remove_folders", "remove_tree", "rename_new", "replace", "replace_file",
-    "symlink", "sync_all", "sync_file", "sync_folder", "temporary_name", "try_mode", "unlink", "write_new",
+    "Fingerprint", "Name", "cannot_here", "copy", "copy_bytes", "create", "fingerprint", "fingerprint_of",
+    "hard_link", "make_folders", "publish", "reflink", "remove_folders", "remove_tree", "rename_exclusively",
+    "rename_new", "replace", "replace_file", "symlink", "sync_all", "sync_file", "sync_folder", "temporary_name",
+    "try_mode", "unlink", "write_new",
 ]
 
 Name = str | os.PathLike[str]
@@ -152,27 +153,30 @@ def rename_new(source: Name, target: Name) -> bool:
     """
     before = os.lstat(source)
     try:
-        return _rename_new(source, target)
+        try:
+            rename_exclusively(source, target)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _CANNOT - {errno.EXDEV, errno.EPERM}:
+                raise
+            if os.path.lexists(target):
+                return False
+            os.rename(source, target)
     except OSError:
         if not _arrived(source, target, before):    # NFS: the reply may be an error although it was done
             raise
-        return True
-
-
-def _rename_new(source: Name, target: Name) -> bool:
-    if sys.platform.startswith("linux"):
-        libc = ctypes.CDLL(None, use_errno=True)
-        if not libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE):
-            return True
-        code = ctypes.get_errno()
-        if code == errno.EEXIST:
-            return False
-        if code not in _CANNOT - {errno.EXDEV, errno.EPERM}:
-            raise OSError(code, os.strerror(code), os.fspath(source), None, os.fspath(target))
-    if os.path.lexists(target):
-        return False
-    os.rename(source, target)
     return True
+
+
+def rename_exclusively(source: Name, target: Name) -> None:
+    """Rename, by a call that itself refuses to replace: FileExistsError; EINVAL or ENOSYS where there is none."""
+    if not sys.platform.startswith("linux"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), os.fspath(source))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), os.fspath(source), None, os.fspath(target))
 
 
 def _arrived(source: Name, target: Name, before: os.stat_result) -> bool:

@@ -16,7 +16,7 @@ from helixstore.fs.kernel import Name
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Lease", "LeaseWatch", "in_use", "lock_file", "lock_folder", "read_lease", "writers_of"]
+__all__ = ["Lease", "LeaseWatch", "in_use", "lock_file", "lock_folder", "read_lease", "try_lock", "writers_of"]
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
@@ -62,6 +62,25 @@ def lock_folder(path: Name) -> int | None:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def try_lock(descriptor: int, records: bool) -> bool:
+    """Lock a whole open file against other processes, if it is free: by flock, or by record locks (fcntl).
+
+    Held until the descriptor is closed.
+
+    Raises:
+        OSError: ENOLCK, ENOSYS or another where there are no such locks.
+    """
+    if sys.platform == "win32":
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    try:
+        (fcntl.lockf if records else fcntl.flock)(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return False
+    return True
 
 
 class Lease(Enum):
