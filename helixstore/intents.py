@@ -182,9 +182,18 @@ def remove(
 
 
 def undo(session: Session, n: int, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
-    """Walk back the latest `n` operations; what has changed since is left alone and reported."""
+    """Walk back the latest `n` operations; what has changed since is left alone and reported.
+
+    An undo that was cut short is finished, and nothing else is taken back: who types it again means that one.
+    """
     if not dry_run:
-        session.farm.recover()
+        begun = session.farm.journal.cut_short("undo")
+        issues = session.farm.recover()
+        if begun:
+            restate(session, issues)
+            said = "finished what an interrupted undo had begun; to take back more, type it again"
+            return report(session.farm.journal.plan(begun[-1]), Intake(notes=[said]), issues, dry_run=False,
+                          operation=begun[-1])
     preview = session.farm.undo(n, dry_run=True)
     _reachable(session, [action.absolute for action in preview.plan.actions if action.op == "own"])
     shown = report(preview.plan, Intake(), preview.issues, dry_run=True)

@@ -106,6 +106,10 @@ class Journal:
         """Note that an operation has been taken back."""
         kernel.replace_file(f"{self._path(number)}/undone.json", json.dumps({"by": by}).encode(), 0o600)
 
+    def name(self, number: int) -> str:
+        """A name of an operation that no other has, not even of a journal that was deleted and begun anew."""
+        return f"{number}-{int((self._read(number, 'about.json') or {}).get('time', 0) * 1000)}"
+
     def plan(self, number: int) -> Plan:
         """The plan of an operation, as it was written down."""
         with open(f"{self._path(number)}/plan.json", "rb") as file:
@@ -121,6 +125,11 @@ class Journal:
             if not os.path.exists(f"{self._path(number)}/result.json"):
                 about = self._read(number, "about.json") or {}
                 yield number, about.get("owner") == self.owner
+
+    def cut_short(self, kind: str) -> list[int]:
+        """Our operations of a kind that are not finished, the earliest first."""
+        return [number for number, ours in self.unfinished()
+                if ours and (self._read(number, "about.json") or {}).get("kind") == kind]
 
     def latest(self) -> tuple[int, bool]:
         """The last operation and whether it is finished: another value means that something has happened since."""
