@@ -6,7 +6,7 @@ They take the environment, open no store, and import what they need when they ar
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from helixstore.authoring import Checked, LayoutView, Scaffold
     from helixstore.init import InitReport, Proposal
     from helixstore.results import Survey, Verdict
+    from helixstore.trial import MountReport
     from helixstore.values import Issue
 
 __all__ = ["Before"]
@@ -83,6 +84,15 @@ class Before:
 
     @staticmethod
     def init(
+    @staticmethod
+    def try_mount(
+        path: str | Path, *, with_other_host: bool = False, note: Callable[[str], None] = lambda text: None
+    ) -> MountReport:
+        """Try what a mounted file system can do, and what that means here; see `helixstore.trial`."""
+        from helixstore.trial import try_mount
+
+        return try_mount(path, with_other_host=with_other_host, note=note)
+
         path: str | Path | None = None, *, providers: Sequence[str] | None = None, every: bool = False,
         scan: Sequence[str | Path] = (), share: str | None = None, environ: Mapping[str, str] | None = None,
     ) -> InitReport:

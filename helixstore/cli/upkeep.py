@@ -201,17 +201,38 @@ def reindex(context: typer.Context) -> None:
     current.answer(found, findings.reindexed, found.issues)
 
 
-def doctor(context: typer.Context) -> None:
+def doctor(
+    context: typer.Context,
+    mount: Annotated[str | None, typer.Option(
+        "--mount", metavar="DIR", show_default=False,
+        help="Try what the file system under this folder can do; needs no store.")] = None,
+    with_other_host: Annotated[bool, typer.Option(
+        "--with-other-host", help="With --mount, on two hosts at once: what each sees of the other.")] = False,
+) -> None:
     """Find what is wrong, and the command that mends it.
 
     Tries which links work between the store and each program's folder, and looks at the configuration, the index and
     whatever an interrupted command left. Changes nothing. Exit code 3 when it finds a problem.
 
+    With --mount it tries a folder instead: whether a store, programs' folders or the index can be on that file system,
+    and what the programs there will see of each other. It leaves nothing behind.
+
     \b
     Example:
       helixstore doctor
+      helixstore doctor --mount /mnt/nas
+      helixstore doctor --mount /mnt/nas --with-other-host
     """
     current = session(context)
+    if mount is not None:
+        from helixstore.cli.trial import refused, tried
+        from helixstore.engine import HelixStore
+
+        report = HelixStore.try_mount(mount, with_other_host=with_other_host, note=current.out.note)
+        current.answer(report, tried, refused(report))
+        return
+    if with_other_host:
+        raise typer.BadParameter("name the folder that both hosts have mounted", param_hint="--mount")
     with current.open() as store:
         found = store.doctor()
     current.answer({"checks": found}, findings.checks, findings.problems(found))

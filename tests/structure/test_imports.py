@@ -29,6 +29,7 @@ BELOW = {
     "farm": frozenset({"fs", "formats", "store", "index", "providers"}),
     "places": frozenset({"fs", "store"}),
     "settings": frozenset({"fs", "places"}),
+    "trial": frozenset({"fs"}),
     "session": frozenset({"fs", "store", "index", "providers", "farm", "places", "settings"}),
 }
 BELOW["sync"] = frozenset(BELOW) - {"values", "errors"}
@@ -37,8 +38,8 @@ BELOW["engine"] = BELOW["testing"] | {"testing", "version"}
 BELOW["cli"] = BELOW["engine"] | {"engine"}
 #: what stands beside engine.py: one file for each kind of question or command
 ENGINE = frozenset({
-    "authoring", "before", "engine", "intents", "queries", "explain", "init", "doctor", "mounts", "usage", "survey", "upkeep",
-    "volumes"})
+    "authoring", "before", "engine", "intents", "queries", "explain", "init", "doctor", "mounts", "people", "site",
+    "usage", "survey", "upkeep", "volumes"})
 #: `import helixstore` and `python -m helixstore` hand on to the engine and the command line
 DOORS = frozenset({"__init__", "__main__"})
 
