@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helixstore.errors import NotFound
+from helixstore.fs import kernel
 from helixstore.index import BlobRow
 from helixstore.session import Session
 from helixstore.store import gc
 from helixstore.store import trash as store_trash
 from helixstore.store import verify as store_verify
+from helixstore.store.verified import Sample
 from helixstore.sync.change import restate
+from helixstore.sync.damaged import touched
+from helixstore.sync.healing import heal
+from helixstore.sync.patrol import row_of, verified_of
 from helixstore.sync.wanted import Progress
 
 if TYPE_CHECKING:
@@ -48,30 +57,87 @@ def collect(session: Session, *, now: bool, dry_run: bool) -> gc.CollectReport:
     return gc.collect(session.store, now=now, grace=settings.grace, undo_window=settings.undo_window, dry_run=dry_run)
 
 
-def verify(session: Session, ref: str | None, progress: Progress | None) -> store_verify.VerifyReport:
-    """Read the blobs of a model, or all, and tell the index which are right.
+def verify(
+    session: Session, ref: str | None, progress: Progress | None, *, sample: str | None = None, repair: bool = False,
+    sources: Sequence[Path] = (), dry_run: bool = False,
+) -> store_verify.VerifyReport:
+    """Read blobs, tell the index which are right, and bring those that are not back from where their bytes still are.
 
     What is wrong is marked; the links that were made for it are withdrawn at once, and made again when it is mended.
+
+    Args:
+        session: whose store.
+        ref: the model to read; None for the whole store.
+        progress: told how far the reading is.
+        sample: read only so much: "5%", "20GB", or "100" files; first what was not read for the longest time.
+        repair: mend what is damaged or missing; see `helixstore.repair`.
+        sources: files, folders or other stores that may have it, before all others.
+        dry_run: write nothing, and fetch nothing; with `repair` the report says what would be taken from where.
+
+    Raises:
+        NotFound: no such model, or nothing at one of `sources`.
+        Usage: `sample` is no amount.
     """
-    digests = None
-    if ref is not None:
-        digests = list(dict.fromkeys(f.blake3 for v in session.index.find(ref) for f in v.files))
-    total = session.index.figures().bytes if digests is None else sum(
-        row.bytes for digest in digests if (row := session.index.blob(digest)))
-    rows: list[BlobRow] = []
+    for source in sources:
+        if not os.path.exists(source):
+            raise NotFound(f"there is no file or folder {source}", "", source)
+    taken = Sample.of(sample) if sample is not None else None
+    variants = session.index.variants() if ref is None else session.index.find(ref)
+    named = {file.blake3: file.bytes for variant in variants for file in variant.files}
+    session.store.volumes.refresh()
+    sizes = {digest: named.get(digest) or _size(session, digest) for digest in session.store.blobs.digests()
+             if ref is None or digest in named}
+    verified = verified_of(session)
+    chosen = taken.choose(sizes, verified.times()) if taken is not None else None
+    if chosen is None and ref is not None:
+        chosen = list(named)
+    sound = {digest: row.mtime_ns for digest in sizes if (row := session.index.blob(digest)) and row.inode}
+    rows: dict[str, BlobRow] = {}
 
     def found(digest: str, hashes: Hashes, mark: Fingerprint) -> None:
-        rows.append(BlobRow(digest, hashes.bytes, hashes.sha256, hashes.gitsha1, mark.inode, mark.mtime_ns,
-                            mark.ctime_ns))
+        rows[digest] = row_of(digest, hashes, mark)
+        if not dry_run:
+            verified.note(digest, time.time())
 
-    report = store_verify.verify(session.store, digests, _counting(progress, total), found)
-    session.index.put_blobs(rows)
+    total = sum(sizes.values() if chosen is None else (sizes.get(digest, 0) for digest in chosen))
+    report = store_verify.verify(session.store, chosen, _counting(progress, total), found, dry_run)
+    report.unread = len(sizes) - len(chosen) if taken is not None and chosen is not None else 0
+    report.bad = [replace(bad, models=tuple(dict.fromkeys(key.model for key in told.keys)), programs=told.programs,
+                          given=told.given) for bad in report.bad for told in [touched(session, bad.digest)]]
+    done: dict[str, Hashes] = {}
+    if repair:
+        from helixstore.repair import repair as mend
+
+        lost = [digest for digest in named if digest not in sizes and not session.store.blobs.absent(digest)]
+        done = mend(session, report, lost, sources, progress=progress)
+    if dry_run:
+        return report
+    session.index.put_blobs(rows.values())
     if report.bad or report.repaired:
-        from helixstore.sync.change import change
-        from helixstore.sync.wanted import Change
-
-        change(session, Change("verify", scan=False))
+        _carry_on(session, report, done, sound)
+    verified.compact()
     return report
+
+
+def _carry_on(
+    session: Session, report: store_verify.VerifyReport, done: Mapping[str, Hashes], sound: Mapping[str, int]
+) -> None:
+    """Withdraw what is damaged from the programs, and show again what is right."""
+    from helixstore.sync.change import change
+    from helixstore.sync.wanted import Change
+
+    for digest, hashes in done.items():
+        session.index.put_blobs([row_of(digest, hashes, kernel.fingerprint(session.store.blobs.path(digest)))])
+    report.issues += heal(session, sound=sound)
+    change(session, Change("verify", scan=False))
+
+
+def _size(session: Session, digest: str) -> int:
+    """Bytes of a blob that no current variant names."""
+    try:
+        return os.stat(session.store.blobs.path(digest)).st_size
+    except OSError:
+        return 0
 
 
 def reindex(session: Session, progress: Progress | None) -> ReindexReport:

@@ -33,16 +33,45 @@ def problems(found: Sequence[Check]) -> list[Issue]:
 
 
 def verified(found: VerifyReport) -> Iterator[str]:
-    """`verify`: how much was read."""
-    yield f"{count(found.checked, 'file')} intact, {size(found.bytes)} read; {count(len(found.bad), 'file')} damaged."
-    if found.repaired:
-        yield f"{count(len(found.repaired), 'file')} out of quarantine: intact again."
+    """`verify`: how much was read, and what came of the repair."""
+    left = f"; {count(found.unread, 'file')} left for the next sample" if found.unread else ""
+    damaged = len({bad.digest for bad in found.bad} | {one.digest for one in found.mended})
+    yield f"{count(found.checked, 'file')} intact, {size(found.bytes)} read{left}; {count(damaged, 'file')} damaged."
+    for one in found.mended:
+        if not one.why:
+            will = "would be mended" if found.dry_run else "mended"
+            what = "what was appended is cut off" if not one.taken else ", ".join(
+                f"{size(part.bytes)} from {part.source}" for part in one.taken)
+            yield f"{one.digest[:16]} {will}: {size(one.bad_bytes)} of {size(one.bytes)} were bad; {what}"
+            if one.kept:
+                yield f"  the damaged bytes wait in the trash: {one.kept}"
+    mended = {one.digest for one in found.mended}
+    if intact := [digest for digest in found.repaired if digest not in mended]:
+        yield f"{count(len(intact), 'file')} out of quarantine: intact again."
 
 
 def damage(found: VerifyReport) -> list[Issue]:
-    """The damaged files, and what else does not fit together."""
-    remedy = "`helixstore explain` this path to see which models use it, then add them again from their source"
-    return [*(Issue("quarantined", bad.path, bad.why, remedy) for bad in found.bad), *found.issues]
+    """The files that are still damaged, those that could not be mended, and what else does not fit together."""
+    tried = {one.digest: one for one in found.mended}
+    issues = []
+    for bad in found.bad:
+        one = tried.pop(bad.digest, None)
+        if one is not None and not one.why:
+            continue                                    # of a dry run
+        why = bad.why
+        if bad.models:
+            why += f"; part of {', '.join(bad.models)}"
+        if bad.programs:
+            why += f", which {' '.join(bad.programs)} cannot show until it is mended"
+        if bad.given:
+            why += f"; the same file, with the same damage: {', '.join(bad.given)}"
+        if one is not None:
+            issues.append(Issue("quarantined", bad.path, f"{why}; not mended: {one.why}", one.remedy))
+        else:
+            issues.append(Issue("quarantined", bad.path, why, "helixstore verify --repair"))
+    issues += [Issue("missing" if one.why else "quarantined", one.path, f"not mended: {one.why}" if one.why else
+                     "mended, but not handed out yet", one.remedy) for one in tried.values() if one.remedy]
+    return [*issues, *found.issues]
 
 
 def collected(found: CollectReport) -> Iterator[str]:

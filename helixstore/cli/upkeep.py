@@ -170,19 +170,35 @@ def verify(
     context: typer.Context,
     model: Annotated[str | None, typer.Argument(metavar="MODEL", show_default=False,
                                                 help="Only this model; else the whole store.")] = None,
+    sample: Annotated[str | None, typer.Option(
+        "--sample", metavar="AMOUNT", show_default=False,
+        help="Only 5%, 20GB or 100 (files): first what was not read for the longest time.")] = None,
+    repair: Annotated[bool, typer.Option(
+        "--repair", help="Bring damaged and missing files back from other copies, or from where they came.")] = False,
+    sources: Annotated[list[str] | None, typer.Option(
+        "--from", metavar="PATH", show_default=False,
+        help="With --repair: a file, folder or store that may have them; may be given several times.")] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Read the store's files and compare them with their names.
 
     A file whose bytes are not what its name says is put in quarantine and reported, and is not handed out again.
+    --repair looks for its bytes: in other copies on this computer, and in the repository that it came from. Only the
+    ranges that are damaged are taken, and the whole is proven before it takes the place of the damaged file, which
+    waits in the trash.
 
     \b
     Examples:
       helixstore verify
-      helixstore verify llama-3-8b
+      helixstore verify --sample 5%
+      helixstore verify --repair --dry-run
+      helixstore verify --repair --from /mnt/backup/store
     """
+    if sources and not repair:
+        raise typer.BadParameter("it goes with --repair", param_hint="--from")
     current = session(context)
     with current.open() as store:
-        found = store.verify(model)
+        found = store.verify(model, sample=sample, repair=repair, source=sources or (), dry_run=dry_run)
     current.answer(found, findings.verified, findings.damage(found))
 
 
@@ -218,7 +234,7 @@ def doctor(
     and what the programs there will see of each other. It leaves nothing behind.
 
     \b
-    Example:
+    Examples:
       helixstore doctor
       helixstore doctor --mount /mnt/nas
       helixstore doctor --mount /mnt/nas --with-other-host

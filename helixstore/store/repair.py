@@ -141,6 +141,9 @@ class _Job:
         above, uid = os.stat(folder), os.geteuid() if hasattr(os, "geteuid") else 0
         with suppress(FileNotFoundError):
             owner = os.lstat(self.path).st_uid
+            if not os.access(self.path, os.R_OK):
+                raise StoreError(f"the blob belongs to user {owner}, and you may not read it, damaged or not",
+                                 "ask them to run: helixstore verify", self.path)
             if above.st_mode & stat.S_ISVTX and uid not in (0, owner, above.st_uid):
                 raise StoreError(f"the blob belongs to user {owner}, and only they or the owner of the store (user "
                                  f"{above.st_uid}) can replace it", "ask one of them to run: helixstore verify "

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from helixstore.errors import Corrupt, HelixError, NotFound
+from helixstore.errors import Corrupt, HelixError, NotFound, Unreadable
 from helixstore.fs import kernel
 from helixstore.fs.kernel import Fingerprint
-from helixstore.store.hashing import Hashes
+from helixstore.store.hashing import Hashes, hash_file, open_steady
 from helixstore.store.refs import current
+from helixstore.store.repair import Mended
 from helixstore.store.store import Store
 from helixstore.values import Issue
 
@@ -19,11 +22,23 @@ __all__ = ["Bad", "VerifyReport", "missing", "quarantined", "verify"]
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """A blob that must not be used: its digest, where it lies, and why in one clause."""
+    """A blob that must not be used.
+
+    Attributes:
+        digest: of the blob.
+        path: where it lies.
+        why: one clause.
+        models: names of those that it is part of.
+        programs: those that cannot show them any more.
+        given: paths of the person's own that are the same file, and so have the damaged bytes.
+    """
 
     digest: str
     path: str
     why: str
+    models: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -35,6 +50,9 @@ class VerifyReport:
         bytes: how much of them was read.
         bad: blobs that are not; those whose bytes differ are in quarantine now.
         repaired: blobs that were in quarantine and are intact again.
+        mended: what became of those that were to be mended; what was mended is not in `bad`.
+        unread: blobs that were left for the next sample.
+        dry_run: nothing was written.
         issues: refs and manifests that are damaged or name what is missing, and blobs whose stat is suspicious.
     """
 
@@ -42,6 +60,9 @@ class VerifyReport:
     bytes: int = 0
     bad: list[Bad] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
+    mended: list[Mended] = field(default_factory=list)
+    unread: int = 0
+    dry_run: bool = False
     issues: list[Issue] = field(default_factory=list)
 
 
@@ -51,7 +72,7 @@ def quarantined(store: Store) -> set[str]:
 
 
 def verify(store: Store, digests: Iterable[str] | None = None, progress: Callable[[int], None] | None = None,
-           found: Callable[[str, Hashes, Fingerprint], None] | None = None) -> VerifyReport:
+           found: Callable[[str, Hashes, Fingerprint], None] | None = None, dry_run: bool = False) -> VerifyReport:
     """Hash blobs and compare, and learn their 16 MiB `blocks` on the way, which is nearly free while the disk is slow.
 
     Args:
@@ -59,8 +80,9 @@ def verify(store: Store, digests: Iterable[str] | None = None, progress: Callabl
         digests: which blobs; None for all, and then refs and manifests are looked at too.
         progress: called with the bytes read since the last call.
         found: called with each intact blob's hashes and fingerprint, for the index.
+        dry_run: write nothing, no marker either.
     """
-    report = VerifyReport()
+    report = VerifyReport(dry_run=dry_run)
     store.volumes.refresh()
     marked = quarantined(store)
     for digest in sorted(store.blobs.digests()) if digests is None else digests:
@@ -101,12 +123,12 @@ def missing(store: Store) -> list[Issue]:
 def _verify_one(store: Store, digest: str, marked: bool, report: VerifyReport,
                 progress: Callable[[int], None] | None,
                 found: Callable[[str, Hashes, Fingerprint], None] | None) -> None:
-    if len(store.blobs.places(digest)) > 1:
+    if len(store.blobs.places(digest)) > 1 and not report.dry_run:
         _verify_copies(store, digest, report, progress)
     path = store.blobs.path(digest)
     try:
         meta = store.blobs.meta(digest)
-        hashes, fingerprint = store.blobs.check(digest, blocks=True, progress=progress)
+        hashes, fingerprint = _read(store, digest, path, progress, report.dry_run)
     except NotFound as error:
         if store.blobs.absent(digest):
             return
@@ -117,19 +139,39 @@ def _verify_one(store: Store, digest: str, marked: bool, report: VerifyReport,
         return
     except HelixError as error:
         report.bad.append(Bad(digest, path, error.message))
+        if getattr(error.__cause__, "errno", None) == errno.EIO and not (store.read_only or report.dry_run):
+            store.quarantine.mark(digest, "its disk cannot read it")
         return
     report.checked += 1
     report.bytes += hashes.bytes
-    if marked and not store.read_only:
-        store.quarantine.lift(digest)
+    may_write = not (store.read_only or report.dry_run)
+    if marked and may_write and store.quarantine.lift(digest):
         report.repaired.append(digest)
-    if meta.blocks is None and not store.read_only and fingerprint.uid == store.host.uid:
+    if meta.blocks is None and may_write and fingerprint.uid == store.host.uid:
         store.blobs.learn(digest, bytes=hashes.bytes, gitsha1=hashes.gitsha1, blocks=hashes.blocks)
     if os.name == "posix" and fingerprint.mode & 0o222 and not store.blobs.places(digest)[0].volume.refers:
         report.issues.append(Issue("suspicious", path, f"the blob {digest[:12]} is intact but can be written to",
                                    f"run: chmod a-w {path}"))
     if found is not None:
         found(digest, hashes, kernel.fingerprint(path))
+
+
+def _read(store: Store, digest: str, path: str, progress: Callable[[int], None] | None,
+          dry_run: bool) -> tuple[Hashes, Fingerprint]:
+    """Hash a blob as its disk has it, not as memory remembers it.
+
+    Raises:
+        NotFound, Corrupt, Unreadable: as of `Blobs.check`.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError, Unreadable), open_steady(path, lease=False) as file:
+            os.posix_fadvise(file.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    if not dry_run or not os.path.lexists(path):
+        return store.blobs.check(digest, blocks=True, progress=progress)
+    hashes, fingerprint = hash_file(path, blocks=True, progress=progress, lease=False)
+    if hashes.blake3 != digest:
+        raise Corrupt(f"the blob {digest[:12]} is damaged: its bytes have another digest", "", path)
+    return hashes, fingerprint
 
 
 def _verify_copies(store: Store, digest: str, report: VerifyReport, progress: Callable[[int], None] | None) -> None:

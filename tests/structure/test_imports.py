@@ -33,13 +33,13 @@ BELOW = {
     "session": frozenset({"fs", "store", "index", "providers", "farm", "places", "settings"}),
 }
 BELOW["sync"] = frozenset(BELOW) - {"values", "errors"}
-BELOW["testing"] = BELOW["sync"] | {"sync"}
-BELOW["engine"] = BELOW["testing"] | {"testing", "version"}
+BELOW["testing"] = BELOW["watch"] = BELOW["sync"] | {"sync"}
+BELOW["engine"] = BELOW["testing"] | {"testing", "watch", "version"}
 BELOW["cli"] = BELOW["engine"] | {"engine"}
 #: what stands beside engine.py: one file for each kind of question or command
 ENGINE = frozenset({
     "authoring", "before", "engine", "intents", "queries", "explain", "init", "doctor", "mounts", "people", "site",
-    "usage", "survey", "upkeep", "volumes"})
+    "usage", "repair", "survey", "upkeep", "volumes"})
 #: `import helixstore` and `python -m helixstore` hand on to the engine and the command line
 DOORS = frozenset({"__init__", "__main__"})
 

@@ -1,0 +1,225 @@
+"""`verify --repair`: where a damaged file's bytes may still be, for this person on this computer; nearest first.
+
+    what the person names (--from) -> other disks, trash, parked copies -> files of the same size in the programs'
+    folders and in the person's -> the repositories that the model came from
+
+None of them is believed: `store.repair` proves every range, and then the whole. What a copy is worth is found out by
+reading it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from helixstore.errors import NotFound
+from helixstore.hub.ranges import HubFile
+from helixstore.providers.reader import DiskReader
+from helixstore.session import Session
+from helixstore.store import trash
+from helixstore.store.donors import Donor, LocalFile
+from helixstore.store.hashing import Hashes
+from helixstore.store.repair import Mended, mend
+from helixstore.store.store import Store
+from helixstore.store.verify import VerifyReport
+from helixstore.sync.wanted import Progress
+from helixstore.values import File, Variant
+
+__all__ = ["repair"]
+
+
+def repair(
+    session: Session, report: VerifyReport, lost: Collection[str], sources: Sequence[Path], *,
+    progress: Progress | None = None,
+) -> dict[str, Hashes]:
+    """Mend what a verification found damaged, and what is missing.
+
+    Args:
+        session: whose store, and whose folders are looked through.
+        report: what was found; `mended` is filled, and what was mended is taken out of `bad` and `issues`. With its
+            `dry_run` nothing is written and nothing fetched.
+        lost: digests of blobs that a variant names and that are nowhere.
+        sources: files, folders or other stores that the person named.
+        progress: ("repair", path, bytes done, bytes in all).
+
+    Returns:
+        Digest -> hashes of what was mended.
+
+    Raises:
+        NotFound: there is nothing at one of `sources`.
+    """
+    wanted = [*dict.fromkeys([bad.digest for bad in report.bad] + sorted(lost))]
+    files = {file.blake3: file for variant in session.index.variants() for file in variant.files}
+    search = _Search(session, sources, {files[digest].bytes for digest in wanted if digest in files})
+    done: dict[str, Hashes] = {}
+    for digest in wanted:
+        file = files.get(digest)
+        row = session.index.blob(digest)
+        size = file.bytes if file is not None else row.bytes if row is not None else None
+        path = session.store.blobs.path(digest)
+        if size is None:
+            report.mended.append(Mended(digest, path, 0, 0, why="no model names it, so that its size is not known",
+                                        remedy="helixstore gc"))
+            continue
+        sha256 = (file.sha256 if file is not None else None) or (row.sha256 if row is not None else None)
+        mended, hashes = mend(
+            session.store, digest, size, search.donors(digest, size), lists=search.lists(digest), sha256=sha256,
+            dry_run=report.dry_run, progress=_counting(progress, path, size))
+        report.mended.append(mended)
+        if hashes is not None:
+            done[digest] = hashes
+    if not report.dry_run:
+        good = {mended.digest for mended in report.mended if not mended.why}
+        paths = {mended.path for mended in report.mended if not mended.why}
+        report.bad = [bad for bad in report.bad if bad.digest not in good]
+        report.issues = [issue for issue in report.issues if issue.path not in paths]
+        report.repaired += sorted(good - {*report.repaired})
+    return done
+
+
+def _counting(progress: Progress | None, path: str, size: int) -> Callable[[int], None] | None:
+    if progress is None:
+        return None
+    done = 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done = min(size, done + count)
+        progress("repair", path, done, size)
+
+    return step
+
+
+class _Search:
+    """Where bytes may be. Folders are gone through once, for all damaged blobs together, when nothing nearer helps.
+
+    Args:
+        session: see `repair`.
+        sources: what the person named.
+        sizes: of the blobs that are to be mended, in bytes.
+    """
+
+    def __init__(self, session: Session, sources: Sequence[Path], sizes: Collection[int]) -> None:
+        self._session, self._sizes = session, frozenset(sizes)
+        self._stores: list[Store] = []
+        self._given: list[str] = []
+        for source in sources:
+            path = os.path.abspath(source)
+            if not os.path.exists(path):
+                raise NotFound(f"there is no file or folder {path}", "", path)
+            if os.path.exists(os.path.join(path, "store.json")):
+                self._stores.append(Store.open(Path(path), session.store.host))
+            else:
+                self._given.append(path)
+        self._named: Mapping[int, list[str]] | None = None
+        self._around: Mapping[int, list[str]] | None = None
+
+    def lists(self, digest: str) -> list[tuple[str, ...]]:
+        """Lists of the blob's blocks that other stores have."""
+        return [blocks for store in self._stores if (blocks := store.blobs.meta(digest).blocks)]
+
+    def donors(self, digest: str, size: int) -> Iterator[Donor]:
+        """Everything that may have the blob, each file once, without the damaged one itself."""
+        seen: set[tuple[int, int]] = set()
+        with suppress(OSError):
+            status = os.stat(self._session.store.blobs.path(digest))
+            seen.add((status.st_dev, status.st_ino))
+        for path in self._paths(digest, size):
+            with suppress(OSError):
+                status = os.stat(path)
+                inode = status.st_dev, status.st_ino
+                if stat.S_ISREG(status.st_mode) and inode not in seen:
+                    seen.add(inode)
+                    yield LocalFile(path)
+        yield from self._hub(digest)
+
+    def _paths(self, digest: str, size: int) -> Iterator[str]:
+        session, store = self._session, self._session.store
+        for other in self._stores:
+            yield from (place.path for place in other.blobs.places(digest))
+            yield from (item.path for item in trash.trashed(other) if item.digest == digest)
+        yield from (path for path in self._given if os.path.isfile(path))
+        if self._named is None:
+            self._named = _by_size([path for path in self._given if os.path.isdir(path)], self._sizes)
+        yield from self._named.get(size, ())
+        yield from (place.path for place in store.blobs.places(digest))
+        yield from (item.path for item in trash.trashed(store) if item.digest == digest and not item.corrupt)
+        yield from self._parked(digest)
+        for root in session.farm.ledgers.roots():
+            for path, record in session.farm.ledgers.of(root).records.items():
+                if record.digest == digest and record.kind in ("copy", "reflink", "hard", "reference"):
+                    yield os.path.join(root, path)
+        yield from session.farm.intent.declined()
+        yield from (item.path for item in trash.trashed(store) if item.digest == digest and item.corrupt)
+        if self._around is None:
+            own = [volume.path for volume in store.volumes.here]
+            beside = {os.path.dirname(path) for path in session.farm.ledgers.of("").records}
+            self._around = _by_size(self._folders(), self._sizes, own, sorted(beside))
+        yield from self._around.get(size, ())
+
+    def _parked(self, digest: str) -> Iterator[str]:
+        """Copies that were replaced by links within the last day, and wait where they can be had again."""
+        store = self._session.store
+        host = store.host
+        for folder in (f"{store.path}/hosts/{host.id}/{host.uid}/parked",
+                       *map(store.volumes.parking, store.volumes.here[1:])):
+            with suppress(OSError):
+                yield from (os.path.join(folder, name) for name in os.listdir(folder) if digest[:16] in name)
+
+    def _folders(self) -> list[str]:
+        """The programs' folders and the person's."""
+        session = self._session
+        placed = session.roots(DiskReader(session.places.home), session.farms)
+        return [*dict.fromkeys([*(str(place.root.path) for place in placed), *map(str, session.settings.scan)])]
+
+    def _hub(self, digest: str) -> Iterator[HubFile]:
+        """The file in each repository that it came from."""
+        endpoint = self._session.environ.get("HF_ENDPOINT") or None
+        seen: set[tuple[str, str, str]] = set()
+        for variant, file in self._named_by(digest):
+            for source in variant.sources:
+                if source.kind == "hub" and source.repository:
+                    found = source.repository, source.revision or "main", file.path
+                    if found not in seen:
+                        seen.add(found)
+                        yield HubFile(*found, endpoint)
+
+    def _named_by(self, digest: str) -> Iterator[tuple[Variant, File]]:
+        for variant in self._session.index.variants():
+            yield from ((variant, file) for file in variant.files if file.blake3 == digest)
+
+
+def _by_size(
+    folders: Sequence[str], sizes: Collection[int], without: Collection[str] = (), flat: Sequence[str] = (),
+) -> dict[int, list[str]]:
+    """Size -> the files of that size in these folders and below; links are not followed.
+
+    Args:
+        folders: absolute.
+        sizes: in bytes.
+        without: folders that are left out.
+        flat: folders of which only the files right in them are looked at.
+    """
+    found: dict[int, list[str]] = {}
+    visited = {os.path.realpath(folder) for folder in without}
+    pending = [(os.path.realpath(folder), deep) for deep, some in ((False, flat), (True, folders)) for folder in some]
+    while pending:
+        here, deep = pending.pop()              # the deep ones first
+        if here in visited:
+            continue
+        visited.add(here)
+        try:
+            entries = list(os.scandir(here))
+        except OSError:
+            continue                            # what we may not look into cannot help
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    if deep:
+                        pending.append((entry.path, True))
+                elif entry.is_file(follow_symlinks=False) and (size := entry.stat().st_size) in sizes:
+                    found.setdefault(size, []).append(entry.path)
+    return {size: sorted(paths) for size, paths in found.items()}
