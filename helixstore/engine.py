@@ -401,11 +401,23 @@ class HelixStore(Before):
         return collect(self._session, now=now, dry_run=dry_run)
 
     @_one_at_a_time
-    def verify(self, ref: str | None = None) -> VerifyReport:
-        """Read blobs again and compare them with their names; what is wrong is quarantined, never deleted."""
+    def verify(
+        self, ref: str | None = None, *, sample: str | None = None, repair: bool = False,
+        source: Sequence[str | Path] = (), dry_run: bool = False,
+    ) -> VerifyReport:
+        """Read blobs again and compare them with their names; what is wrong is quarantined, never deleted.
+
+        Args:
+            ref: the model; None for the whole store.
+            sample: only "5%", "20GB" or "100" files; first what was not read for the longest time.
+            repair: bring damaged and missing files back from other copies, or from where they came.
+            source: files, folders or other stores that may have them.
+            dry_run: write and fetch nothing; with `repair` say what would be taken from where.
+        """
         from helixstore.upkeep import verify
 
-        return verify(self._session, ref, self._progress)
+        return verify(self._session, ref, self._progress, sample=sample, repair=repair,
+                      sources=[Path(one) for one in source], dry_run=dry_run)
 
     @_one_at_a_time
     def reindex(self) -> ReindexReport:
