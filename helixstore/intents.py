@@ -165,7 +165,7 @@ def remove(
         return SyncReport(dry_run=dry_run)
     keys, others = {variant.key for variant in variants}, claims_of_others(session, variants)
     moves = [Move(v.key, None, before=claim_of(session, v.key),
-                  others=[o.uuid for o in others if everyone and o.manifest == v.manifest]) for v in variants]
+                  others=[o.id for o in others if everyone and o.manifest == v.manifest]) for v in variants]
     wanted = Change("remove", scan=False, moves=moves,
                     decline=sorted({*(path for path, owners in _adopted(session).items() if owners <= keys),
                                     *_lent(session, variants)}))

@@ -46,7 +46,7 @@ class News:
     Attributes:
         folders: what to remember of the refs' folders.
         refs: new ones.
-        gone: uuids that are no longer there.
+        gone: ids of those that are no longer there.
         manifests: digest -> (manifest as a row, content key) of those not known yet.
         headers: manifest digest -> header of those not known yet; those whose weights cannot be read now are tried
             again by the next look.
@@ -64,25 +64,28 @@ class News:
 
 
 def folders_of(store: Store) -> tuple[dict[str, int], set[str], list[Issue]]:
-    """The refs' folders with their times, the uuids of all refs in them, and what could not be listed.
+    """The refs' folders with their times, the ids of all refs in them, and what could not be listed.
 
     A time that is too young to be trusted is 0, so that the next look lists the folder again.
     """
+    from helixstore.store.refs import named
+
     times: dict[str, int] = {}
-    uuids: set[str] = set()
+    ids: set[str] = set()
     issues: list[Issue] = []
     settled = time.time_ns() - unsettled_ns(store.path)
 
-    def enter(folder: str, depth: int) -> None:
+    def enter(folder: str, depth: int, id: str) -> None:
         try:
             before = os.stat(folder).st_mtime_ns
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if depth == 2:
-                        if entry.name.endswith(".json") and not entry.name.startswith("."):
-                            uuids.add(entry.name[:-5])
-                    elif entry.is_dir(follow_symlinks=False) and (depth == 0 or entry.name.isdecimal()):
-                        enter(entry.path, depth + 1)
+                        if entry.name.endswith(".json") and named(entry.name[:-5]):
+                            ids.add(f"{id}{entry.name[:-5]}")
+                    elif entry.is_dir(follow_symlinks=False) and (
+                            named(entry.name) if depth == 0 else entry.name.isascii() and entry.name.isdecimal()):
+                        enter(entry.path, depth + 1, f"{id}{entry.name}/")
         except FileNotFoundError:
             return
         except OSError as error:
@@ -90,8 +93,8 @@ def folders_of(store: Store) -> tuple[dict[str, int], set[str], list[Issue]]:
                                 "helixstore doctor"))
         else:
             times[folder] = before if before < settled else 0
-    enter(os.path.join(store.path, "refs"), 0)
-    return times, uuids, issues
+    enter(os.path.join(store.path, "refs"), 0, "")
+    return times, ids, issues
 
 
 def unchanged(known: Mapping[str, int]) -> bool:
@@ -126,11 +129,11 @@ def look(
         if unchanged(folders):
             return None
         before = read(lambda tables: {key.decode(errors="replace") for key, _ in tables.items("refs")})
-    times, uuids, issues = folders_of(store)
-    news = News(times, gone=before - uuids if not issues else set(), issues=issues)
-    if not issues and times == folders and uuids == before:
+    times, ids, issues = folders_of(store)
+    news = News(times, gone=before - ids if not issues else set(), issues=issues)
+    if not issues and times == folders and ids == before:
         return None
-    if uuids - before:
+    if ids - before:
         news.refs, unread = store.refs.scan(before)
         news.issues += unread
     _read_manifests(store, read, news, given, progress, all_anew)
@@ -211,9 +214,9 @@ def take_in(tables: Tables, news: News, me: Claimant) -> bool:
     for blob in news.blobs:
         put_blob(tables, blob)
     for ref in news.refs:
-        tables.put("refs", ref.uuid.encode(), _pack_ref(ref))
-    for uuid in news.gone:
-        tables.delete("refs", uuid.encode())
+        tables.put("refs", ref.id.encode(), _pack_ref(ref))
+    for id in news.gone:
+        tables.delete("refs", id.encode())
     tables.put("notes", _FOLDERS, dumps(news.folders))
     if not (news.refs or news.gone or news.headers):
         return False
@@ -239,7 +242,7 @@ def unclaimed(tables: Tables) -> list[tuple[Key, str, str]]:
 def claimed(tables: Tables, key: Key) -> list[Ref]:
     """This person's current refs for a key, however it is spelt, the latest last; tombstones too."""
     note = tables.get("claimed", _folded_key(key.model, key.variant))
-    return [ref_of(uuid, tables.get("refs", uuid.encode()) or b"") for uuid in loads(note)] if note is not None else []
+    return [ref_of(id, tables.get("refs", id.encode()) or b"") for id in loads(note)] if note is not None else []
 
 
 def _set_heads(tables: Tables, refs: list[Ref], read: Collection[str], me: Claimant) -> bool:
@@ -271,7 +274,7 @@ def _set_heads(tables: Tables, refs: list[Ref], read: Collection[str], me: Claim
 def _token(seen: Seen) -> bytes:
     """The ref's uuid, and what else a variant's row depends on: others' sources come and go without it."""
     more = [pack_source(source) for source in seen.sources if source not in seen.ref.sources]
-    return seen.ref.uuid.encode() + (dumps(more) if more else b"")
+    return seen.ref.id.encode() + (dumps(more) if more else b"")
 
 
 def _set_claimed(tables: Tables, refs: list[Ref], me: Claimant) -> None:
@@ -281,7 +284,7 @@ def _set_claimed(tables: Tables, refs: list[Ref], me: Claimant) -> None:
     mine: dict[bytes, list[str]] = {}
     for ref in current([ref for ref in refs if ref.claimant == me or ref.everyone]):
         if ref.claimant == me:
-            mine.setdefault(_folded_key(ref.name, ref.variant), []).append(ref.uuid)
+            mine.setdefault(_folded_key(ref.name, ref.variant), []).append(ref.id)
     there = dict(tables.items("claimed"))
     for row in there.keys() - mine.keys():
         tables.delete("claimed", row)
@@ -335,14 +338,14 @@ def _drop_unnamed(tables: Tables, manifests: set[str]) -> None:
 
 def _pack_ref(ref: Ref) -> bytes:
     return dumps([ref.host, ref.uid, ref.name, ref.variant, ref.manifest, [pack_source(one) for one in ref.sources],
-                  ref.pinned, list(ref.supersedes), ref.mtime_ns, ref.follows, ref.everyone])
+                  ref.pinned, list(ref.supersedes), ref.mtime_ns, ref.follows, ref.everyone, ref.believed])
 
 
-def ref_of(uuid: str, data: bytes) -> Ref:
+def ref_of(id: str, data: bytes) -> Ref:
     """The ref in a row."""
     from helixstore.store.refs import Ref
 
-    host, uid, name, variant, manifest, sources, pinned, supersedes, mtime_ns, follows, everyone = loads(data)
-    return Ref(uuid=uuid, host=host, uid=uid, name=name, variant=variant, manifest=manifest,
+    host, uid, name, variant, manifest, sources, pinned, supersedes, mtime_ns, follows, everyone, believed = loads(data)
+    return Ref(uuid=id.rpartition("/")[2], host=host, uid=uid, name=name, variant=variant, manifest=manifest,
                sources=tuple([unpack_source(one) for one in sources]), pinned=pinned, supersedes=tuple(supersedes),
-               mtime_ns=mtime_ns, follows=follows, everyone=everyone)
+               mtime_ns=mtime_ns, follows=follows, everyone=everyone, believed=believed)

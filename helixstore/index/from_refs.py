@@ -116,18 +116,20 @@ class _RefShelf:
 
     def _all_manifests(self) -> dict[str, bytes]:
         if self._manifests is None:
-            self._manifests = dict(_texts(os.path.join(self._store.path, "manifests"), 1, ""))
+            self._manifests = {path[3:]: data for path, data in _texts(
+                os.path.join(self._store.path, "manifests"), 1, "")}
         return self._manifests
 
-    def _refs(self, uuids: Collection[str]) -> list[Ref]:
+    def _refs(self, ids: Collection[str]) -> list[Ref]:
         """These refs, decoded by the store."""
-        refs, _ = self._store.refs.scan(self._texts.keys() - set(uuids))
-        return [ref for ref in refs if ref.claimant != self.without]
+        refs, _ = self._store.refs.scan(self._texts.keys() - set(ids))
+        return [ref for ref in refs if ref.claimant != self.without and ref.believed]
 
-    def _candidates(self, uuids: set[str]) -> list[Candidate]:
+    def _candidates(self, ids: set[str]) -> list[Candidate]:
         """The heads among these refs."""
-        uuids = set(self._texts) if len(uuids) > _FEW else uuids | set(_holding(self._texts, uuids))
-        winners, _ = heads(self._refs(uuids) if uuids else [], claimant_of(self._store.host))
+        uuids = [id.rpartition("/")[2] for id in ids]
+        ids = set(self._texts) if len(ids) > _FEW else ids | set(_holding(self._texts, uuids))
+        winners, _ = heads(self._refs(ids) if ids else [], claimant_of(self._store.host))
         return [self._candidate(seen) for seen in winners.values()]
 
     def _candidate(self, seen: Seen) -> Candidate:
@@ -145,8 +147,8 @@ class _RefShelf:
                          tuple(source.revision for source in seen.sources if source.revision), _RefToken(seen))
 
 
-def _texts(root: str, depth: int, ending: str) -> Iterator[tuple[str, bytes]]:
-    """Name without ending -> bytes, of every file `depth` folders below `root` that can be read."""
+def _texts(root: str, depth: int, ending: str, below: str = "") -> Iterator[tuple[str, bytes]]:
+    """Path below `root` without ending -> bytes, of every file `depth` folders below it that can be read."""
     try:
         names = os.listdir(root)
     except OSError:
@@ -154,7 +156,7 @@ def _texts(root: str, depth: int, ending: str) -> Iterator[tuple[str, bytes]]:
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     for name in names:
         if depth:
-            yield from _texts(f"{root}/{name}", depth - 1, ending)
+            yield from _texts(f"{root}/{name}", depth - 1, ending, f"{below}{name}/")
         elif name.endswith(ending) and not name.startswith("."):
             try:
                 file = os.open(f"{root}/{name}", flags)
@@ -166,7 +168,7 @@ def _texts(root: str, depth: int, ending: str) -> Iterator[tuple[str, bytes]]:
                     os.close(file)
             except OSError:
                 continue                                # the index reports it; here it counts as not there
-            yield name[:len(name) - len(ending)], data
+            yield below + name[:len(name) - len(ending)], data
 
 
 def _holding(texts: dict[str, bytes], words: Iterable[str]) -> list[str]:

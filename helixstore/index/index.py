@@ -184,7 +184,7 @@ class Index:
 
     def claims(self) -> list[Ref]:
         """Every ref, of all people and hosts, superseded ones too."""
-        return self._read(lambda tables: [follow.ref_of(uuid.decode(), data) for uuid, data in tables.items("refs")])
+        return self._read(lambda tables: [follow.ref_of(id.decode(), data) for id, data in tables.items("refs")])
 
     def holdings(self) -> dict[str, list[tuple[str, int]]]:
         """The digest of every manifest that a ref names -> digest and size in bytes of each of its files."""
@@ -220,8 +220,8 @@ class Index:
                 if isinstance(candidate.token, Variant):
                     found.append(candidate.token)
                 else:
-                    uuid = str(candidate.token)
-                    ref = follow.ref_of(uuid, tables.get("refs", uuid.encode()) or b"")
+                    id = str(candidate.token)
+                    ref = follow.ref_of(id, tables.get("refs", id.encode()) or b"")
                     found.append(follow.variant_of(tables, ref, ref.sources, ref.pinned))
             return found
         return self._read(look_up)

@@ -43,10 +43,10 @@ class IndexShelf:
     def older(self, model: str) -> list[Candidate]:
         """See `names.Shelf`."""
         refs = [ref_of(key.decode(), value) for key, value in self._tables.items("refs")]
-        mine = [ref for ref in refs if ref.manifest is not None and folded(ref.name) == model]
+        mine = [ref for ref in refs if ref.manifest is not None and ref.believed and folded(ref.name) == model]
         mine.sort(key=lambda ref: (ref.mtime_ns, ref.uuid), reverse=True)
         return [Candidate(Key(ref.name, ref.variant), ref.manifest or "", "", "", frozenset(names_of(ref.sources)),
-                          tuple(source.revision for source in ref.sources if source.revision), ref.uuid)
+                          tuple(source.revision for source in ref.sources if source.revision), ref.id)
                 for ref in mine]
 
     def models(self) -> list[str]:

@@ -10,15 +10,15 @@ from helixstore.values import Key
 __all__ = ["FROM_STORE", "STAMP", "TABLES", "farm_key", "path_key", "raw", "root_key", "row_key", "text_key"]
 
 #: Goes up when a table changes its meaning; an index with another stamp is thrown away.
-STAMP = "helixstore index 5"
+STAMP = "helixstore index 6"
 
 #: What follows from the store's refs and manifests alone. A row key stands for (model, variant).
 FROM_STORE = (
-    "refs",         # uuid -> ref, of all hosts and people, superseded ones too
+    "refs",         # id -> ref, of all hosts and people, superseded ones too
     "manifests",    # digest -> manifest, of every ref
     "headers",      # manifest digest -> what the header of its weights says
     "contents",     # content key + manifest digest -> nothing
-    "heads",        # row key -> uuid of the ref that counts for this person on this host
+    "heads",        # row key -> id of the ref that counts for this person on this host
     "claimed",      # row key of a folded name -> this person's current refs for it, tombstones too
     "variants",     # row key -> the variant
     "rows",         # row key -> what a line of `list` prints

@@ -13,6 +13,7 @@ The rule of the whole store: blob durable, then ref durable, then link; and the 
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -23,13 +24,15 @@ from helixstore.errors import HelixError, Unreadable, UnsafeName
 from helixstore.fs.names import folded
 from helixstore.store import records
 from helixstore.store.host import Host
+from helixstore.store.trust import believed
 from helixstore.store.sharing import Sharing
 from helixstore.values import Issue, Source
 
-__all__ = ["Claim", "Claimant", "Ref", "Refs", "Seen", "claimant_of", "current", "heads"]
+__all__ = ["Claim", "Claimant", "Ref", "Refs", "Seen", "claimant_of", "current", "heads", "named"]
 
 #: (host id, uid)
 Claimant = tuple[str, int]
+_NAME = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,10 @@ class Ref:
         supersedes: uuids of the refs that it replaces.
         mtime_ns: nanoseconds on the store's own clock.
         follows: `<host>/<uid>` of the claimant whose model the writer's programs show; None: the ref leads.
-        everyone: it supersedes refs of other claimants too; believed of the store's owner, and of root, only.
+        everyone: it supersedes refs of other claimants too, named by their `id`; believed of the store's owner, and of
+            root, only.
+        believed: its file belongs to the person whose claim it is, or to the store's owner. One that does not gives no
+            names and supersedes nothing, but what it names is kept.
     """
 
     uuid: str
@@ -63,6 +69,12 @@ class Ref:
     mtime_ns: int
     follows: str | None = None
     everyone: bool = False
+    believed: bool = True
+
+    @property
+    def id(self) -> str:
+        """What tells it from all others: anybody can give a file of theirs the uuid of another's."""
+        return f"{self.host}/{self.uid}/{self.uuid}"
 
     @property
     def claimant(self) -> Claimant:
@@ -72,7 +84,7 @@ class Ref:
     @property
     def path(self) -> str:
         """Relative to the store."""
-        return f"refs/{self.host}/{self.uid}/{self.uuid}.json"
+        return f"refs/{self.id}.json"
 
 
 class Claim(NamedTuple):
@@ -110,9 +122,9 @@ def claimant_of(host: Host) -> Claimant:
 def current(refs: Iterable[Ref]) -> list[Ref]:
     """Those that are not superseded, tombstones too, in the order of their times. Pure."""
     every = list(refs)
-    gone = {(ref.host, ref.uid, old) for ref in every for old in ref.supersedes if old != ref.uuid}
-    for_all = {old for ref in every if ref.everyone for old in ref.supersedes if old != ref.uuid}
-    return sorted((ref for ref in every if ref.uuid not in for_all and (ref.host, ref.uid, ref.uuid) not in gone),
+    gone = {(ref.host, ref.uid, old) for ref in every if ref.believed for old in ref.supersedes if old != ref.uuid}
+    for_all = {old for ref in every if ref.everyone for old in ref.supersedes}
+    return sorted((ref for ref in every if ref.id not in for_all and (ref.host, ref.uid, ref.uuid) not in gone),
                   key=lambda ref: (ref.mtime_ns, ref.uuid))
 
 
@@ -125,9 +137,10 @@ def heads(refs: Iterable[Ref], me: Claimant) -> tuple[dict[tuple[str, str], Seen
     So nobody can put other content under a name that I use.
 
     Names are compared by case-fold and NFC, and kept as the winner spells them. Two claims of mine on different
-    content are reported, whichever order they were published in.
+    content are reported, whichever order they were published in; and each that speaks in another's name.
     """
-    every = list(refs)
+    said = list(refs)
+    every = [ref for ref in said if ref.believed]
     first: dict[tuple[Claimant, str, str], int] = {}
     groups: dict[tuple[str, str], list[Ref]] = {}
     for ref in current(every):
@@ -138,7 +151,9 @@ def heads(refs: Iterable[Ref], me: Claimant) -> tuple[dict[tuple[str, str], Seen
                 claim = (ref.claimant, folded(ref.name), ref.variant)
                 first[claim] = min(first.get(claim, ref.mtime_ns), ref.mtime_ns)
     winners: dict[tuple[str, str], Seen] = {}
-    issues = []
+    issues = [Issue("forged", ref.path, f"it speaks for user {ref.uid}, and its file belongs to somebody else; it gives no "
+                    "names", "the owner of the store can find out who put it there, and remove it")
+              for ref in said if not ref.believed]
     for (name, variant), group in groups.items():
         mine = [ref for ref in group if ref.claimant == me]
         others = sorted((ref for ref in group if ref.claimant != me and ref.manifest is not None),
@@ -214,8 +229,8 @@ class Refs:
         """
         found = {}
         for host in _names(self._root):
-            for uid in _names(f"{self._root}/{host}"):
-                if uid.isdecimal():
+            for uid in _names(f"{self._root}/{host}") if named(host) else ():
+                if uid.isascii() and uid.isdecimal():
                     found[f"{host}/{uid}"] = os.stat(f"{self._root}/{host}/{uid}").st_mtime_ns
         return found
 
@@ -224,7 +239,7 @@ class Refs:
         """All refs that are not known yet, of every person on every host, in no order.
 
         Args:
-            known: uuids that need not be read again: refs never change.
+            known: ids that need not be read again: refs never change.
             unchanged: `<host>/<uid>` folders that need not even be listed.
 
         Returns:
@@ -256,7 +271,7 @@ class Refs:
         except OSError as error:
             return [], [_issue(folder, error)]
         for name in names:
-            if not name.endswith(".json") or name.startswith(".") or name[:-5] in known:
+            if not name.endswith(".json") or not named(name[:-5]) or f"{host}/{uid}/{name[:-5]}" in known:
                 continue
             path = f"{folder}/{name}"
             try:
@@ -266,6 +281,11 @@ class Refs:
             except (HelixError, OSError) as error:
                 issues.append(_issue(path, error))
         return refs, issues
+
+
+def named(name: str) -> bool:
+    """Whether a host or a ref is called that; another name is none that helixstore has given, and is passed over."""
+    return _NAME.fullmatch(name) is not None
 
 
 def _names(folder: str) -> list[str]:
@@ -305,7 +325,7 @@ def _decode(path: str, name: str, host: str, uid: int, owner: int) -> Ref:
                    tuple(_source(item) for item in record.get("sources", ())), bool(record.get("pinned")),
                    tuple(_text(old) for old in record.get("supersedes", ())), status.st_mtime_ns,
                    _text(record["follows"]) if record.get("follows") is not None else None,
-                   record.get("everyone") is True and status.st_uid in (owner, 0))
+                   record.get("everyone") is True and status.st_uid in (owner, 0), believed(status, owner, uid))
     except (KeyError, TypeError, AttributeError, UnsafeName) as error:
         raise Unreadable(f"{path} is not a ref: {error!r}", "restore it from a backup", path) from None
 
