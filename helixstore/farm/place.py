@@ -16,7 +16,7 @@ from typing import NamedTuple
 from helixstore.errors import Failed
 from helixstore.farm.scan import DIRECT
 from helixstore.fs import kernel
-from helixstore.fs.probe import explain_refusal
+from helixstore.fs.probe import NO_IDENTITY, explain_refusal
 from helixstore.store.blobs import Blobs
 from helixstore.store.volumes import Place
 
@@ -229,7 +229,10 @@ class Placer:
             raise
         now = os.lstat(path)
         if now.st_size == size and self.uid in (-1, now.st_uid) and now.st_mode & _TYPE == _REGULAR:
-            return Placed("hard", digest, now.st_ino, size, now.st_mtime_ns, "", "")
+            if now.st_nlink > 1:
+                return Placed("hard", digest, now.st_ino, size, now.st_mtime_ns, "", "")
+            kernel.unlink(path)
+            raise _Refused(f"hard link: {NO_IDENTITY}")
         if not os.path.samestat(now, os.lstat(source)):
             raise FileExistsError(path)                 # somebody has put their own file there since: it is theirs
         kernel.unlink(path)
