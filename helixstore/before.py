@@ -34,6 +34,8 @@ class Before:
             return (session.store_folder / "store.json").exists()
         except NotFound:
             return False
+        except PermissionError:
+            return True                 # a group's, perhaps; opening it says who is let in
 
     @staticmethod
     def survey(environ: Mapping[str, str] | None = None, seconds: float = 5.0) -> Survey:
@@ -83,8 +85,6 @@ class Before:
         return check(os.environ if environ is None else environ, name, only)
 
     @staticmethod
-    def init(
-    @staticmethod
     def try_mount(
         path: str | Path, *, with_other_host: bool = False, note: Callable[[str], None] = lambda text: None
     ) -> MountReport:
@@ -93,11 +93,15 @@ class Before:
 
         return try_mount(path, with_other_host=with_other_host, note=note)
 
+    @staticmethod
+    def init(
         path: str | Path | None = None, *, providers: Sequence[str] | None = None, every: bool = False,
-        scan: Sequence[str | Path] = (), share: str | None = None, environ: Mapping[str, str] | None = None,
+        scan: Sequence[str | Path] = (), share: str | None = None, group: str = "", site: bool = False,
+        environ: Mapping[str, str] | None = None,
     ) -> InitReport:
         """Make the store and turn providers on; see `helixstore.init.init`."""
         from helixstore.init import init
 
         return init(os.environ if environ is None else environ, Path(path) if path is not None else None,
-                    providers=providers, every=every, scan=[Path(one) for one in scan], share=share)
+                    providers=providers, every=every, scan=[Path(one) for one in scan], share=share, group=group,
+                    site=site)

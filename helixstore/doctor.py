@@ -12,6 +12,7 @@ from pathlib import Path
 from helixstore.errors import HelixError
 from helixstore.fs.mounts import mount_of
 from helixstore.fs.probe import probe
+from helixstore.people import people_checks, service_check
 from helixstore.providers.reader import DiskReader
 from helixstore.results import Check
 from helixstore.session import PlacedRoot, Session
@@ -113,6 +114,7 @@ def _root(session: Session, placed: PlacedRoot, away: dict[str, str]) -> Iterato
     if not os.access(root.path, os.W_OK | os.X_OK):
         yield Check(name, "problem", f"{root.path} cannot be written to", f"chown or chmod {root.path}")
         return
+    yield from service_check(session.store, root.path, name)
     with session.store.working() as staging:
         able = probe(staging, root.path)
     if not able.works:
@@ -161,6 +163,6 @@ def _last_sync(session: Session) -> Iterator[Check]:
 
 
 _CHECKS: dict[str, Callable[[Session], Iterator[Check]]] = {
-    "settings": _settings, "store": _store, "index": _index, "volumes": _volumes, "roots": _roots,
-    "operations": _operations, "last sync": _last_sync,
+    "settings": _settings, "store": _store, "people": people_checks, "index": _index, "volumes": _volumes,
+    "roots": _roots, "operations": _operations, "last sync": _last_sync,
 }

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helixstore.errors import Usage
+from helixstore.fs.access import members
 from helixstore.fs.mounts import mount_of
 from helixstore.session import Machine
 from helixstore.settings import new_namespace, set_value
+from helixstore.site import Site, write_site
 from helixstore.survey import survey
+from helixstore.sync.joining import installed
+
+if TYPE_CHECKING:
+    from helixstore.store.store import Store
 
 __all__ = ["InitReport", "Proposal", "init", "propose"]
 
@@ -31,7 +38,9 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class InitReport:
-    """What `init` did. `created`: the store did not exist before. `config`: the file that it wrote."""
+    """What `init` did. `created`: the store did not exist before. `config`: the file that it wrote. `group`: fills the
+    store together; "" for a store of one's own. `site`: what became of the site's settings. `notes`: what an
+    administrator has to do still, so that the others get there."""
 
     store: Path
     why: str
@@ -41,6 +50,9 @@ class InitReport:
     scan: tuple[Path, ...]
     share: str
     config: Path
+    group: str = ""
+    site: Site | None = None
+    notes: tuple[str, ...] = ()
 
 
 def propose(environ: Mapping[str, str]) -> Proposal:
@@ -50,7 +62,7 @@ def propose(environ: Mapping[str, str]) -> Proposal:
         environ: environment variables.
     """
     machine = Machine(environ)
-    found = _installed(machine)
+    found = installed(machine)
     if machine.settings.store is not None:
         return Proposal(machine.settings.store, f"set by {machine.settings.origin('store')}", found)
     default = machine.places.default_store
@@ -73,9 +85,11 @@ def propose(environ: Mapping[str, str]) -> Proposal:
 
 def init(
     environ: Mapping[str, str], folder: Path | None = None, *, providers: Sequence[str] | None = None,
-    every: bool = False, scan: Sequence[Path] = (), share: str | None = None,
+    every: bool = False, scan: Sequence[Path] = (), share: str | None = None, group: str = "", site: bool = False,
 ) -> InitReport:
     """Make the store (or take the one that is there) and turn providers on.
+
+    In a group's store that is there already, this writes only the person's own configuration and folders.
 
     Args:
         environ: environment variables.
@@ -84,10 +98,12 @@ def init(
         every: all providers are turned on.
         scan: loose folders to look for models in from now on, with those that are configured already.
         share: "all", "duplicates" or "chosen"; None leaves the setting as it is.
+        group: the group whose members fill the store together.
+        site: write where the store is into the site's settings, for everybody; see `site.write_site`.
 
     Raises:
-        Usage: no such provider, or a folder to scan that is not there.
-        StoreError: the folder holds something else.
+        Usage: no such provider, or a folder to scan that is not there, or a store that is another group's.
+        StoreError: the folder holds something else, or cannot be given to the group.
     """
     from helixstore.store.store import Store
 
@@ -97,14 +113,29 @@ def init(
     for one in scan:
         if not one.is_dir():
             raise Usage(f"{one} is not a folder", "name a folder that exists with --scan", one)
-    proposal = propose(environ) if folder is None else Proposal(_absolute(folder), "as you asked", _installed(machine))
+    proposal = propose(environ) if folder is None else Proposal(_absolute(folder), "as you asked", installed(machine))
     chosen = tuple(machine.layouts) if every else tuple(providers if providers is not None else proposal.found)
     created = not (proposal.store / "store.json").exists()
+    if group and proposal.store.is_relative_to(machine.places.home):
+        raise Usage(f"{proposal.store} is in your home, where the others do not get",
+                    f"name a folder that they reach: helixstore init --store DIR --group {group}", proposal.store)
     host = machine.places.host()
-    store = Store.create(proposal.store, host) if created else Store.open(proposal.store, host)
+    store = Store.create(proposal.store, host, group) if created else Store.open(proposal.store, host)
+    if group and store.sharing.group != group:
+        whose = f"the group {store.sharing.group}'s" if store.sharing.shared else "one person's"
+        raise Usage(f"the store in {store.path} is {whose}", "make another: helixstore init --store DIR --group "
+                    f"{group}", store.path)
+    if store.sharing.shared and not store.read_only:
+        store.register()
     places, settings = machine.places, machine.settings
+    told: Site | None = None
+    if site:
+        told = write_site(places, {"store": store.path} | ({"share": share} if share is not None else {}))
+        machine.forget_settings()
+        settings = machine.settings
     folders = tuple(dict.fromkeys((*settings.scan, *(_absolute(one) for one in scan))))
-    set_value(places, "store", store.path)
+    if settings.store != store.path or settings.origin("store") == "default":
+        set_value(places, "store", store.path)
     for name in chosen:
         set_value(places, f"providers.{name}.on", True)
     if folders != settings.scan:
@@ -115,15 +146,17 @@ def init(
         set_value(places, "local_namespace", new_namespace())
     on = tuple(name for name in machine.layouts if name in chosen or settings.provider(name).on)
     return InitReport(proposal.store, proposal.why, created, on, proposal.found, folders, share or settings.share,
-                      places.config_file)
+                      places.config_file, store.sharing.group, told, tuple(_barred(store)))
 
 
-def _installed(machine: Machine) -> tuple[str, ...]:
-    from helixstore.providers.reader import DiskReader
+def _barred(store: Store) -> Iterator[str]:
+    """Which folders keep the members out, and what opens them."""
+    from helixstore.people import barring
 
-    reader = DiskReader(machine.places.home)
-    roots = machine.roots(reader, machine.places.default_store / "farms")
-    return tuple(dict.fromkeys(placed.provider for placed in roots if machine.installed(placed)))
+    if store.sharing.shared:
+        gid = store.sharing.gid
+        for barrier in barring(store.path, members(gid), gid):
+            yield f"{barrier.why}: {barrier.remedy}"
 
 
 def _writable(disk: str, root: str) -> Path | None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from helixstore.errors import ConfigError, IndexUnusable
+from helixstore.errors import ConfigError, IndexUnusable, advice
 from helixstore.store.host import Host
 
 __all__ = ["Places"]
@@ -101,6 +101,15 @@ class Places:
     def config_file(self) -> Path:
         """The person's settings."""
         return self.config / "config.toml"
+
+    @property
+    def site_config_file(self) -> Path:
+        """The site's settings, where they are to be written: the file that counts most of those that are there, else
+        the one that this environment names, else the system's. /etc/xdg is named by desktops, and not by everybody's
+        environment."""
+        there = [file for file in self.site_config_files if file.exists()]
+        named = [file for file in self.site_config_files[1:] if not file.is_relative_to("/etc/xdg")]
+        return (there or named or self.site_config_files[:1])[-1]
 
     @property
     def layouts(self) -> Path:
@@ -186,7 +195,7 @@ class Places:
         name = _read_identity(file)
         if not name and remember:
             name = _write_identity(folder, file)
-        return Host(name, self.uid, _boot_id(self.platform), self.ephemeral)
+        return Host(name, self.uid, _boot_id(self.platform), self.ephemeral, _machine_key(self.platform))
 
 
 _INDEX_REMEDY = "set HELIXSTORE_INDEX to a folder on a local disk"
@@ -238,7 +247,7 @@ def _write_identity(folder: Path, file: Path) -> str:
         pass                                        # another process was first: its id is read below
     except OSError as error:
         raise ConfigError(f"this host's identity cannot be written to {file}: {error.strerror or error}",
-                          "set XDG_STATE_HOME to a folder of yours", file) from error
+                          advice(error, "set XDG_STATE_HOME to a folder of yours"), file) from error
     return _read_identity(file)
 
 
@@ -260,6 +269,13 @@ def _machine_id(platform: str) -> bytes:
         if len(found) == 32:                        # "uninitialized" in images [machine-id(5)]
             return found
     return os.uname().nodename.encode()
+
+
+def _machine_key(platform: str) -> str:
+    """Sixteen hex digits that are the same for everybody on this machine; copies of one image differ by their name."""
+    import socket
+
+    return hashlib.sha256(b"%s\0%s" % (_machine_id(platform), socket.gethostname().encode())).hexdigest()[:16]
 
 
 def _boot_id(platform: str) -> str:

@@ -124,6 +124,11 @@ class Machine:
         """Whether models are projected for this provider."""
         return bool(self.settings.provider(provider).on)
 
+    def forget_settings(self) -> None:
+        """Read the settings anew when they are next asked for."""
+        for name in ("settings", "facts"):
+            self.__dict__.pop(name, None)
+
     def installed(self, placed: PlacedRoot) -> bool:
         """Whether the program seems to be here: its folder exists, or its command is found."""
         if any(path.exists() for path in placed.root.present):
@@ -164,11 +169,12 @@ class Session(Machine):
         from helixstore.store.store import Store
 
         folder, host = self.store_folder, self.places.host()
-        if not (folder / "store.json").exists():
+        try:
+            return Store.open(folder, host)
+        except NotFound:
             if self.create:
                 return Store.create(folder, host)
-            raise NotFound(f"there is no store in {folder}", f"helixstore init --store {folder}", folder)
-        return Store.open(folder, host)
+            raise
 
     @cached_property
     def index(self) -> Index:
@@ -229,11 +235,6 @@ class Session(Machine):
         from helixstore.farm.choice import Choices
 
         return Choices(self.places.state_for(self.store.id))
-
-    def forget_settings(self) -> None:
-        """Read the settings anew when they are next asked for."""
-        for name in ("settings", "facts"):
-            self.__dict__.pop(name, None)
 
     def close(self) -> None:
         """Let go of the index."""

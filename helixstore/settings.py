@@ -8,6 +8,10 @@
     grace = "24h"                       condemned blobs wait that long before they move to the trash
     undo_window = "7d"                  and that long in it
     local_namespace = "local-1a2b"      in the hub cache, for models that are on no hub
+    public = ["org/*"]                  hub repositories that everybody may read, for a store that a group fills
+    rescan = "10m"                      `watch` looks at everything that often, whatever it has heard
+    poll = "5s"                         and that often at what it cannot hear, such as a network file system
+    settle = "10m"                      a file is left alone that long where nobody can tell who writes it
     [providers.ollama]
     on = true
     root = "/srv/ollama"
@@ -25,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from helixstore.errors import ConfigError, Usage
+from helixstore.errors import ConfigError, Usage, advice
 from helixstore.fs.private import make_private, read_trusted, why_open
 from helixstore.places import Places
 from helixstore.values import Issue, LinkKind
@@ -67,6 +71,10 @@ class Settings:
         grace: seconds a condemned blob waits before it moves to the trash.
         undo_window: seconds it waits in the trash.
         local_namespace: owner part of hub names that we make up.
+        public: glob patterns of hub repositories that everybody may read; a group's store takes these in by itself.
+        rescan: seconds between two full scans of `watch`.
+        poll: seconds between two looks of `watch` at what it cannot hear.
+        settle: seconds that a file is unchanged before `watch` takes it, where nobody can tell who writes it.
         providers: by provider name; ask `provider` for one.
         origins: dotted key -> where its value comes from; keys at their default are missing.
         issues: keys that are not known.
@@ -80,6 +88,10 @@ class Settings:
     grace: float = 24 * 3600.0
     undo_window: float = 7 * 24 * 3600.0
     local_namespace: str = "local-helixstore"
+    public: tuple[str, ...] = ()
+    rescan: float = 600.0
+    poll: float = 5.0
+    settle: float = 600.0
     providers: Mapping[str, ProviderSettings] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
@@ -140,6 +152,10 @@ def _patterns(value: Any, origin: _Origin) -> tuple[str, ...]:
                  for one in _texts(value, origin, ","))
 
 
+def _repositories(value: Any, origin: _Origin) -> tuple[str, ...]:
+    return tuple(_texts(value, origin, ","))
+
+
 def _links(value: Any, origin: _Origin) -> tuple[LinkKind, ...]:
     names = [one.casefold() for one in _texts(value, origin, ",")]
     kinds = {kind.value: kind for kind in LinkKind if kind is not LinkKind.REFERENCE}
@@ -195,6 +211,10 @@ _KEYS: dict[str, Callable[[Any, _Origin], Any]] = {
     "grace": _seconds,
     "undo_window": _seconds,
     "local_namespace": _namespace,
+    "public": _repositories,
+    "rescan": _seconds,
+    "poll": _seconds,
+    "settle": _seconds,
 }
 _PROVIDER_KEYS: dict[str, Callable[[Any, _Origin], Any]] = {"on": _switch, "root": _path, "links": _links}
 
@@ -252,7 +272,7 @@ def listing(settings: Settings) -> list[Setting]:
     return found
 
 
-def set_value(places: Places, key: str, value: Any, dry_run: bool = False) -> None:
+def set_value(places: Places, key: str, value: Any, dry_run: bool = False, file: Path | None = None) -> None:
     """Write one setting into the person's file, keeping its comments and all else; None takes the key out.
 
     Args:
@@ -261,6 +281,7 @@ def set_value(places: Places, key: str, value: Any, dry_run: bool = False) -> No
         value: as TOML would hold it, or a text as the environment would hold it (lists separated by commas, paths by
             the system's path separator). Relative paths are counted from the working directory.
         dry_run: only check the key and the value.
+        file: another one, such as the site's; everybody may read it, whatever the umask.
 
     Raises:
         Usage: there is no such key, or the value makes no sense.
@@ -279,14 +300,15 @@ def set_value(places: Places, key: str, value: Any, dry_run: bool = False) -> No
 
     from filelock import FileLock
 
-    file = os.path.realpath(places.config_file)         # people keep it as a link into a folder under version control
+    place = os.path.realpath(file or places.config_file)    # people keep it as a link into a versioned folder
     try:
-        os.makedirs(os.path.dirname(file), mode=0o755, exist_ok=True)
-        os.makedirs(places.state, mode=0o700, exist_ok=True)
-        with FileLock(places.state / "config.lock"):    # two at once would lose one's change
-            _edit(file, key, value)
+        make_private(os.path.dirname(place))
+        make_private(places.state)
+        with FileLock(places.state / "config.lock"):        # two at once would lose one's change
+            _edit(place, key, value)
     except OSError as error:
-        raise ConfigError(f"{key} cannot be written to {file}: {error.strerror or error}", "", file) from error
+        raise ConfigError(f"{key} cannot be written to {place}: {error.strerror or error}",
+                          advice(error, "see that the folder can be written to"), place) from error
 
 
 def new_namespace() -> str:

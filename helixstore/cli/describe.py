@@ -292,6 +292,18 @@ def made(found: InitReport) -> Iterator[str]:
     if found.scan:
         yield f"Also      {' '.join(homely(str(folder)) for folder in found.scan)}"
     yield f"Settings  {homely(str(found.config))}"
+    if found.group:
+        yield f"Group     {found.group}: its members fill the store together"
+    if found.site is not None and found.site.written:
+        yield f"Site      {found.site.file}: the others type only: helixstore sync"
+    elif found.site is not None:
+        yield f"Site      you may not write {found.site.file}, which must hold:"
+        yield ""
+        yield from _indented(found.site.text.splitlines())
+        yield ""
+        yield f"          An administrator runs: {found.site.command}"
+    for note in found.notes:
+        yield f"Still     {note}"
     yield ""
     yield "No model has been touched. Next: helixstore sync --dry-run"
 

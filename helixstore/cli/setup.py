@@ -49,6 +49,11 @@ def init(
         help="Also look for models here; may be given several times.")] = None,
     share: Annotated[str | None, typer.Option(
         "--share", metavar="WHAT", show_default=False, help="What is to be shared: all, duplicates or chosen.")] = None,
+    group: Annotated[str, typer.Option(
+        "--group", "--shared", metavar="G", show_default=False,
+        help="Make a store that the members of this group fill together.")] = "",
+    site: Annotated[bool, typer.Option(
+        "--site", help="Write the store into the site's settings: the others need no init of their own.")] = False,
     dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
@@ -62,6 +67,7 @@ def init(
       helixstore init
       helixstore init --all --scan ~/models
       helixstore init --store /data/models --provider ollama --provider lmstudio
+      helixstore init --store /srv/models --group models --site
     """
     from helixstore.engine import HelixStore
 
@@ -75,7 +81,7 @@ def init(
         share = "all" if every else _asked(current, yes)
     made = HelixStore.init(
         current.store, providers=provider or None, every=every, scan=[Path(folder) for folder in scan or ()],
-        share=share,
+        share=share, group=group, site=site,
     )
     current.answer(made, describe.made)
 

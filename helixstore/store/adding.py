@@ -15,11 +15,13 @@ from typing import NamedTuple
 
 from helixstore.errors import Corrupt, Failed, HelixError, Unreadable
 from helixstore.fs import kernel
+from helixstore.fs.fingerprint import same_inode
 from helixstore.fs.kernel import Fingerprint
-from helixstore.fs.probe import explain_refusal
+from helixstore.fs.probe import NO_IDENTITY, explain_refusal
 from helixstore.store import records
 from helixstore.store.hashing import GIT_LIMIT, Hashes, OpenFile, hash_bytes, hash_open, open_steady
 from helixstore.store.quarantine import Quarantine
+from helixstore.store.sharing import Sharing
 
 __all__ = ["Added", "Publisher", "Request", "Trusted", "add", "add_bytes", "add_copies"]
 
@@ -72,13 +74,17 @@ class Publisher:
     check: Callable[[str], object]
     quarantine: Quarantine
     trusted: Trusted | None
+    sharing: Sharing
 
-    def publish(self, staged: str, digest: str) -> bool:
-        """Make the staged file the blob; False when there was a good one already. Durable when it returns."""
+    def publish(self, staged: str, digest: str, mode: int) -> bool:
+        """Make the staged file the blob; False when there was a good one already. Durable when it returns.
+
+        `mode`: the permission bits of the person's file.
+        """
         target = self.path(digest)
         if os.path.lexists(target) and self.accept(digest, staged):
             return False
-        kernel.try_mode(staged, 0o444)
+        self.sharing.admit(staged, mode)
         kernel.sync_file(staged)
         while not kernel.publish(staged, target):
             if self.accept(digest, staged):
@@ -114,7 +120,7 @@ class Publisher:
     def discard(self, digest: str) -> None:
         """Keep the damaged bytes in the trash for as long as everything else stays there."""
         folder = os.path.join(self.root, "trash", f"corrupt-{secrets.token_hex(6)}")
-        os.mkdir(folder)
+        self.sharing.common(folder)
         target = self.path(digest)
         try:
             kernel.rename_new(target, os.path.join(folder, f"{digest}.corrupt"))
@@ -139,7 +145,7 @@ def add(request: Request, staging: str, publisher: Publisher) -> Added:
             hashes = _hash(request, file, how, staged, before)
             file.check(before)
             _same_name(request.source, staged if how == "linked" else None, before)
-            if not publisher.publish(staged, hashes.blake3):
+            if not publisher.publish(staged, hashes.blake3, before.mode):
                 how = "known"
                 kernel.unlink(staged)                   # before the last look: it moves ctime
             after = kernel.fingerprint(request.source, follow=True)
@@ -167,7 +173,10 @@ def _bring(request: Request, file: OpenFile, staged: str) -> str:
                 raise
             why = explain_refusal(error)
         else:
-            return "linked"
+            if same_inode(request.source, staged):
+                return "linked"
+            kernel.unlink(staged)
+            why = NO_IDENTITY
     try:
         kernel.reflink(request.source, staged, 0o600)
     except OSError as error:

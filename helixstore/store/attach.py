@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 
-from helixstore.errors import Failed, HelixError, StoreError
+from helixstore.errors import Failed, HelixError, StoreError, advice
 from helixstore.fs import kernel
 from helixstore.fs.mounts import Mount, mount_of
 from helixstore.fs.probe import probe
@@ -102,10 +102,11 @@ def attach(store: Store, volume: Volume) -> Volume:
     """
     made = replace(volume, id=volume.id or secrets.token_hex(16))
     try:
-        for folder in _FOLDERS:
-            os.makedirs(f"{made.path}/{folder}", exist_ok=True)
+        os.makedirs(os.path.dirname(made.path), exist_ok=True)
+        for folder in ("", *_FOLDERS, os.path.basename(os.path.dirname(os.path.dirname(made.blob("0" * 64))))):
+            _common(store, f"{made.path}/{folder}".rstrip("/"))
         for number in range(256):
-            os.makedirs(os.path.dirname(made.blob(f"{number:02x}" + "0" * 62)), exist_ok=True)
+            _common(store, os.path.dirname(made.blob(f"{number:02x}" + "0" * 62)))
         with store.working(), store.volumes.staging(made).working() as staging:
             records.publish_all(staging, [(f"{made.path}/README", _README.encode())], 0o644)
             records.publish_all(staging, [(f"{made.path}/volume.json", records.canonical(
@@ -113,15 +114,22 @@ def attach(store: Store, volume: Volume) -> Volume:
     except OSError as error:
         if isinstance(error, HelixError):
             raise
-        raise StoreError(f"no volume can be made in {made.path}: {error.strerror or error}", "choose another folder",
-                         made.path) from error
+        raise StoreError(f"no volume can be made in {made.path}: {error.strerror or error}",
+                         advice(error, "choose another folder"), made.path) from error
     with store.working() as staging:
-        os.makedirs(store.volumes.registry, exist_ok=True)
+        store.sharing.common(store.volumes.registry)
         records.publish_all(staging, [(f"{store.volumes.registry}/{made.id}.json", records.canonical(
             {"schema": records.SCHEMA, "name": made.name, "refers": made.refers}))])
     _write(store, made)
     store.volumes.refresh()
     return store.volumes.find(made.id)
+
+
+def _common(store: Store, path: str) -> None:
+    """A folder of a volume, which whoever fills the store fills too; its own folder may be another's, and right."""
+    store.sharing.common(path)
+    if store.sharing.shared and not os.access(path, os.W_OK | os.X_OK):
+        raise StoreError(f"{path} cannot be written to by you", "ask its owner to run: helixstore volume add", path)
 
 
 def detach(store: Store, volume: Volume) -> None:
@@ -192,7 +200,7 @@ def _there(store: Store, folder: str) -> str:
 
 def _write(store: Store, volume: Volume) -> None:
     """Where the volume is on this host, and what is allowed with it."""
-    os.makedirs(store.volumes.paths, exist_ok=True)
+    store.sharing.own(store.volumes.paths, f"{store.path}/hosts")
     record = {"schema": records.SCHEMA, "path": volume.path, "always": volume.always, "detached": volume.detached}
     with store.working() as staging:
         kernel.replace_file(f"{store.volumes.paths}/{volume.id}.json", records.canonical(record), 0o644,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from helixstore.store.hashing import Hashes, hash_open, open_steady
 from helixstore.store.host import Host
 from helixstore.store.manifests import digests_below
 from helixstore.store.quarantine import Quarantine
+from helixstore.store.sharing import Sharing
 from helixstore.store.standins import StandIns
 from helixstore.store.volumes import Place, Volume, Volumes
 
@@ -59,14 +60,15 @@ class Blobs:
     """
 
     def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]],
-                 quarantine: Quarantine, volumes: Volumes) -> None:
+                 quarantine: Quarantine, volumes: Volumes, sharing: Sharing) -> None:
         self._root = root
         self._blobs = os.path.join(root, "blobs")
         self._uid = host.uid
         self._working = working
         self._quarantine = quarantine
+        self._sharing = sharing
         self.volumes = volumes
-        self.stand_ins = StandIns(host)
+        self.stand_ins = StandIns(host, sharing)
 
     def path(self, digest: str) -> str:
         """Where the blob lies or would lie, absolute; of several copies the one in the store's own folder.
@@ -319,6 +321,11 @@ class Blobs:
                 kernel.replace_file(path, records.canonical(merged), 0o444, durable=False, temporary_folder=staging)
         return True
 
+    def settle(self, digests: Iterable[str]) -> None:
+        """Make durable what is written down about these blobs: whoever reads a ref of theirs finds it."""
+        paths = [path for path in map(self._meta_path, digests) if os.path.exists(path)]
+        kernel.sync_all([*paths, *dict.fromkeys(map(os.path.dirname, paths))])
+
     def forget(self, digest: str) -> None:
         """Remove what is written down about a blob that is gone."""
         with contextlib.suppress(FileNotFoundError):
@@ -330,7 +337,7 @@ class Blobs:
     def _publisher(self, trusted: Trusted | None, volume: Volume | None = None) -> adding.Publisher:
         root, path = (self._root, self._main) if volume is None else (volume.path, volume.blob)
         return adding.Publisher(root, self._uid, path, lambda digest: self.check(digest, at=path(digest)),
-                                self._quarantine, trusted)
+                                self._quarantine, trusted, self._sharing)
 
     def _meta_path(self, digest: str) -> str:
         return f"{self._root}/meta/{records.check_digest(digest)[:2]}/{digest}.json"

@@ -18,6 +18,7 @@ from helixstore.fs import kernel
 from helixstore.store import records
 from helixstore.store.hashing import blake3_hex
 from helixstore.store.host import Host
+from helixstore.store.sharing import Sharing
 from helixstore.values import Issue
 
 __all__ = ["Keeps", "Roots"]
@@ -28,7 +29,9 @@ _OPERATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 class Keeps:
     """The keeps of one store; this person's on this host can be written, everybody's are read."""
 
-    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]]) -> None:
+    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]],
+                 sharing: Sharing) -> None:
+        self._sharing = sharing
         self._hosts = os.path.join(root, "hosts")
         self._own = os.path.join(self._hosts, host.id, str(host.uid), "keeps")
         self._working = working
@@ -43,7 +46,7 @@ class Keeps:
         record = records.canonical({"schema": records.SCHEMA, "operation": operation,
                                     "digests": sorted({records.check_digest(digest) for digest in digests})})
         with self._working() as staging:
-            os.makedirs(self._own, exist_ok=True)
+            self._sharing.own(self._own, self._hosts)
             kernel.replace_file(self._path(operation), record, 0o444, temporary_folder=staging)
 
     def drop(self, operation: str) -> None:
@@ -55,28 +58,51 @@ class Keeps:
     def digests(self, operation: str) -> set[str]:
         """What this person keeps under that name; nothing when there is no such keep, or it cannot be read."""
         with suppress(FileNotFoundError, HelixError):
-            return _digests(self._path(operation))
+            return _digests(self._path(operation))[0]
         return set()
 
-    def all(self) -> tuple[set[str], list[Issue]]:
-        """Every digest that anybody keeps, and what could not be read: then nothing may be deleted."""
+    def all(self, over: Callable[[str, int, int], bool] = lambda host, uid, since_ns: False,
+            ) -> tuple[set[str], list[Issue]]:
+        """Every digest that anybody keeps, and what could not be read: then nothing may be deleted.
+
+        Args:
+            over: host, uid, nanoseconds on the store's clock -> whether what they kept then counts no more; then it
+                need not even be readable.
+        """
         digests: set[str] = set()
         issues: list[Issue] = []
-        for folder in _folders(self._hosts, "keeps", issues):
+        for host, uid, folder in _folders(self._hosts, "keeps", issues):
             try:
+                if over(host, uid, os.stat(folder).st_mtime_ns):
+                    continue
                 names = os.listdir(folder)
+            except FileNotFoundError:
+                continue
             except OSError as error:
-                issues.append(_issue(folder, error))
+                issues.append(_issue(folder, error, host))
                 continue
             for name in names:
                 path = os.path.join(folder, name)
                 try:
-                    digests |= _digests(path)
+                    found, since_ns = _digests(path)
                 except FileNotFoundError:
                     continue                            # dropped meanwhile
                 except (HelixError, OSError) as error:
-                    issues.append(_issue(path, error))
+                    if not _over(path, over, host, uid):
+                        issues.append(_issue(path, error, host))
+                    continue
+                if not over(host, uid, since_ns):
+                    digests |= found
         return digests, issues
+
+    def mine(self) -> dict[str, int]:
+        """The operations for which this person keeps anything -> since when, in nanoseconds on the store's clock."""
+        found = {}
+        with suppress(FileNotFoundError), os.scandir(self._own) as entries:
+            for entry in entries:
+                if entry.name.endswith(".json"):
+                    found[entry.name[:-5]] = entry.stat(follow_symlinks=False).st_mtime_ns
+        return found
 
     def _path(self, operation: str) -> str:
         if not _OPERATION.fullmatch(operation):
@@ -87,7 +113,9 @@ class Keeps:
 class Roots:
     """Who projects into which folder of this host."""
 
-    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]]) -> None:
+    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]],
+                 sharing: Sharing) -> None:
+        self._sharing = sharing
         self._host = os.path.join(root, "hosts", host.id)
         self._uid = host.uid
         self._working = working
@@ -105,7 +133,7 @@ class Roots:
         """
         own = self._file(self._uid, path)
         with self._working() as staging:
-            os.makedirs(os.path.dirname(own), exist_ok=True)
+            self._sharing.own(os.path.dirname(own), os.path.dirname(self._host))
             shown = os.fsencode(path).decode(errors="backslashreplace")
             record = records.canonical({"schema": records.SCHEMA, "path": shown})
             [fresh] = records.publish_all(staging, [(own, record)])
@@ -141,27 +169,42 @@ class Roots:
         return None
 
 
-def _folders(hosts: str, kind: str, issues: list[Issue]) -> Iterator[str]:
-    """`hosts/<host>/<uid>/<kind>` of everybody who has one."""
+def _folders(hosts: str, kind: str, issues: list[Issue]) -> Iterator[tuple[str, int, str]]:
+    """(host, uid, `hosts/<host>/<uid>/<kind>`) of everybody who has one."""
+    for host in _listed(hosts, issues, ""):
+        for uid in _listed(os.path.join(hosts, host), issues, host):
+            if uid.isdecimal() and os.path.lexists(folder := os.path.join(hosts, host, uid, kind)):
+                yield host, int(uid), folder
+
+
+def _listed(folder: str, issues: list[Issue], host: str) -> list[str]:
     try:
-        for host in os.listdir(hosts):
-            place = os.path.join(hosts, host)
-            if os.path.isdir(place):
-                for uid in os.listdir(place):
-                    if uid.isdecimal() and os.path.lexists(folder := os.path.join(place, uid, kind)):
-                        yield folder
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     except OSError as error:
-        issues.append(_issue(hosts, error))
+        issues.append(_issue(folder, error, host))
+        return []
 
 
-def _digests(path: str) -> set[str]:
-    record, _ = records.read_record(path)
+def _digests(path: str) -> tuple[set[str], int]:
+    record, status = records.read_record(path)
     try:
-        return {records.check_digest(digest) for digest in record["digests"]}
+        return {records.check_digest(digest) for digest in record["digests"]}, status.st_mtime_ns
     except (KeyError, TypeError, UnsafeName) as error:
         raise Unreadable(f"{path} is damaged: {error!r}", "restore it from a backup", path) from None
 
 
-def _issue(path: str, error: Exception) -> Issue:
-    return Issue("unreadable", path, f"what it keeps cannot be read, so nothing is deleted: {error}",
-                 getattr(error, "remedy", "") or "make it readable, or restore it from a backup")
+def _over(path: str, over: Callable[[str, int, int], bool], host: str, uid: int) -> bool:
+    """Whether what cannot be read is over anyway, by its own time."""
+    try:
+        return over(host, uid, os.lstat(path).st_mtime_ns)
+    except OSError:
+        return False
+
+
+def _issue(path: str, error: Exception, host: str) -> Issue:
+    remedy = getattr(error, "remedy", "") or "make it readable, or restore it from a backup"
+    if host:
+        remedy += f"; if that computer is gone for good: helixstore host forget {host}"
+    return Issue("unreadable", path, f"what it keeps cannot be read, so nothing is deleted: {error}", remedy)

@@ -1,10 +1,13 @@
 """What was really saved, for everybody to see: `hosts/<host>/<uid>/saved/`, one small record for each operation.
 
-    saved/<operation>.json   {freed: [{blake3, bytes, copies, programs [, after]}], given_back: [{blake3, copies}]}
+    saved/<operation>.json   {freed: [{blake3, bytes, copies, programs [, after]}], given_back: [{blake3, copies}],
+                              taken_in: [blake3]}
     saved/me.json            {user, avoided_bytes}: this person's name on that host, and what their links avoid
 
 A record says which duplicates an operation replaced by links, or made ordinary files again (undo, leave); it is never
-edited, and what it says is dated by the store's own clock. It lies in the store, since a person's journal is private
+edited, and what it says is dated by the store's own clock. What is given back beyond what was freed is a debt: the
+blob is one copy more, which a later sync merges with the rest, until the blob is gone and a file is taken in for it
+again (`taken_in`). It lies in the store, since a person's journal is private
 and other people's figures would otherwise have to be guessed from what the files look like now. Only its owner can
 have written it: a record whose file belongs to neither the <uid> of its folder nor the store's owner is left out.
 
@@ -23,10 +26,11 @@ from helixstore.errors import HelixError
 from helixstore.fs import kernel
 from helixstore.store import records
 from helixstore.store.host import Host
+from helixstore.store.sharing import Sharing
 
 __all__ = ["Freed", "Person", "Saved", "Saving"]
 
-_OPERATION = re.compile(r"[0-9]{1,18}")
+_OPERATION = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 _ME = "me.json"
 
 
@@ -69,19 +73,23 @@ class Person(NamedTuple):
 class Saved:
     """The figures of one store; this person's on this host can be written, everybody's are read."""
 
-    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]]) -> None:
+    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]],
+                 sharing: Sharing) -> None:
         self._root = root
+        self._sharing = sharing
         self._hosts = os.path.join(root, "hosts")
         self._own = os.path.join(self._hosts, host.id, str(host.uid), "saved")
         self._working = working
 
-    def put(self, operation: int, freed: Iterable[Freed], given_back: Mapping[str, int]) -> None:
+    def put(self, operation: str, freed: Iterable[Freed], given_back: Mapping[str, int],
+            taken_in: Iterable[str] = ()) -> None:
         """Note durably what an operation freed and gave back; done again for the same operation, it does nothing.
 
         Args:
-            operation: its number in this person's journal.
+            operation: its number in this person's journal and its time, with a hyphen.
             freed: copies that it replaced by links.
             given_back: digest -> paths that have bytes of their own again.
+            taken_in: digests of blobs that a path's own inode has become.
 
         Raises:
             HelixError: it cannot be written.
@@ -90,16 +98,17 @@ class Saved:
         for one in freed:
             key = records.check_digest(one.digest), one.bytes, one.programs, one.after
             summed[key] = summed.get(key, 0) + one.copies
-        if not summed and not given_back:
+        fresh = self._owed().intersection(taken_in)
+        if not summed and not given_back and not fresh:
             return
         rows = [{"blake3": digest, "bytes": size, "copies": copies, "programs": list(programs),
                  **({"after": after} if after else {})} for (digest, size, programs, after), copies in summed.items()]
         record = records.canonical({
-            "schema": records.SCHEMA, "freed": rows,
+            "schema": records.SCHEMA, "freed": rows, "taken_in": sorted(fresh),
             "given_back": [{"blake3": digest, "copies": copies} for digest, copies in sorted(given_back.items())]})
         try:
             with self._working() as staging:
-                os.makedirs(self._own, exist_ok=True)
+                self._sharing.own(self._own, self._hosts)
                 records.publish_all(staging, [(f"{self._own}/{operation}.json", record)])
         except OSError as error:
             raise records.failed(self._own, error) from error
@@ -113,7 +122,7 @@ class Saved:
                 return
         try:
             with self._working() as staging:
-                os.makedirs(self._own, exist_ok=True)
+                self._sharing.own(self._own, self._hosts)
                 kernel.replace_file(path, record, 0o444, durable=False, temporary_folder=staging)
         except OSError as error:
             raise records.failed(path, error) from error
@@ -133,14 +142,22 @@ class Saved:
         folder = f"{self._hosts}/{host}/{uid}/saved"
         me = _believed(f"{folder}/{_ME}", {uid, self._owner()})
         user, avoided = (me[0].get("user"), me[0].get("avoided_bytes")) if me else (None, 0)
+        person = Person(host, uid, user if isinstance(user, str) else None, _count(avoided))
+        standing, _ = self._balance(folder, uid)
+        return person, [Saving(host, uid, time_ns, freed) for time_ns, freed in standing]
+
+    def _owed(self) -> set[str]:
+        """The digests of which this person has given back more copies than were freed."""
+        return self._balance(self._own, int(os.path.basename(os.path.dirname(self._own))))[1]
+
+    def _balance(self, folder: str, uid: int) -> tuple[list[tuple[int, Freed]], set[str]]:
         dated = []
         for name in _files(folder):
             if _OPERATION.fullmatch(name.removesuffix(".json")):
                 found = _believed(f"{folder}/{name}", {uid, self._owner()})
                 if found is not None:
-                    dated.append((found[1], int(name.removesuffix(".json")), found[0]))
-        person = Person(host, uid, user if isinstance(user, str) else None, _count(avoided))
-        return person, [Saving(host, uid, time_ns, freed) for time_ns, freed in _standing(sorted(dated, key=_when))]
+                    dated.append((found[1], int(name.partition("-")[0]), found[0]))
+        return _balance(sorted(dated, key=_when))
 
     def _owner(self) -> int:
         return os.stat(self._root).st_uid
@@ -150,25 +167,39 @@ def _when(row: tuple[int, int, Any]) -> tuple[int, int]:
     return row[:2]
 
 
-def _standing(dated: Iterable[tuple[int, int, Mapping[str, Any]]]) -> list[tuple[int, Freed]]:
-    """What is freed after all records, each copy that was given back taken from the latest that was freed."""
+def _balance(dated: Iterable[tuple[int, int, Mapping[str, Any]]]) -> tuple[list[tuple[int, Freed]], set[str]]:
+    """What is freed after all records, each copy that was given back taken from the latest that was freed; and of which
+    digests more was given back."""
     stacks: dict[str, list[tuple[int, Freed]]] = {}
+    debts: dict[str, int] = {}
     for time_ns, _, record in dated:
+        taken_in = record.get("taken_in")
+        for digest in taken_in if isinstance(taken_in, list) else ():
+            debts.pop(str(digest), None)
         for row in _rows(record, "given_back"):
-            left, stack = _count(row.get("copies")), stacks.get(str(row.get("blake3")), [])
+            digest, left = str(row.get("blake3")), _count(row.get("copies"))
+            stack = stacks.get(digest, [])
             while left and stack:
                 when, freed = stack.pop()
                 taken = min(left, freed.copies)
                 left -= taken
                 if freed.copies > taken:
                     stack.append((when, freed._replace(copies=freed.copies - taken)))
-        for row in _rows(record, "freed"):
-            digest, programs = row.get("blake3"), row.get("programs")
-            if isinstance(digest, str) and records.is_digest(digest):
-                named = tuple(str(one) for one in programs) if isinstance(programs, list) else ()
-                stacks.setdefault(digest, []).append((time_ns, Freed(
-                    digest, _count(row.get("bytes")), _count(row.get("copies")), named, _count(row.get("after")))))
-    return [one for stack in stacks.values() for one in stack]
+            if left:
+                debts[digest] = debts.get(digest, 0) + left
+        for freed in map(_freed, _rows(record, "freed")):
+            paid = min(debts.get(freed.digest, 0), freed.copies)
+            if paid:
+                debts[freed.digest] -= paid
+            if freed.copies > paid and records.is_digest(freed.digest):
+                stacks.setdefault(freed.digest, []).append((time_ns, freed._replace(copies=freed.copies - paid)))
+    return [one for stack in stacks.values() for one in stack], {digest for digest, left in debts.items() if left}
+
+
+def _freed(row: Mapping[str, Any]) -> Freed:
+    programs = row.get("programs")
+    return Freed(str(row.get("blake3")), _count(row.get("bytes")), _count(row.get("copies")),
+                 tuple(map(str, programs)) if isinstance(programs, list) else (), _count(row.get("after")))
 
 
 def _rows(record: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:

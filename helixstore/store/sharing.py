@@ -19,9 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from helixstore.errors import StoreError
-from helixstore.fs import folders, kernel
+from helixstore.fs import access, folders, kernel
 
-__all__ = ["Sharing", "give"]
+__all__ = ["Sharing", "closed", "give"]
 
 #: of a store that is one person's; less what their umask takes away
 _PRIVATE = 0o755
@@ -131,6 +131,20 @@ def give(root: str, group: str) -> None:
                          root)
 
 
+def closed(root: str) -> StoreError:
+    """What to tell somebody whom the store's folder, or one above it, does not let in."""
+    folder = root
+    while not os.access(folder, os.X_OK) and os.path.dirname(folder) != folder and not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    try:
+        gid, me = os.stat(folder).st_gid, _user(os.geteuid())
+    except OSError:
+        return StoreError(f"{root} cannot be reached by you", "ask its owner to run: helixstore doctor", root)
+    name = access.group_name(gid)
+    return StoreError(f"{folder} is open to the group {name} only, and {me} is not a member of it in this session",
+                      f"ask an administrator to run: sudo usermod -aG {name} {me}, then log in again", root)
+
+
 def _gid(group: str, root: str) -> int:
     """The number of a group that this person is a member of."""
     if sys.platform == "win32":
@@ -145,7 +159,7 @@ def _gid(group: str, root: str) -> int:
     if os.geteuid() != 0 and entry.gr_gid not in {os.getegid(), *os.getgroups()}:
         me = _user(os.geteuid())
         if me in entry.gr_mem:
-            raise StoreError(f"{me} was made a member of {group} after this session began", "log out and in again", root)
+            raise StoreError(f"{me} became a member of {group} after this session began", "log out and in again", root)
         raise StoreError(f"{me} is not a member of the group {group}",
                          f"ask an administrator to run: sudo usermod -aG {group} {me}, then log in again", root)
     return entry.gr_gid

@@ -12,12 +12,16 @@ goes only with its blob.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 
 from helixstore.fs import kernel
+from helixstore.fs.fingerprint import same_inode
+from helixstore.fs.probe import NO_IDENTITY
 from helixstore.store import records
 from helixstore.store.host import Host
+from helixstore.store.sharing import Sharing
 
 __all__ = ["StandIns", "digest_in", "of_blob"]
 
@@ -27,8 +31,9 @@ _LENT = ".lent"
 class StandIns:
     """The stand-ins of one person on one host."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, sharing: Sharing) -> None:
         self._below = f"farms/{host.id}/{host.uid}/far"
+        self._sharing = sharing
         self._uid = host.uid if hasattr(os, "getuid") else -1
 
     def path(self, volume: str, digest: str, lent: bool = False) -> str:
@@ -60,7 +65,7 @@ class StandIns:
         try:
             kernel.hard_link(blob, path, plain=True)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            self._sharing.own(os.path.dirname(path), f"{volume}/farms")
             with contextlib.suppress(FileExistsError):
                 kernel.hard_link(blob, path, plain=True)
         except FileExistsError:
@@ -69,6 +74,9 @@ class StandIns:
             temporary = kernel.temporary_name(path)
             kernel.hard_link(blob, temporary, plain=True)
             kernel.replace(temporary, path)
+            if not same_inode(path, blob):
+                kernel.unlink(path)
+                raise OSError(errno.ENOTSUP, NO_IDENTITY, path)
         return path
 
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from helixstore.errors import NotFound, StoreError, StoreTooNew
-from helixstore.fs import kernel
+from helixstore.errors import NotFound, StoreError, StoreTooNew, advice
+from helixstore.fs import folders, kernel
 from helixstore.store import records
 from helixstore.store.blobs import Blobs
 from helixstore.store.host import Host
+from helixstore.store.hosts import Hosts
 from helixstore.store.keeps import Keeps, Roots
 from helixstore.store.manifests import Manifests
 from helixstore.store.quarantine import Quarantine
 from helixstore.store.refs import Refs
 from helixstore.store.saved import Saved
+from helixstore.store.sharing import Sharing, closed, give
 from helixstore.store.staging import Staging
 from helixstore.store.volumes import Volumes
 
@@ -30,9 +33,11 @@ FORMAT = 1
 #: features that this version understands, by how far one that does not may go
 _KNOWN: dict[str, frozenset[str]] = {"ro_compat": frozenset(), "incompat": frozenset()}
 _FANNED = ("blobs", "meta", "manifests")                # each with all 256 folders
-_PLAIN = ("refs", "hosts", "condemned", "trash", "quarantine", "staging")
+_PLAIN = ("refs", "hosts", "forgotten", "condemned", "trash", "quarantine", "staging")
+#: what the first who needs it makes in a store of their own, and what `init` makes for a group
+_LATER = ("volumes", "farms")
 #: what may lie in a folder that becomes a store: what a new disk has, and what an interrupted `create` left
-_HARMLESS = frozenset({"lost+found", ".DS_Store", "README", "volumes", *_FANNED, *_PLAIN})
+_HARMLESS = frozenset({"lost+found", ".DS_Store", "README", *_FANNED, *_PLAIN, *_LATER})
 
 _README = """\
 These are models: please do not delete or change anything here by hand.
@@ -59,8 +64,9 @@ class Store:
         id: random, made once.
         host: who writes.
         read_only: nothing may be changed; `read_only_reason` says why.
-        blobs, manifests, refs, keeps, roots, saved, quarantine: its parts.
+        blobs, manifests, refs, keeps, roots, hosts, saved, quarantine: its parts.
         volumes: the other disks that it lies on.
+        sharing: one person's, or a group's; makes its folders.
     """
 
     def __init__(self, path: Path, host: Host, description: Mapping[str, Any], read_only_reason: str = "") -> None:
@@ -71,33 +77,43 @@ class Store:
         root = str(path)
         self.staging = Staging(root, host, self._may_write)
         self.quarantine = Quarantine(root, self.working)
+        self.sharing = _sharing(root, description)
         self.volumes = Volumes(root, self.id, host)
-        self.blobs = Blobs(root, host, self.working, self.quarantine, self.volumes)
+        self.blobs = Blobs(root, host, self.working, self.quarantine, self.volumes, self.sharing)
         self.manifests = Manifests(root, self.working)
-        self.refs = Refs(root, host, self.working)
-        self.keeps = Keeps(root, host, self.working)
-        self.roots = Roots(root, host, self.working)
-        self.saved = Saved(root, host, self.working)
+        self.refs = Refs(root, host, self.working, self.sharing)
+        self.hosts = Hosts(root, host, self.working, self.sharing)
+        self.keeps = Keeps(root, host, self.working, self.sharing)
+        self.roots = Roots(root, host, self.working, self.sharing)
+        self.saved = Saved(root, host, self.working, self.sharing)
 
     @classmethod
-    def create(cls, path: Path, host: Host) -> Store:
+    def create(cls, path: Path, host: Host, group: str = "") -> Store:
         """Make a store in an empty or missing folder, or open the one that is there.
 
+        Args:
+            path: its folder.
+            host: who makes it.
+            group: the name of the group that fills it together; "" for a store that is one person's.
+
         Raises:
-            StoreError: the folder holds something else, or cannot be made.
+            StoreError: the folder holds something else, or cannot be made, or may not be given to that group.
             StoreTooNew: there is one, of a later version.
         """
         path = Path(os.path.abspath(path))
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            if group and not path.exists():
+                for parent in [one for one in reversed(path.parents) if not one.exists()]:
+                    folders.make_folder(str(parent), 0o755)     # a person's umask must not keep the others out
+            path.mkdir(mode=0o755, parents=True, exist_ok=True)
             names = set(os.listdir(path))
             if "store.json" not in names:
                 if foreign := sorted(names - _HARMLESS):
                     raise StoreError(f"{path} is not empty: it holds {foreign[0]!r}", "choose an empty folder", path)
-                _make(str(path), host)
+                _make(str(path), host, group)
         except OSError as error:
-            raise StoreError(f"no store can be made in {path}: {error.strerror or error}", "choose another folder",
-                             path) from error
+            raise StoreError(f"no store can be made in {path}: {error.strerror or error}",
+                             advice(error, "choose another folder"), path) from error
         store = cls.open(path, host)
         if not store.read_only:
             store.register()
@@ -118,6 +134,8 @@ class Store:
         except FileNotFoundError:
             raise NotFound(f"there is no store in {path}", f"make one: helixstore init --store {path}", path) from None
         except OSError as error:
+            if isinstance(error.__cause__, PermissionError):
+                raise closed(str(path)) from error
             raise StoreError(str(error), "restore store.json from a backup", path) from error
         if not isinstance(description.get("store_id"), str) or not isinstance(description.get("format"), int):
             raise StoreError(f"{path}/store.json is damaged", "restore it from a backup", path)
@@ -142,18 +160,31 @@ class Store:
 
     def working(self) -> AbstractContextManager[str]:
         """A staging folder while the block runs; hold it over a whole operation. See `Staging.working`."""
+        if not self.read_only:
+            self.hosts.renew()
         return self.staging.working()
 
     def register(self) -> None:
         """Make this person's and host's folders in the store; done again, it does nothing."""
         own = self.path / "hosts" / self.host.id
+        person = f"{self.host.id}/{self.host.uid}"
         with self.working() as staging:
-            for folder in (own / str(self.host.uid) / "keeps", own / str(self.host.uid) / "roots",
-                           self.path / "refs" / self.host.id / str(self.host.uid)):
-                folder.mkdir(parents=True, exist_ok=True)
+            farms = [f"farms/{person}"] if self.sharing.shared else []
+            for folder in (f"hosts/{person}/keeps", f"hosts/{person}/roots", *farms, f"refs/{person}"):
+                below = f"{self.path}/{folder.partition('/')[0]}"
+                self.sharing.own(f"{self.path}/{folder}", below)
             if not (own / "host.json").exists():
                 records.publish_all(staging, [(str(own / "host.json"), records.canonical(
                     {"schema": records.SCHEMA, "name": socket.gethostname(), "ephemeral": self.host.ephemeral}))])
+
+    @property
+    def registered(self) -> bool:
+        """Whether `register` was done."""
+        return os.path.isdir(f"{self.path}/refs/{self.host.id}/{self.host.uid}")
+
+    def now_ns(self) -> int:
+        """`clock_ns`, or this host's own clock where nothing may be written."""
+        return time.time_ns() if self.read_only else self.clock_ns()
 
     def clock_ns(self) -> int:
         """Now by the store's own clock, which may be a server's: the mtime of a file just made there."""
@@ -184,17 +215,27 @@ def _unknown(features: Any, kind: str) -> str:
     return ", ".join(f"{name} (helixstore {since[name]} or later)" if since.get(name) else name for name in names)
 
 
-def _make(root: str, host: Host) -> None:
+def _sharing(root: str, description: Mapping[str, Any]) -> Sharing:
+    told = description.get("shared")
+    return Sharing(root, isinstance(told, dict), str(told.get("group", "")) if isinstance(told, dict) else "")
+
+
+def _make(root: str, host: Host, group: str) -> None:
     """Every folder, the README, and last the description, without which it is no store yet."""
+    sharing = Sharing(root, bool(group), group)
+    if group:
+        give(root, group)
+    for kind in (*_FANNED, *_PLAIN, *(_LATER if group else ())):
+        sharing.common(f"{root}/{kind}")
     for kind in _FANNED:
         for number in range(256):
-            os.makedirs(f"{root}/{kind}/{number:02x}", exist_ok=True)
-    for kind in _PLAIN:
-        os.makedirs(f"{root}/{kind}", exist_ok=True)
+            sharing.common(f"{root}/{kind}/{number:02x}")
     for kind in _FANNED:
         kernel.sync_folder(f"{root}/{kind}")
-    description = {"schema": records.SCHEMA, "store_id": secrets.token_hex(16), "format": FORMAT,
-                   "features": {"compat": {}, "ro_compat": {}, "incompat": {}}}
+    description: dict[str, Any] = {"schema": records.SCHEMA, "store_id": secrets.token_hex(16), "format": FORMAT,
+                                   "features": {"compat": {}, "ro_compat": {}, "incompat": {}}}
+    if group:
+        description["shared"] = {"group": group}
     with Staging(root, host, lambda: None).working() as staging:
         records.publish_all(staging, [(f"{root}/README", _README.encode())], 0o644)
         records.publish_all(staging, [(f"{root}/store.json", records.canonical(description) + b"\n")])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from helixstore.errors import NotFound
 from helixstore.fs import kernel
 from helixstore.store import records
-from helixstore.store.standins import of_blob
+from helixstore.store.notes import write_note
 from helixstore.store.store import Store
 
 __all__ = ["Trashed", "move_in", "restore", "trashed"]
@@ -26,8 +26,7 @@ class Trashed:
         digest: what the blob was called.
         epoch: the folder it lies in.
         bytes: its size.
-        since_ns: when something was last put into or taken from that folder, on the store's clock; the undo window
-            runs from there.
+        since_ns: when something was last put into or taken from that folder, on the store's clock; for people.
         uid: its owner.
         nlink: how many names its bytes have.
         corrupt: it was replaced because its bytes had another digest; it is never restored.
@@ -73,7 +72,8 @@ def restore(store: Store, digests: Collection[str] | None = None) -> list[str]:
 
     Args:
         store: may be written to.
-        digests: which; None for all. Nothing refers to them yet: publish a ref within the grace, or they go again.
+        digests: which; None for all. Nothing refers to them yet: publish a ref within the grace, which begins anew, or
+            they go again.
 
     Returns:
         The digests that are blobs again.
@@ -86,11 +86,14 @@ def restore(store: Store, digests: Collection[str] | None = None) -> list[str]:
         for digest in wanted:
             if not store.blobs.ensure(digest):
                 raise NotFound(f"{digest[:12]} is not in the trash", "see: helixstore trash list")
+        if wanted:
+            write_note(store, absolved=wanted)
     return wanted
 
 
 def move_in(store: Store, digests: Collection[str], epoch: str) -> dict[str, str]:
-    """Move blobs into one folder of the trash of their disk, durably, and remove their stand-ins.
+    """Move blobs into one folder of the trash of their disk, durably. Their stand-ins stay until they are deleted, so
+    that links through these go on leading to the bytes.
 
     Of a file that a volume only refers to, the note goes; the file is the person's.
 
@@ -106,11 +109,8 @@ def move_in(store: Store, digests: Collection[str], epoch: str) -> dict[str, str
                 if volume.refers:
                     kernel.unlink(volume.blob(digest))
                     continue
-                os.makedirs(folder, exist_ok=True)
-                if not kernel.rename_new(source, f"{folder}/{digest}"):
-                    kernel.unlink(source)               # the same bytes are there from a run that was interrupted
-                for stand_in in of_blob(volume.path, digest):
-                    kernel.unlink(stand_in)
+                store.sharing.common(folder)
+                kernel.rename_new(source, f"{folder}/{digest}")
             except FileNotFoundError:
                 continue
             except OSError as error:

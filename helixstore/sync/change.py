@@ -44,9 +44,10 @@ from helixstore.sync.forgotten import forgotten
 from helixstore.sync.hashing import hash_and_name, with_aliases
 from helixstore.sync.healing import heal
 from helixstore.sync.intake import Intake, Wish
+from helixstore.sync.joining import join
 from helixstore.sync.look import Looked, look, roots_of
 from helixstore.sync.projection import Projection, project
-from helixstore.sync.standing import keep
+from helixstore.sync.standing import keep, last_issues
 from helixstore.sync.suspects import read_suspects
 from helixstore.sync.unchanged import remember, unchanged
 from helixstore.sync.wanted import Ask, Change, Progress
@@ -76,6 +77,7 @@ def change(
     Raises:
         HelixError: nothing was changed.
     """
+    join(session, keep=not dry_run and save_plan is None)
     session.store.volumes.refresh()
     first = SyncReport()
     if (session.store.volumes.away and wanted.scan and not dry_run and save_plan is None
@@ -111,35 +113,45 @@ def _change(
     began_ns = time.time_ns()
     if not dry_run:
         recovered += session.farm.recover()
-    if wanted == Change() and (known := unchanged(session, roots_of(session))):
+    still, within = wanted.still, wanted.within
+    if still is not None and not still.holds(session.farm.journal.latest()):
+        within = None
+    first = still is not None and not still.wanted
+    if wanted == Change() and not first and (known := unchanged(session, roots_of(session))):
         return SyncReport(unchanged=known[0], issues=(*recovered, *known[1]), dry_run=dry_run)
-    if not dry_run and save_plan is None:
+    if not dry_run and save_plan is None and within is None:
         recovered += heal(session, read_suspects(session, progress))
     since = session.farm.journal.latest()
+    if still is not None and within is None:
+        still.forget()
     session.index.refresh()                     # `since` must not be later than what the plan rests on
     issues = [*recovered, *session.issues, *session.settings.issues]
     issues += damage(session)
     looking = dry_run or save_plan is not None
-    if not looking:
+    if not looking and within is None:
         mend_stand_ins(session)
     follow_moved(session, roots_of(session), keep=not looking)
-    looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers, restore=wanted.restore)
+    looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers, restore=wanted.restore,
+                  within=within, drifted=still.drifted if still is not None else {})
     waiting = _waiting(session, looked) if ask is None and not looking else []
     intake = hash_and_name(session, wanted, looked, progress)
     intake.notes += [*waiting, *(f"{path}: {why}" for path, why in looked.reader.notes.items())]
     variants = _current(session, intake, wanted)
     renamed = forgotten(session, looked.placed, intake.present, variants, looked.untouched) if wanted.scan else {}
     variants = [replace(v, sources=renamed.get(v.key, v.sources)) for v in variants] if renamed else variants
-    variants, lacking = with_aliases(session, variants, looked, intake, progress, keep=not looking)
+    variants, lacking = with_aliases(session, variants, looked, intake, progress, keep=not looking,
+                                     hasher=still.hasher if still is not None else None)
     chosen = chosen_for(session, intake, wanted)
     withheld = withheld_from(session, variants, looked.placed, wanted, chosen, intake.present, looked.untouched)
-    projection = project(variants, looked.placed, session.facts, withheld)
+    projection = project(variants, looked.placed, session.facts, withheld, still.shown if still is not None else None)
     projection.far.update(lacking)
     close_drifted(projection, looked.drifted)
     projection.close(_unwritable(projection))
     limit(session, projection, variants, intake.coming)
+    roots, part = (projection.roots, {}) if still is None or within is None else still.planning(
+        projection.roots, within)
     plan = session.farm.plan(
-        [*projection.roots, *given_up(session, looked.placed, wanted.providers)],
+        [*roots, *(given_up(session, looked.placed, wanted.providers) if within is None else ())], part=part,
         adoptions=[*(_adoption(wish, looked.placed) for wish in intake.wishes if wish.how != "copy"), *wanted.swaps],
         restore=wanted.restore, hide=wanted.hide, unhide=wanted.unhide,
         extra=_extras(session, intake, wanted, chosen, renamed), present=intake.present,
@@ -162,8 +174,12 @@ def _change(
         session.store.volumes.note(staging)
     issues += outcome.issues
     note_new(session, intake, variants)
-    keep(session, session.index.variants(), projection, issues, wanted.providers,
-         scanned=wanted.scan and wanted.providers is None)
+    if still is not None:
+        still.done(projection.roots, plan, outcome, session.farm.journal.latest(), looked.drifted)
+    concerned = None if still is None or within is None or intake.lost else still.concerned(plan)
+    left = [] if still is None or within is None else still.issues_left(last_issues(session), roots, part, within)
+    keep(session, session.index.variants(), projection, [*issues, *left], wanted.providers,
+         scanned=wanted.scan and wanted.providers is None, concerned=concerned)
     return report(plan, intake, issues, dry_run=False, operation=outcome.number, freed=outcome.freed,
                   failed=[issue.path for issue in outcome.issues], blind=projection.refusals)
 
