@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,8 @@ from samples import every_file, here, manifest, model
 
 from helixstore.errors import Busy, NotFound, StoreError
 from helixstore.fs import locks
-from helixstore.store import gc
+from helixstore.store import collector
+from helixstore.store.alive import Alive
 from helixstore.store.gc import collect
 from helixstore.store.store import Store
 from helixstore.store.trash import restore, trashed
@@ -22,9 +22,9 @@ def withdraw(store: Store, ref_uuid: str, name: str = "m") -> str:
     return store.refs.publish(name, "gguf:Q4_K_M", None, supersedes=[ref_uuid]).uuid
 
 
-def age(store: Store, kind: str, seconds: int = 100_000) -> None:
-    """Let everything in `condemned` or `trash` be older: the store's clock is its files' mtime."""
-    for entry in os.scandir(store.path / kind):
+def age(store: Store, seconds: int = 100_000) -> None:
+    """Let everything that collectors have noted be older: the store's clock is its files' mtime."""
+    for entry in os.scandir(store.path / "condemned"):
         time = entry.stat().st_mtime_ns - seconds * 10**9
         os.utime(entry.path, ns=(time, time))
 
@@ -40,20 +40,21 @@ def test_a_blob_without_reference_goes_step_by_step(disk: Path) -> None:
     again = collect(store)
     assert (again.condemned, again.waiting) == ((), (digest,))
     assert store.blobs.exists(digest)
-    age(store, "condemned")
+    age(store)
     moved = collect(store)
     assert (moved.trashed, moved.trashed_bytes, moved.unlinked) == ((digest,), 7, ())
     assert not store.blobs.exists(digest)
-    assert os.listdir(store.path / "condemned") == []
     assert [item.digest for item in trashed(store)] == [digest]
     assert collect(store).unlinked == ()
-    age(store, "trash", 8 * 86_400)
+    age(store, 8 * 86_400)
     done = collect(store)
     assert (done.unlinked, done.freed_bytes) == ((digest,), 7)
-    assert os.listdir(store.path / "trash") == []
+    assert os.listdir(store.path / "trash") == os.listdir(store.path / "condemned") == []
     assert not (store.path / "meta" / digest[:2] / f"{digest}.json").exists()
     assert store.blobs.exists(kept)
-    assert collect(store) == gc._report(gc.CollectPlan())
+    idle = collect(store)
+    assert {idle.condemned, idle.trashed, idle.unlinked, idle.waiting, idle.kept, idle.issues} == {()}
+    assert os.listdir(store.path / "condemned") == []
 
 
 @pytest.mark.parametrize("stage", ["condemned", "trash"])
@@ -61,7 +62,7 @@ def test_what_is_referenced_again_stays_or_comes_back(store: Store, stage: str) 
     digest, ref = model(store, "m", b"weights")
     gone = withdraw(store, ref.uuid)
     collect(store)
-    age(store, "condemned")
+    age(store)
     if stage == "trash":
         assert collect(store).trashed == (digest,)
     assert ref.manifest is not None
@@ -69,8 +70,7 @@ def test_what_is_referenced_again_stays_or_comes_back(store: Store, stage: str) 
     report = collect(store)
     assert report.restored == ((digest,) if stage == "trash" else ())
     assert store.blobs.exists(digest)
-    age(store, "trash", 8 * 86_400)
-    age(store, "condemned")
+    age(store, 8 * 86_400)
     assert collect(store).unlinked == ()
     assert Path(store.blobs.path(digest)).read_bytes() == b"weights"
 
@@ -93,7 +93,7 @@ def test_anything_unreadable_keeps_everything_and_says_why(store: Store, illness
     withdraw(store, ref.uuid)
     condemned = store.blobs.add_bytes(b"loose").digest
     collect(store)
-    age(store, "condemned")
+    age(store)
     assert alive.manifest is not None
     uid = str(os.geteuid())
     sick = {"ref": store.path / alive.path, "ref from later": store.path / alive.path,
@@ -151,14 +151,14 @@ def test_now_waits_for_whoever_is_at_work(store: Store, moment: str, monkeypatch
             assert adder.blobs.exists(digest)
         return
     work = adder.working()
-    real = gc.move_in
+    real = collector.move_in
 
     def move_in(*arguments: object) -> dict[str, str]:
         work.__enter__()
         assert adder.blobs.exists(digest)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(gc, "move_in", move_in)
+    monkeypatch.setattr(collector, "move_in", move_in)
     assert collect(store, now=True).unlinked == ()
     adder.refs.publish("m", "gguf:Q4", written)
     assert adder.blobs.ensure(digest), "the reused blob is gone for good"
@@ -192,18 +192,18 @@ def test_a_ref_that_appears_between_any_two_readings_saves_its_blob(store: Store
     digest = store.blobs.add_bytes(b"weights").digest
     written = store.manifests.write(manifest(digest))
     collect(store)
-    age(store, "condemned")
-    real: Callable[[Store], object] = gc.referenced
+    age(store)
+    real = Alive.read
     count = 0
 
-    def referenced(asked: Store) -> object:
+    def read(self: Alive) -> object:
         nonlocal count
         count += 1
         if count == reading:
             Store.open(store.path, here(name="host2")).refs.publish("m", "gguf:Q4", written)
-        return real(asked)
+        return real(self)
 
-    monkeypatch.setattr(gc, "referenced", referenced)
+    monkeypatch.setattr(Alive, "read", read)
     report = collect(store, grace=0, undo_window=0)
     assert report.unlinked == ()
     assert report.restored == ((digest,) if reading == 2 else ())
@@ -238,10 +238,10 @@ def test_dry_run_changes_nothing(store: Store) -> None:
     assert collect(store, dry_run=True).condemned == (digest,)
     assert every_file(store.path) == before
     collect(store)
-    age(store, "condemned")
+    age(store)
     assert collect(store, dry_run=True).trashed == (digest,)
     collect(store)
-    age(store, "trash", NEVER)
+    age(store, NEVER)
     assert collect(store, dry_run=True).unlinked == (digest,)
     assert [item.digest for item in trashed(store)] == [digest]
 
@@ -258,7 +258,7 @@ def test_a_read_only_store_is_looked_at_but_not_collected(store: Store) -> None:
 def test_restore_brings_back_what_is_asked_for(store: Store) -> None:
     one, two = (store.blobs.add_bytes(data).digest for data in (b"one", b"two"))
     collect(store)
-    age(store, "condemned")
+    age(store)
     collect(store)
     assert {item.digest for item in trashed(store)} == {one, two}
     assert restore(store, [one]) == [one]
@@ -272,11 +272,11 @@ def test_restore_brings_back_what_is_asked_for(store: Store) -> None:
 def test_adding_again_what_is_in_the_trash(store: Store) -> None:
     digest = store.blobs.add_bytes(b"weights").digest
     collect(store)
-    age(store, "condemned")
+    age(store)
     collect(store)
     assert store.blobs.add_bytes(b"weights").how == "copied"
     assert store.blobs.exists(digest)
-    age(store, "trash", NEVER)
+    age(store, NEVER)
     assert collect(store).unlinked == (digest,)
     assert store.blobs.exists(digest), "the blob that was added again went with the old one"
     assert store.blobs.meta(digest).uid is not None
@@ -300,7 +300,7 @@ def test_a_members_collection_moves_only_what_it_may(shared: Path) -> None:
     for folder in ("staging", "condemned", "trash"):
         (store.path / folder).chmod(0o1777)
     collect(store)
-    age(store, "condemned")
+    age(store)
 
     def member() -> tuple[object, ...]:
         report = collect(Store.open(store.path, here(SOMEBODY)))
