@@ -134,6 +134,8 @@ def link(session: Session, ref: str, folder: Path, *, dry_run: bool = False) -> 
     """
     from helixstore.farm.desired import join
 
+    if not dry_run:
+        session.farm.recover()
     variants = session.index.find(ref)
     must_be_here(session, variants)
     entries = [_entry(variant, index) for variant in variants for index in range(len(variant.files))]
@@ -160,6 +162,8 @@ def remove(
     if everyone and session.store.host.uid not in (owner, 0):
         raise Failed(f"only {user_name(owner)}, who owns the store, can remove a model for everyone",
                      "without --everyone it is removed for you")
+    if not dry_run:
+        session.farm.recover()                  # one that was cut short has withdrawn the name already
     variants = session.index.find(ref) if ref is not None else _unused(session)
     if not variants:
         return SyncReport(dry_run=dry_run)

@@ -77,6 +77,8 @@ class Adopter:
         adoption = self._adoption(action)
         if self._is_blob(adoption):
             before = self.services.ledgers.of("").records.get(adoption.path)
+            self.services.store.blobs.learn(adoption.digest, bytes=adoption.expect.bytes, sha256=adoption.sha256,
+                                            gitsha1=adoption.gitsha1)      # which a full disk may have prevented
             self._enter(action, "hard")         # a name that is new to us is given back by undo
             return DONE if before is None or before.inode != adoption.expect.inode or self.recovering else SKIPPED
         now = self._unchanged(adoption)
@@ -89,7 +91,7 @@ class Adopter:
             added = self.services.store.blobs.add(adoption.path, sha256=adoption.sha256 is not None, known=known,
                                                   expect=now, copy=adoption.copy)
         except (OSError, Failed) as error:
-            self._refuse(adoption, str(error))
+            self._refuse(adoption, _said(error))
             return SKIPPED
         if added.digest != adoption.digest:
             self._refuse(adoption, "it was changed while it was taken in")
@@ -116,8 +118,7 @@ class Adopter:
             self._prove(adoption)
             kind = self._exchange(adoption)
         except (OSError, Failed, Busy) as error:
-            self._refuse(adoption, getattr(error, "message", "") or getattr(error, "strerror", "") or str(error),
-                         fatal=False)
+            self._refuse(adoption, _said(error), fatal=False)
             return SKIPPED
         self._enter(action, kind)
         return DONE
@@ -327,6 +328,10 @@ class Adopter:
             adoption.path, kind, adoption.digest, look.inode, adoption.expect.bytes, look.mtime_ns, look.target, "",
             claims, "", "adopted", 0, original))
         self.outcome.adopted.append(adoption.path)
+
+
+def _said(error: Exception) -> str:
+    return getattr(error, "message", "") or getattr(error, "strerror", "") or str(error)
 
 
 def _dress(path: str, original: Original | None) -> None:

@@ -335,7 +335,7 @@ class Farm:
     def _note(self, plan: Plan, outcome: Outcome, roots: Iterable[str]) -> None:
         """Keep what is not simply linked, and bring the index's copy of the ledgers up to date."""
         seen = plan.roots if plan.kind == "sync" else {root: None for root in roots if root}
-        self.exceptions.update(seen, [*plan.states, *outcome.standings])
+        self.exceptions.update([*seen, ""], [*plan.states, *outcome.standings])
         touched = {root for root in roots if root}
         if self.index is not None and touched:
             self.index.refresh()

@@ -167,6 +167,7 @@ class _Refs:
                 contents.append(manifest)
             done.append(move)
         self._store.manifests.write_many(contents)
+        self._store.blobs.settle({file.blake3 for manifest in contents for file in manifest.files})
         self._publish(done)
         for manifest in contents:           # a collection that began before the refs may have moved one meanwhile
             self._held(manifest, failed)
@@ -182,8 +183,11 @@ class _Refs:
         back: list[Mapping[str, Any]] = []
         for move in record["refs"]:
             key, before = Key(move["model"], move["variant"]), move["before"]
-            now = self._index.claimed(key)
-            if (now[-1].manifest if now else None) != move["manifest"]:
+            claims = self._index.claimed(key)
+            now = claims[-1].manifest if claims else None
+            if now != move["manifest"]:
+                if now == (before["manifest"] if before else None):
+                    continue                    # taken back already, by a run that was cut short
                 issues.append(Issue("conflict", key.model, f"{key} has changed since; its name stays as it is"))
             else:
                 back.append({**(before or {"manifest": None, "sources": [], "pinned": False}),

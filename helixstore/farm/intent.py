@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from helixstore.errors import ConfigError
 from helixstore.fs import kernel
 from helixstore.values import Key, Variant
 
@@ -185,4 +186,7 @@ def _rows(file: str, name: str) -> list[dict[str, Any]]:
             rows: list[dict[str, Any]] = json.load(stream)[name]
     except FileNotFoundError:
         return []
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}",
+                          f"restore it from a backup, or delete it: nothing is {name} then", file) from error
     return rows

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from helixstore.errors import HelixError
 from helixstore.farm.kept import PREFIX, kept_name, of_removed
 from helixstore.farm.plan import Action, Deviation, Plan
+from helixstore.farm.scan import digest_of
 from helixstore.fs import kernel
 from helixstore.fs.kernel import Fingerprint
 from helixstore.values import Issue, Key
@@ -130,17 +131,18 @@ class Bases:
         os.makedirs(folder, mode=0o700, exist_ok=True)
 
     def get(self, digest: str) -> bytes | None:
-        """The bytes, or None when they are not kept."""
+        """The bytes, or None when they are not kept, or were lost in a crash."""
         try:
             with open(os.path.join(self.folder, digest), "rb") as file:
-                return file.read()
+                data = file.read()
         except FileNotFoundError:
             return None
+        return data if digest.startswith(PREFIX) or digest_of(data) == digest else None
 
     def put(self, digest: str, data: bytes) -> None:
         """Keep the bytes. A crash may lose them; then the next merge has no ancestor."""
         path = os.path.join(self.folder, digest)
-        if not os.path.exists(path):
+        if self.get(digest) is None:
             kernel.replace_file(path, data, 0o600, durable=False)
 
     def put_all(self, digests: Iterable[str], texts: Mapping[str, bytes]) -> None:

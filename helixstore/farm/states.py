@@ -34,7 +34,7 @@ class Exceptions:
         try:
             with open(self._file, "rb") as file:
                 rows = json.load(file)["standings"]
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, KeyError):   # never flushed: the next sync finds out again
             return {}
         found: dict[str, list[Deviation]] = {}
         for root, provider, key, state, reason in rows:
