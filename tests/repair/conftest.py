@@ -1,4 +1,4 @@
-"""A person's home with a model of three blocks in it, taken in and shared."""
+"""A person's home with a model of two blocks in it, taken in and shared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ana(home: Path) -> Person:
 
 @pytest.fixture
 def laptop(ana: Person) -> Person:
-    """`big` lies loose and is 34 MiB, `small` lies in LM Studio's folder; both are shared and were read once."""
+    """`big` lies loose and is 17 MiB, `small` lies in LM Studio's folder; both are shared and were read once."""
     ana.put("models/big-F16.gguf", BIG)
     ana.put(".lmstudio/models/acme/small/small-F16.gguf", SMALL)
     HelixStore.init(every=True, scan=[ana.home / "models"], environ=ana.environ)

@@ -11,11 +11,11 @@ from helixstore.store.hashing import BLOCK, blake3_hex
 from support.person import Person
 from support.raw import gguf, model_gguf, number, tensor, text
 
-_ROWS = (2 * BLOCK + (2 << 20)) // 2048
+_ROWS = (BLOCK + (1 << 20)) // 2048
 
 
 def big(seed: int) -> bytes:
-    """A whole GGUF of three blocks, the last one short."""
+    """A whole GGUF of two blocks, the last one short."""
     values = [text("general.architecture", "llama"), number("llama.context_length", 2048),
               number("llama.block_count", 1), number("general.file_type", 1)]
     head = gguf(values, [tensor("blk.0.attn_q.weight", (1024, _ROWS), 1, 0)])
