@@ -29,13 +29,13 @@ class Before:
     @staticmethod
     def exists(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> bool:
         """Whether there is a store at `path`, or a configured one."""
+        from helixstore.store.store import Store
+
         session = Session(dict(os.environ if environ is None else environ), folder=Path(path) if path else None)
         try:
-            return (session.store_folder / "store.json").exists()
+            return Store.is_in(session.store_folder)
         except NotFound:
             return False
-        except PermissionError:
-            return True                 # a group's, perhaps; opening it says who is let in
 
     @staticmethod
     def survey(environ: Mapping[str, str] | None = None, seconds: float = 5.0) -> Survey:

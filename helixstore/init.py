@@ -115,7 +115,7 @@ def init(
             raise Usage(f"{one} is not a folder", "name a folder that exists with --scan", one)
     proposal = propose(environ) if folder is None else Proposal(_absolute(folder), "as you asked", installed(machine))
     chosen = tuple(machine.layouts) if every else tuple(providers if providers is not None else proposal.found)
-    created = not (proposal.store / "store.json").exists()
+    created = not Store.is_in(proposal.store)
     if group and proposal.store.is_relative_to(machine.places.home):
         raise Usage(f"{proposal.store} is in your home, where the others do not get",
                     f"name a folder that they reach: helixstore init --store DIR --group {group}", proposal.store)

@@ -153,6 +153,17 @@ class Store:
             reason = "there is no permission to write in it"
         return cls(path, host, description, reason)
 
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Whether there is a store in a folder, also one that is not for this person: opening it says who is let in."""
+        try:
+            os.stat(folder / "store.json")
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+        return True
+
     @property
     def read_only(self) -> bool:
         """Whether nothing may be changed."""
