@@ -28,11 +28,13 @@ from helixstore.farm.ledger import Ledgers, without_collector
 from helixstore.farm.lock import FarmLock
 from helixstore.farm.mend import keep_given, mend
 from helixstore.farm.moved import Moved, follow, is_gone
+from helixstore.farm.narrow import narrowed, others
 from helixstore.farm.outcome import AskNeeded, Bases, Handler, InUse, Memory, Outcome, Progress, Services
 from helixstore.farm.place import sweep
-from helixstore.farm.plan import Adoption, Plan
+from helixstore.farm.plan import Adoption, Plan, digests_needed
 from helixstore.farm.planner import Intentions, plan_root, visible
 from helixstore.farm.scan import Missing, missing_witnesses, root_state, scan, vanished
+from helixstore.farm.space import check_space
 from helixstore.farm.states import Exceptions, farm_rows, states
 from helixstore.fs.mounts import mount_of
 from helixstore.fs.probe import probe
@@ -46,7 +48,6 @@ __all__ = ["Farm", "FarmIndex", "Overtaken"]
 
 #: file systems that may clone; on the others nothing needs to be tried
 _CLONING = frozenset({"btrfs", "xfs", "bcachefs", "ocfs2", "zfs", "apfs", "nfs4", "cifs", "smb3", ""})
-_LINKS = frozenset({"hard", "symlink", "reflink", "copy"})
 
 
 class Overtaken(PlanOutdated):
@@ -110,6 +111,7 @@ class Farm:
         self.journal = Journal(os.path.join(self.state, "ops"), f"{store.host.id}/{store.host.uid}")
         self.exceptions = Exceptions(self.state)
         self._lock = FarmLock(self.state, patience)
+        self._narrow: tuple[Plan, frozenset[str]] = Plan(), frozenset()     # roots planned in part
 
     # ---- the lock --------------------------------------------------------------------------------------------------
 
@@ -126,7 +128,8 @@ class Farm:
     def plan(self, wanted: Sequence[WantedRoot], *, adoptions: Sequence[Adoption] = (), restore: bool = False,
              hide: Collection[tuple[str, Key]] = (), unhide: Collection[tuple[str, Key]] = (),
              unhidden: Collection[tuple[str, Key]] = (), extra: Sequence[Mapping[str, Any]] = (),
-             present: Mapping[str, Collection[Key]] = MappingProxyType({})) -> Plan:
+             present: Mapping[str, Collection[Key]] = MappingProxyType({}),
+             part: Mapping[str, Collection[str]] = MappingProxyType({})) -> Plan:
         """What would bring these roots to the desired state. Nothing is written.
 
         Args:
@@ -141,6 +144,7 @@ class Farm:
             extra: records `{"kind": ...}` for the handlers; one with `digests` brings those blobs into the store.
             present: root -> variants that were found there under a name that is not ours: whatever became of ours,
                 the person has not deleted them there, and has brought back what was.
+            part: root -> the paths that matter there, if all others are known to be as they should be.
         """
         gathered = Gathered()
         gathered.intent(hide, unhide)
@@ -150,7 +154,8 @@ class Farm:
         with without_collector():
             for root in wanted:
                 self._plan_root(gathered, root, adoptions, coming, restore, frozenset(hide),
-                                frozenset([*unhide, *unhidden]), frozenset(present.get(root.path, ())))
+                                frozenset([*unhide, *unhidden]), frozenset(present.get(root.path, ())),
+                                part.get(root.path))
         gathered.add(mend(self.ledgers, self.store.blobs, [root.path for root in wanted]))
         kept: list[Adoption] = []
         moved = Moved(adoptions, self.ledgers, self.store.blobs)
@@ -162,12 +167,15 @@ class Farm:
                 continue
             kept.append(adoption)
         gathered.add(moved.forget(kept))
-        return gathered.plan("sync", kept, extra)
+        plan = gathered.plan("sync", kept, extra)
+        self._narrow = plan, frozenset(part)
+        return plan
 
     def _plan_root(self, gathered: Gathered, root: WantedRoot, adoptions: Sequence[Adoption], coming: frozenset[str],
                    restore: bool, hide: frozenset[tuple[str, Key]], unhide: frozenset[tuple[str, Key]],
-                   present: frozenset[Key]) -> None:
-        ledger = self.ledgers.of(root.path)
+                   present: frozenset[Key], part: Collection[str] | None) -> None:
+        whole = self.ledgers.of(root.path)
+        root, ledger = (root, whole) if part is None else narrowed(root, whole, part)
         prefix = root.path + "/"
         adopting = {a.path[len(prefix):]: a.digest for a in adoptions if a.path.startswith(prefix)}
         hidden = self.intent.in_root("" if restore else root.path, root.providers)
@@ -179,8 +187,8 @@ class Farm:
             by_command = self.intent.in_root("", root.providers) if lifted else {}
             hidden = {pair: why for pair, why in hidden.items() if pair[1] not in lifted or pair in by_command}
         gone: dict[Key, str] = {}
-        if not restore and root_state(root.path, ledger)[0] == "here":
-            gone = {key: path for key, path in vanished(root.path, ledger).items() if key not in present}
+        if part is None and not restore and root_state(root.path, whole)[0] == "here":
+            gone = {key: path for key, path in vanished(root.path, whole).items() if key not in present}
         if unhide:
             hidden = {(p, key): why for (p, key), why in hidden.items() if not {(p, key), ("", key)} & unhide}
             gone = {key: path for key, path in gone.items() if all(key != shown for _, shown in unhide)}
@@ -188,7 +196,10 @@ class Farm:
         intentions = Intentions(hidden, gone, declined - adopting.keys(), frozenset(lifted))
         seen = visible(root, intentions)
         actual = scan(seen, ledger, self.store.blobs, adopting, self.bases.get, restore or root.cache)
-        gathered.root(root.path, actual.identity, plan_root(seen, ledger.records, actual, intentions, adopting, coming))
+        planned = plan_root(seen, ledger.records, actual, intentions, adopting, coming)
+        if part is not None:
+            planned.states += others(self.exceptions.load().get(root.path, ()), root)
+        gathered.root(root.path, actual.identity, planned)
 
     def withheld(self, variants: Iterable[Variant], roots: Mapping[str, Collection[str]] | None = None,
                  restore: bool = False, present: Mapping[str, Collection[Key]] = MappingProxyType({}),
@@ -247,7 +258,7 @@ class Farm:
             self._check_latest(since)
             if strict:
                 check_plan(plan, self.ledgers)
-            self._check_space(plan.space)
+            check_space(plan.space)
             if plan.empty:
                 return self._book(plan)
             with without_collector():
@@ -271,14 +282,14 @@ class Farm:
 
     def _carry_out(self, number: int, plan: Plan, progress: Progress | None, recovering: bool) -> Outcome:
         """Run a plan that is written down, and write down what came of it."""
-        if keep := _digests(plan):
+        if keep := digests_needed(plan):
             self.store.keeps.put(_operation(number), keep)
         with self._services() as services, without_collector():
             executor = Executor(services, plan, recovering=recovering, progress=progress)
             outcome = executor.run()
         keep_given(self.ledgers, self.store.keeps)
         outcome.number = number
-        outcome.count_saved(self.store.saved)
+        outcome.count_saved(self.store.saved, self.journal.name(number))
         counts: dict[str, int] = {}
         for letter, action in zip(executor.letters, plan.actions, strict=True):
             if letter == DONE and action.op not in ("record", "refresh", "forget"):
@@ -341,7 +352,11 @@ class Farm:
             self.index.refresh()
             manifests = {variant.key: variant.manifest for variant in self.index.variants()}
             for root in touched:
-                self.index.put_farm(root, farm_rows(self.ledgers.of(root).records.values(), manifests))
+                records, changed = self.ledgers.of(root).records, None
+                if plan is self._narrow[0] and root in self._narrow[1]:
+                    changed = {action.path for action in plan.actions if action.root == root}
+                rows = records.values() if changed is None else [records[path] for path in changed & records.keys()]
+                self.index.put_farm(root, farm_rows(rows, manifests), changed and changed - records.keys())
 
     def follow(self, moved: Sequence[tuple[str, str]], keep: bool) -> None:
         """As `moved.follow`; the ledgers alone follow, which is no operation."""
@@ -397,7 +412,7 @@ class Farm:
             if shown is not None and list(shown) != numbers:
                 raise Overtaken("another operation was carried out meanwhile", "run the command again", self.state)
             preview = Gathered.together([self._inverse(number) for number in numbers])
-            self._check_space(preview.space)
+            check_space(preview.space)
             if dry_run or (confirm is not None and not confirm(preview)):
                 return Outcome(plan=preview)
             outcomes = []
@@ -440,24 +455,15 @@ class Farm:
         except OSError:
             return False
 
-    @staticmethod
-    def _check_space(space: Mapping[str, int]) -> None:
-        for point, needed in space.items():
-            status = os.statvfs(point)
-            free = status.f_bavail * status.f_frsize
-            if needed > free:
-                raise Failed(f"this needs {needed:,} bytes on {point}, where {free:,} are free",
-                             f"free {needed - free:,} bytes there; nothing was changed", point)
-
     # ---- questions -------------------------------------------------------------------------------------------------
 
     def operations(self) -> list[OperationSummary]:
         """Every operation, the latest first."""
         return self.journal.summaries(self.clock() - self.settings.undo_window)[::-1]
 
-    def states(self) -> dict[tuple[str, Key], Standing]:
+    def states(self, only: Collection[Key] | None = None) -> dict[tuple[str, Key], Standing]:
         """(provider, variant) -> how it stands, where it is linked or something stands in the way."""
-        return states(self.ledgers, self.exceptions.load())
+        return states(self.ledgers, self.exceptions.load(), only)
 
     def roots(self) -> list[str]:
         """Every root where something is ours."""
@@ -480,15 +486,3 @@ class Farm:
 
 def _operation(number: int) -> str:
     return f"op-{number}"
-
-
-def _digests(plan: Plan) -> set[str]:
-    """Blobs that the operation needs while it runs, or undo afterwards, and that no ref may name."""
-    digests = {adoption.digest for adoption in plan.adoptions}
-    for action in plan.actions:
-        if action.was is not None and action.op in ("remove", "replace", "own") and action.was.kind in _LINKS:
-            digests.add(action.was.digest)
-        elif plan.kind == "undo" and action.op == "make" and action.body[0] in ("weight", "copy"):
-            digests.add(action.body[1])
-    return digests
-

@@ -23,7 +23,7 @@ from helixstore.values import Issue, Key
 
 __all__ = [
     "ADOPTED", "LAY_THERE", "SCHEMA", "STARTED_WITH", "Action", "Adoption", "Deviation", "Look", "Original", "Plan",
-    "Stats",
+    "Stats", "digests_needed",
 ]
 
 SCHEMA = 1
@@ -37,6 +37,7 @@ STARTED_WITH = "a program is started with it"
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 _quoted = json.encoder.encode_basestring_ascii
 _BOOKKEEPING = frozenset({"record", "refresh", "forget"})
+_LINKS = frozenset({"hard", "symlink", "reflink", "copy"})
 
 
 class Look(NamedTuple):
@@ -326,6 +327,17 @@ def _line(action: Action) -> str:
 @functools.cache
 def _kinds(kinds: tuple[str, ...]) -> str:
     return _dump(kinds)
+
+
+def digests_needed(plan: Plan) -> set[str]:
+    """Blobs that the operation needs while it runs, or undo afterwards, and that no ref may name."""
+    digests = {adoption.digest for adoption in plan.adoptions}
+    for action in plan.actions:
+        if action.was is not None and action.op in ("remove", "replace", "own") and action.was.kind in _LINKS:
+            digests.add(action.was.digest)
+        elif plan.kind == "undo" and action.op == "make" and action.body[0] in ("weight", "copy"):
+            digests.add(action.body[1])
+    return digests
 
 
 def _action(row: list[Any]) -> Action:

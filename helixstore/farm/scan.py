@@ -17,6 +17,7 @@ from blake3 import blake3
 from helixstore.farm.desired import Joined, WantedRoot
 from helixstore.farm.kept import Kept, kept_name
 from helixstore.farm.ledger import FOLDER, Ledger, Record
+from helixstore.farm.narrow import Excerpt
 from helixstore.farm.plan import Look
 from helixstore.fs.mounts import mount_of
 from helixstore.providers.layout import Body, Copy, Inner, Text, Weight
@@ -141,7 +142,7 @@ def _look(status: os.stat_result, path: str) -> Look:
     return Look("folder" if kind == _FOLDER else "other", status.st_ino, 0, status.st_mtime_ns)
 
 
-def root_state(path: str, ledger: Ledger, restore: bool = False) -> tuple[str, str, tuple[str, int] | None]:
+def root_state(path: str, ledger: Ledger | Excerpt, restore: bool = False) -> tuple[str, str, tuple[str, int] | None]:
     """Whether a root is "new", "here" or "away", why, and its identity.
 
     Args:
@@ -204,7 +205,7 @@ def vanished(root: str, ledger: Ledger) -> dict[Key, str]:
     return {key: missing.paths[0] for key, missing in missing_witnesses(root, ledger).items() if not missing.others}
 
 
-def scan(wanted: WantedRoot, ledger: Ledger, blobs: Blobs, adopting: Mapping[str, str],
+def scan(wanted: WantedRoot, ledger: Ledger | Excerpt, blobs: Blobs, adopting: Mapping[str, str],
          base: Callable[[str], bytes | None], restore: bool = False) -> Actual:
     """Look at one root.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from helixstore.farm.ledger import FOLDER, Ledgers, Record
 from helixstore.farm.plan import Deviation
@@ -58,12 +58,15 @@ class Exceptions:
         return True
 
 
-def states(ledgers: Ledgers, exceptions: Mapping[str, Iterable[Deviation]]) -> dict[tuple[str, Key], Standing]:
+def states(
+    ledgers: Ledgers, exceptions: Mapping[str, Iterable[Deviation]], only: Container[Key] | None = None,
+) -> dict[tuple[str, Key], Standing]:
     """(provider, variant) -> how it stands; what neither a ledger nor an exception names is left out.
 
     Args:
         ledgers: what is ours.
         exceptions: root -> what is not simply linked.
+        only: these variants; None for all.
     """
     found: dict[tuple[str, Key], tuple[list[str], list[Record]]] = {}
     for root in [root for root in ledgers.roots() if root]:
@@ -72,7 +75,7 @@ def states(ledgers: Ledgers, exceptions: Mapping[str, Iterable[Deviation]]) -> d
             if record.kind == FOLDER:
                 continue
             for provider, key, witness in record.claims:
-                if key is not None:
+                if key is not None and (only is None or key in only):
                     paths, records = found.setdefault((provider, key), ([], []))
                     paths.insert(0 if witness else len(paths), prefix + record.path)
                     records.append(record)
@@ -84,7 +87,7 @@ def states(ledgers: Ledgers, exceptions: Mapping[str, Iterable[Deviation]]) -> d
                                main.why if main else "")
     for rows in exceptions.values():
         for one in rows:
-            if one.key is None:
+            if one.key is None or (only is not None and one.key not in only):
                 continue
             known = result.get((one.provider, one.key), Standing(State.LINKED))
             state = State(one.state)

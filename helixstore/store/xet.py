@@ -48,9 +48,24 @@ class XetHasher:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the process ahead of the first file: it is ready when that comes."""
+        if self._process is None and xet_available():
+            self._process = _start()
+
+    def abort(self) -> None:
+        """End the process at once, also while another call waits for it; that one's answer is None. For signals."""
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
+
+    def close(self) -> None:
+        """End the process; the next file starts another."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
 
     def hash(self, path: str) -> str | None:
         """The Xet hash of a file in lower-case hex; None when it is empty, or could not be read.
@@ -66,6 +81,7 @@ class XetHasher:
             process.stdin.flush()
             answer = json.loads(process.stdout.readline() or "null")
         except BrokenPipeError:                     # hf_xet cannot be loaded, or has ended the process
+            self.close()
             return None
         return answer if isinstance(answer, str) and _HASH.fullmatch(answer) else None
 

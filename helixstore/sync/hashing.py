@@ -22,6 +22,7 @@ from helixstore.values import Key, Variant
 
 if TYPE_CHECKING:
     from helixstore.fs.kernel import Fingerprint
+    from helixstore.store.xet import XetHasher
 
 __all__ = ["hash_and_name", "with_aliases"]
 
@@ -95,7 +96,7 @@ def _inodes(session: Session) -> dict[tuple[int, int], str]:
 
 def with_aliases(
     session: Session, variants: Sequence[Variant], looked: Looked, intake: Intake, progress: Progress | None = None,
-    keep: bool = True,
+    keep: bool = True, hasher: XetHasher | None = None,
 ) -> tuple[list[Variant], dict[tuple[str, Key | None], str]]:
     """The variants with the other hashes that layouts need; what is not known yet is computed.
 
@@ -106,6 +107,7 @@ def with_aliases(
         intake: where files lie that are to enter the store.
         progress: told how far the hashing is.
         keep: write it down in the store too, not in the index alone.
+        hasher: of Xet hashes, in a process that stays.
 
     Returns:
         The variants, and (provider, variant) -> why a provider that needs Xet hashes goes without this one's.
@@ -113,7 +115,7 @@ def with_aliases(
     needed = aliases_needed(p for name, p in session.layouts.items() if session.is_on(name))
     learnt = _sha256(session, variants, progress, keep) if "sha256" in needed else {}
     aliases = XetAliases(session, looked, intake, progress)
-    xet = aliases.of(variants, keep) if "xet" in needed else {}
+    xet = aliases.of(variants, keep, hasher) if "xet" in needed else {}
     lacking = aliases.lacking(variants)
     if not learnt and not xet:
         return list(variants), lacking

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from helixstore.errors import NotFound
 from helixstore.farm.ledger import FOLDER, Record
@@ -49,7 +50,8 @@ class Looked:
 
 def look(
     session: Session, *, scan: bool, paths: Sequence[tuple[Path, str | None]] = (),
-    providers: Collection[str] | None = None, restore: bool = False,
+    providers: Collection[str] | None = None, restore: bool = False, within: Collection[str] | None = None,
+    drifted: Mapping[str, str] = MappingProxyType({}),
 ) -> Looked:
     """Look at the roots, and for models.
 
@@ -59,13 +61,17 @@ def look(
         paths: files or folders that the person named, and the model name they gave (or None).
         providers: only these providers' roots; None for all.
         restore: look at what was declined too.
+        within: only in these roots and loose folders; the others are as they were. None: in all.
+        drifted: of the others, those that had drifted.
 
     Raises:
         HelixError: one of `paths` is no model.
     """
     reader = DiskReader(session.places.home)
     placed = [p for p in session.roots(reader, session.farms) if providers is None or p.provider in providers]
-    drifted = drifts(placed, reader)
+    looked_at = [place for place in placed if within is None or str(place.root.path) in within]
+    drifted = {**{root: why for root, why in drifted.items() if within is not None and root not in within},
+               **drifts(looked_at, reader)}
     candidates: list[Candidate] = []
     ours: _Ours | None = None
     for path, name in paths:
@@ -73,9 +79,14 @@ def look(
     if scan and session.settings.adopt != "off":
         sound = [place for place in placed if str(place.root.path) not in drifted]
         ours = _Ours(session, {str(place.root.path) for place in sound if place.root.cache})
-        candidates += _gather(session, reader, sound, ours, everywhere=providers is None, restore=restore)
+        loose = [one for one in session.settings.scan if within is None or str(one) in within]
+        candidates += _gather(session, reader, [place for place in sound if within is None or place in looked_at],
+                              ours, loose if providers is None else (), restore=restore)
     placed += _library(session, reader)
-    return Looked(reader, placed, candidates, drifted, ours.left if ours is not None else ())
+    left = ours.left if ours is not None else set()
+    if within is not None:
+        left.update(root for place in placed if (root := str(place.root.path)) not in within)
+    return Looked(reader, placed, candidates, drifted, left)
 
 
 def roots_of(session: Session) -> list[PlacedRoot]:
@@ -107,7 +118,8 @@ def given(reader: DiskReader, path: Path) -> list[Inspection]:
 
 
 def _gather(
-    session: Session, reader: DiskReader, placed: Sequence[PlacedRoot], ours: _Ours, everywhere: bool, restore: bool
+    session: Session, reader: DiskReader, placed: Sequence[PlacedRoot], ours: _Ours, folders: Iterable[Path],
+    restore: bool,
 ) -> Iterator[Candidate]:
     """Every model in the roots, each root once, and in the loose folders; each place once for each of its names."""
     seen: set[tuple[str, Source | None]] = set()
@@ -125,7 +137,7 @@ def _gather(
                 yield from _fresh(session, candidate, seen, ours, restore, _places(candidate) in lent)
     reader.issues = [issue for issue in reader.issues if issue.kind != "incomplete" or not ours.mends(issue.path)]
     reader.known = ours.settled(None)
-    for loose in session.settings.scan if everywhere else ():
+    for loose in folders:
         for inspection in reader.models(loose, -1):
             yield from _fresh(session, candidate_of(_loose(inspection, None), None), seen, ours, restore)
 
@@ -194,22 +206,33 @@ class _Ours:
 
     def __init__(self, session: Session, caches: Collection[str]) -> None:
         self._index = session.index
-        self._records: dict[str, list[Record]] = {}
-        self._ledgers: dict[str, Mapping[str, Record]] = {}
         self.left: set[str] = set()
         self._touched: set[str] = set()
-        self._folders: set[str] = set()
+        self._folders: dict[str, set[str]] = {}
         self._sources = {variant.key: variant.sources for variant in session.index.variants()}
-        named = self._sources.keys()
-        for root in session.farm.ledgers.roots():
-            if root in caches:              # what a program makes of what we put there is a name of its own
-                continue
-            prefix = root + "/" if root else ""
-            self._ledgers[root] = session.farm.ledgers.of(root).records
-            for path, record in self._ledgers[root].items():
-                if record.kind != FOLDER and (root or not named.isdisjoint(record.keys)):
-                    self._records.setdefault(prefix + path, []).append(record)
-                    self._folders.add((prefix + path).rpartition("/")[0])
+        self._ledgers: dict[str, Mapping[str, Record]] = {      # what a program makes of ours in its cache is its own
+            root + "/" if root else "": session.farm.ledgers.of(root).records
+            for root in session.farm.ledgers.roots() if root not in caches}
+
+    def _records(self, path: str) -> list[Record]:
+        """What the ledgers have at an absolute path."""
+        return [record for prefix, records in self._ledgers.items() if path.startswith(prefix)
+                and (record := records.get(path[len(prefix):])) is not None and self._counts(prefix, record)]
+
+    def _counts(self, prefix: str, record: Record) -> bool:
+        """Whether a record is one of a file, and outside all roots of one that is known by a name still."""
+        return record.kind != FOLDER and (prefix != "" or not self._sources.keys().isdisjoint(record.keys))
+
+    def _beside(self, folder: str) -> bool:
+        """Whether anything of ours lies in a folder."""
+        for prefix, records in self._ledgers.items():
+            if folder + "/" == prefix or folder.startswith(prefix):
+                if prefix not in self._folders:
+                    self._folders[prefix] = {(prefix + path).rpartition("/")[0] for path, record in records.items()
+                                             if self._counts(prefix, record)}
+                if folder in self._folders[prefix]:
+                    return True
+        return False
 
     def settled(self, provider: str | None) -> Known:
         """Whether nothing new can be learnt of a file of a folder that `provider` reads (None: one of the person's).
@@ -219,7 +242,7 @@ class _Ours:
         """
         def known(item: Item) -> bool:
             now = item.status
-            for r in self._records.get(item.path, ()):
+            for r in self._records(item.path):
                 same = r.kind in _LINKS or (now.st_size, now.st_mtime_ns) == (r.bytes, r.mtime_ns)
                 if same and now.st_ino == r.inode:
                     if r.kind == "text" and not r.keys and r.digest != r.base:
@@ -236,7 +259,7 @@ class _Ours:
 
     def untouched(self, root: str, provider: str, reader: DiskReader) -> bool:
         """Whether the provider cannot find anything new in a root, since it is as helixstore left it."""
-        records = self._ledgers.get(root, {})
+        records = self._ledgers.get(root + "/", {})
         if root not in self.left and root not in self._touched:
             (self.left if untouched(root, records, reader) else self._touched).add(root)
         return root in self.left and all(
@@ -244,7 +267,7 @@ class _Ours:
 
     def has(self, path: str) -> bool:
         """Whether an absolute path is ours, or adopted, and unchanged by what a stat tells."""
-        records = self._records.get(path)
+        records = self._records(path)
         if not records:
             return False
         try:
@@ -260,16 +283,16 @@ class _Ours:
     def names(self, locations: Sequence[str], source: Source) -> bool:
         """Whether what lies there is known under the program's name too, with the sidecars as they are now; a name that
         is not a program's is known with its path."""
-        keys = {key for path in locations for record in self._records.get(path, ()) for key in record.keys}
+        keys = {key for path in locations for record in self._records(path) for key in record.keys}
         return source.kind != "program" or any(source in self._sources.get(key, ()) for key in keys)
 
     def entered(self, path: str) -> bool:
         """Whether a sidecar is ours, also one that the program or the person has edited since."""
-        return any(record.origin != "adopted" for record in self._records.get(path, ()))
+        return any(record.origin != "adopted" for record in self._records(path))
 
     def mends(self, path: str) -> bool:
         """Whether what a sidecar names and is missing there is wanted there, and so made again by this very sync."""
-        return any(record.kind == "text" for record in self._records.get(path, ())) and self.has(path)
+        return any(record.kind == "text" for record in self._records(path)) and self.has(path)
 
     def lends(self, candidate: Candidate) -> bool:
         """Whether a model of the person's own, by sidecars that are not ours, has weights that we linked."""
@@ -281,11 +304,11 @@ class _Ours:
         """Whether all these weights are links that we made: a small file that was edited beside them is the person's,
         and never spread as another model."""
         return bool(weights) and all(
-            self.has(path) and any(r.origin == "made" for r in self._records[path]) for path in weights)
+            self.has(path) and any(r.origin == "made" for r in self._records(path)) for path in weights)
 
     def seen(self, path: str) -> bool:
         """Whether it lies beside something of ours, and has been hashed as it is now."""
-        if path.rpartition("/")[0] not in self._folders or path in self._records:
+        if not self._beside(path.rpartition("/")[0]) or self._records(path):
             return False
         try:
             return bool(self._index.digest_at(path, fingerprint(path)))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from helixstore.farm.desired import LeftOf, WantedRoot, join
 from helixstore.providers.layout import Weight
+from helixstore.sync.shown import Shown
 from helixstore.values import Family, Format, Issue, Key, LinkKind, State, Variant
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class Projection:
 
 def project(
     variants: Sequence[Variant], placed: Iterable[PlacedRoot], facts: Facts,
-    withheld: Callable[[str, Key], bool] = lambda provider, key: False,
+    withheld: Callable[[str, Key], bool] = lambda provider, key: False, shown: Shown | None = None,
 ) -> Projection:
     """Ask each layout that is on for its entries, root by root, and join those that share a folder.
 
@@ -71,22 +73,26 @@ def project(
         placed: the roots of all providers; those that are off, and those where nothing may be put, give nothing.
         facts: the platform.
         withheld: whether a provider must not see a variant although it could load it.
+        shown: what they answered last, in a process that stays.
     """
     projection = Projection()
+    shown = shown or Shown()
+    shown.begin(facts)
     accepted: dict[str, list[Variant] | None] = {}
     shared: dict[str, list[tuple[PlacedRoot, list[Entry]]]] = {}
     for place in placed:
         if not place.on:
             continue
         if place.provider not in accepted:
-            accepted[place.provider] = _accepted(place, variants, facts, withheld, projection)
+            accepted[place.provider] = _accepted(place, variants, facts, withheld, projection, shown)
         kept = accepted[place.provider]
-        entries = None if kept is None else _entries(place, kept, facts, projection)
+        entries = None if kept is None else _entries(place, kept, facts, projection, shown)
         if entries is not None:
             shared.setdefault(str(place.root.path), []).append((place, entries))
     for path, parts in shared.items():
-        root, issues = join(path, [(place.provider, entries) for place, entries in parts], parts[0][0].root.owned,
-                            parts[0][0].root.cache)
+        root, issues = shown.joined(path, [entries for _, entries in parts], partial(
+            join, path, [(place.provider, entries) for place, entries in parts], parts[0][0].root.owned,
+            parts[0][0].root.cache))
         projection.issues.extend(issues)
         projection.roots.append(replace(root, left_of=left_of([place.layout for place, _ in parts])))
     return projection
@@ -108,19 +114,24 @@ def left_of(layouts: Sequence[Layout]) -> LeftOf:
 
 
 def _entries(
-    place: PlacedRoot, variants: Sequence[Variant], facts: Facts, projection: Projection
+    place: PlacedRoot, variants: list[Variant], facts: Facts, projection: Projection, shown: Shown
 ) -> list[Entry] | None:
     """What the layout wants in this root; None when it failed, so that nothing there is taken for unwanted."""
     if place.root.forbid:
         projection.forbidden.setdefault(place.provider, place.root.forbid)
         return []
     try:
-        entries = list(place.layout.project(variants, place.root, facts))
+        return shown.entries(place, variants, lambda: _allowed(
+            place, place.layout.project(variants, place.root, facts)))
     except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
         projection.issues.append(_failed(place, error))
         return None
+
+
+def _allowed(place: PlacedRoot, entries: Iterable[Entry]) -> list[Entry]:
+    """The entries, with the kinds of link that the person allows there."""
     if place.links is None or place.root.cache:          # the program takes one kind only
-        return entries
+        return list(entries)
     return [replace(entry, body=replace(entry.body, kinds=_kinds(entry.body, place.links)))
             if isinstance(entry.body, Weight) else entry for entry in entries]
 
@@ -133,13 +144,13 @@ def _kinds(body: Weight, links: Sequence[LinkKind]) -> tuple[LinkKind, ...]:
 
 def _accepted(
     place: PlacedRoot, variants: Sequence[Variant], facts: Facts, withheld: Callable[[str, Key], bool],
-    projection: Projection,
+    projection: Projection, shown: Shown,
 ) -> list[Variant] | None:
     """What the layout can load and the person shows it; None when it failed."""
     kept = []
     for variant in variants:
         try:
-            refusal = place.layout.accepts(variant, facts)
+            refusal = shown.accepts(place, variant, partial(place.layout.accepts, variant, facts))
         except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
             projection.issues.append(_failed(place, error))
             return None

@@ -29,7 +29,7 @@ _AVOIDED = "copies avoided"
 
 def keep(
     session: Session, variants: Sequence[Variant], projection: Projection, issues: Iterable[Issue] = (),
-    providers: Collection[str] | None = None, scanned: bool = False,
+    providers: Collection[str] | None = None, scanned: bool = False, concerned: Collection[Key] | None = None,
 ) -> None:
     """Note how every variant stands with every provider that is on.
 
@@ -40,10 +40,12 @@ def keep(
         issues: for `status`.
         providers: the change was about these only; None for all.
         scanned: everything was looked at; otherwise what an earlier look found wrong in files still stands.
+        concerned: only how these stand may have changed; None for all.
     """
     if not scanned:
         issues = [*issues, *(one for one in last_issues(session) if one.kind in _OF_FILES)]
-    linked = session.farm.states()
+    linked = session.farm.states(concerned)
+    variants = variants if concerned is None else [variant for variant in variants if variant.key in concerned]
     on = [name for name in session.layouts if session.is_on(name) and (providers is None or name in providers)]
     damaged = Standing(State.QUARANTINED, None, (), "one of its files is not what its digest says")
     corrupt = quarantined(session, variants)
@@ -64,12 +66,14 @@ def keep(
                 why = projection.closed.get(name) or projection.forbidden.get(name, "nothing is projected for it yet")
                 waits = Standing(State.PENDING, None, (), why)
                 by_provider[name] = linked.get((name, variant.key)) or _unshared(session, name, variant.key) or waits
-    session.index.put_standings(standings, None if providers is None else {*providers, Library.name})
+    about = on if concerned is not None else providers
+    session.index.put_standings(standings, None if about is None else {*about, Library.name})
     rows = [[issue.kind, issue.path, issue.message, issue.remedy] for issue in dict.fromkeys(issues)]
     session.index.put_state(LAST_DISKS, disks_of(session))
     session.index.put_state(LAST_ISSUES, json.dumps(rows).encode())
     session.index.put_state(FORBIDDEN, json.dumps(dict(projection.forbidden)).encode())
-    _note_avoided(session)
+    if concerned is None:
+        _note_avoided(session)
 
 
 def _away(projection: Projection, key: Key, known: Standing | None) -> Standing | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from helixstore.farm.handlers import Move
 from helixstore.farm.plan import Adoption
 from helixstore.results import SyncReport
+from helixstore.sync.still import Still
 from helixstore.values import Key
 
 __all__ = ["Ask", "Change", "Progress"]
@@ -24,7 +25,7 @@ class Change:
     """What a command wants beside the desired state.
 
     Attributes:
-        command: what the person typed, for the journal.
+        command: what the person typed, for the journal; two that want the same are equal whatever was typed.
         scan: look into the programs' folders and the loose ones for models.
         paths: files or folders that the person named, with the model name they gave (or None).
         providers: only these providers' roots; None for all.
@@ -36,9 +37,11 @@ class Change:
         restore: bring back what was hidden or declined.
         copy: content from another disk may be copied into the store.
         swaps: adopted files that give way to links to another disk.
+        still: what a process that stays knows of the last pass.
+        within: the roots and loose folders in which something happened since; None: it may be all. Only with `still`.
     """
 
-    command: str = "sync"
+    command: str = field(default="sync", compare=False)
     scan: bool = True
     paths: Sequence[tuple[Path, str | None]] = ()
     providers: Collection[str] | None = None
@@ -52,3 +55,5 @@ class Change:
     restore: bool = False
     copy: bool = False
     swaps: Sequence[Adoption] = ()
+    still: Still | None = field(default=None, compare=False)
+    within: Collection[str] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from helixstore.errors import Unreadable
@@ -52,12 +53,13 @@ class XetAliases:
         self._folders: dict[str, str] = {}
         self._why: dict[str, str] = {}
 
-    def of(self, variants: Sequence[Variant], keep: bool) -> dict[str, str]:
+    def of(self, variants: Sequence[Variant], keep: bool, hasher: XetHasher | None = None) -> dict[str, str]:
         """Digest -> Xet hash of files of which it was not known.
 
         Args:
             variants: the current ones.
             keep: write it down in the store too, not in the index alone.
+            hasher: one that stays; else its process ends with this.
         """
         learnt: dict[str, str] = {}
         if not self._mounts or not xet_available():
@@ -66,7 +68,7 @@ class XetAliases:
                    if f.xet is None and f.bytes and (f.role in _ROLES or f.bytes >= _LARGE)}
         fresh: dict[str, str] = {}
         read = 0
-        with XetHasher() as hasher:
+        with XetHasher() if hasher is None else nullcontext(hasher) as hasher:
             try:
                 for digest, file in missing.items():
                     if hashed := self._hash(file, hasher):

@@ -7,6 +7,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from helixstore.sync.change import change
+from helixstore.sync.projection import aliases_needed
+from helixstore.sync.still import Still
 from helixstore.sync.wanted import Change
 from helixstore.watch.told import Told
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from helixstore.sync.wanted import Progress
 
 __all__ = ["Passes", "Stopped"]
+
+
+_KEPT = 30.0                    # seconds for which a process that hashes stays without work
 
 
 class Stopped(BaseException):
@@ -35,7 +40,9 @@ class Passes:
 
     def __init__(self, session: Session, progress: Progress | None) -> None:
         self._session, self._progress = session, progress
+        self._still = Still()
         self._stop = False
+        self._used = 0.0
         self.last_full = 0.0
 
     def run(self, roots: Collection[str] | None) -> SyncReport:
@@ -48,22 +55,39 @@ class Passes:
             HelixError: nothing was changed.
             Stopped: `stop` was called; what was begun is finished by the next pass.
         """
-        report = change(self._session, Change("watch"), progress=self._step)
-        self.last_full = time.monotonic()
+        report = change(self._session, Change("watch", still=self._still, within=roots), progress=self._step)
+        self._used = time.monotonic()
+        if roots is None:
+            self.last_full = self._used
         return report
+
+    def expect(self) -> None:
+        """A pass is near: what takes a moment to start may start."""
+        if "xet" in aliases_needed(layout for name, layout in self._session.layouts.items()
+                                   if self._session.is_on(name)):
+            self._still.hasher.start()
+            self._used = time.monotonic()
+
+    def rest(self) -> None:
+        """Let go of what is only kept for the next pass, when that does not come soon."""
+        if time.monotonic() - self._used > _KEPT:
+            self._still.hasher.close()
 
     def stop(self) -> None:
         """End the pass that runs, if one does, at its next step."""
         self._stop = True
+        self._still.hasher.abort()              # which may be reading a large file
 
     def reopen(self) -> None:
         """Open the store again, after it was away."""
         self._session.close()
         for name in ("store", "index", "farm", "farms", "choices"):
             self._session.__dict__.pop(name, None)
+        self._still.forget()
 
     def close(self) -> None:
         """Let go of what is kept between passes."""
+        self._still.hasher.close()
 
     def told(self, report: SyncReport, why: str, roots: Collection[str] | None, seconds: float) -> Told:
         """What is to be said of a pass."""

@@ -181,6 +181,8 @@ class Watch:
                 one = self._waiting.setdefault(root, _Waiting(now, now))
                 one.due = max(one.due, min(now + quiet, one.since + _PATIENCE * quiet))
                 one.paths.add(path)
+                if news is News.WHOLE:
+                    self._passes.expect()
 
     def _wait_for(self, path: str, now: float) -> None:
         """Ask about a file that is being written again, less and less often; its closing is heard anyway."""
@@ -214,6 +216,7 @@ class Watch:
             self._waiting.setdefault(root, _Waiting(now, now))
         if now >= self._spare_at:
             self._spare_at = now + _SPARE
+            self._passes.rest()
             self._senses.short()
             self._aim()
         if now >= self._poll_at:
