@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from helixstore.store.xet import XetHasher
 
 __all__ = ["Repository", "cached", "hub"]
 
+_BYTES = re.compile(r"bytes=(\d+)-(\d*)")
 _LFS = (".safetensors", ".gguf", ".bin")
 
 
@@ -32,6 +34,7 @@ class Repository:
         xet: the large files are in Xet: listing and headers have their hash. The storage behind it is not there, so a
             client that must fetch them so fails; one that knows no Xet, or has it switched off, gets them by HTTP.
         asked: "METHOD path" of each request, in order.
+        ranges: it knows ranges of files, as the hub does.
         sent: path in the repository -> bytes of its content that have gone out.
     """
 
@@ -39,6 +42,7 @@ class Repository:
     commit: str
     files: dict[str, Path]
     xet: bool = False
+    ranges: bool = True
     asked: list[str] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=dict)
     _hashes: dict[str, str] = field(default_factory=dict)
@@ -152,9 +156,14 @@ def hub(repository: Repository) -> Iterator[str]:
             if xet := repository.xet_hash(name):
                 route = f"http://{self.headers['Host']}{api(repository)}/xet-read-token/{repository.commit}"
                 extra |= {"X-Xet-Hash": xet, "X-Xet-Refresh-Route": route}
+            status = 200
+            if (wanted := _BYTES.fullmatch(self.headers.get("Range", ""))) and body and repository.ranges:
+                first, last = int(wanted[1]), min(int(wanted[2] or len(data) - 1), len(data) - 1)
+                extra["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+                data, status = data[first:last + 1], 206
             if body:
                 repository.sent[name] = repository.sent.get(name, 0) + len(data)
-            self._send(data, body, 200, extra)
+            self._send(data, body, status, extra)
 
         def _send(self, data: bytes, body: bool, status: int = 200, extra: dict[str, str] | None = None) -> None:
             self.send_response(status)
