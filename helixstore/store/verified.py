@@ -20,6 +20,7 @@ __all__ = ["Sample", "Verified"]
 
 _SLACK = 1000                       # outdated lines that are not worth writing the file anew
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+_TIME = re.compile(r"\d+\.\d{6}")
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?) *(?:(%)|([KMGT]I?)?(B)?)", re.IGNORECASE)
 
 
@@ -93,13 +94,13 @@ class Verified:
     def note(self, digest: str, when: float) -> None:
         """A blob was read in full and is right. Not flushed: what a power cut loses is read once more."""
         with open(self._path, "ab", buffering=0) as file:
-            file.write(f"{digest} {when:.0f}\n".encode())
+            file.write(f"{digest} {when:.6f}\n".encode())
 
     def compact(self) -> None:
         """Write the file anew where most of it is outdated."""
         times, lines = self._load()
         if lines > 2 * len(times) + _SLACK:
-            data = "".join(f"{digest} {when:.0f}\n" for digest, when in times.items())
+            data = "".join(f"{digest} {when:.6f}\n" for digest, when in times.items())
             kernel.replace_file(self._path, data.encode(), 0o600, durable=False)
 
     def _load(self) -> tuple[dict[str, float], int]:
@@ -109,6 +110,6 @@ class Verified:
             lines = file.read().splitlines()
         for line in lines:
             digest, _, when = line.partition(" ")
-            if is_digest(digest) and when.isdecimal():      # not a last line that was cut short
+            if is_digest(digest) and _TIME.fullmatch(when):         # not a last line that was cut short
                 times[digest] = float(when)
         return times, len(lines)
