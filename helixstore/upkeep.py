@@ -104,6 +104,8 @@ def verify(
     report.unread = len(sizes) - len(chosen) if taken is not None and chosen is not None else 0
     report.bad = [replace(bad, models=tuple(dict.fromkeys(key.model for key in told.keys)), programs=told.programs,
                           given=told.given) for bad in report.bad for told in [touched(session, bad.digest)]]
+    for bad in report.bad if not dry_run else ():
+        verified.note(bad.digest, time.time())          # else every sample would begin with it
     done: dict[str, Hashes] = {}
     if repair:
         from helixstore.repair import repair as mend

@@ -1,4 +1,4 @@
-"""When this person last read each blob in full and found it right, and which ones are to be read next.
+"""When this person last read each blob in full, right or damaged, and which ones are to be read next.
 
 `verified` in the state directory: a line for each reading, digest and seconds since 1970; the last one of a digest
 counts. It is only appended to, so that an interrupted reading loses none that was finished, and written anew when
@@ -92,7 +92,7 @@ class Verified:
         return self._load()[0]
 
     def note(self, digest: str, when: float) -> None:
-        """A blob was read in full and is right. Not flushed: what a power cut loses is read once more."""
+        """A blob was read in full. Not flushed: what a power cut loses is read once more."""
         with open(self._path, "ab", buffering=0) as file:
             file.write(f"{digest} {when:.6f}\n".encode())
 

@@ -202,6 +202,7 @@ class Patrol:
     def _damaged(self, digest: str, report: Patrolled, why: str, hashes: Hashes | None = None) -> None:
         """Into quarantine, and out of the programs' folders."""
         report.bad.append(digest)
+        verified_of(self._session).note(digest, time.time())
         with contextlib.suppress(StoreError):           # read only: it is told, and that is all
             facts = {} if hashes is None else {"found": hashes.blake3, "bytes": hashes.bytes}
             self._session.store.quarantine.mark(digest, why, **facts)
