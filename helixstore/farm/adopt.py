@@ -155,9 +155,10 @@ class Adopter:
 
     def _exchange(self, adoption: Adoption) -> str:
         """Link to a temporary name, then rename over the copy, while nobody can be writing to it."""
-        path = adoption.path
-        placer = Placer(self.services.store.blobs, Stage(adoption.root or os.path.dirname(path), self.services.staging),
+        placer = Placer(self.services.store.blobs,
+                        Stage(adoption.root or os.path.dirname(adoption.path), self.services.staging),
                         self.services.uid, adoption.keep)
+        path = placer.at(adoption.path)
         allowed = ("symlink",) if adoption.keep else ("hard", "symlink")
         kinds: list[str] = []
         parked = False
@@ -165,15 +166,16 @@ class Adopter:
         try:
             with locks.read_lease(descriptor) as lease:
                 if lease.state is Lease.BUSY:
-                    raise Busy("a program has it open for writing", "close the program, then: helixstore sync", path)
+                    raise Busy("a program has it open for writing", "close the program, then: helixstore sync",
+                               adoption.path)
                 before = kernel.fingerprint(descriptor)
                 if before.uid != adoption.expect.uid or self.services.uid not in (-1, before.uid):
-                    raise Failed("it belongs to another user and stays theirs", "", path)
+                    raise Failed("it belongs to another user and stays theirs", "", adoption.path)
                 if lease.state is Lease.UNKNOWN:
                     quiet = self.services.now - max(before.mtime_ns, before.ctime_ns) / 1e9
                     if quiet < _QUIET_SECONDS:
                         raise Busy("nobody can tell whether it is still being written, and it changed within the last "
-                                   "ten minutes", "helixstore sync, later", path)
+                                   "ten minutes", "helixstore sync, later", adoption.path)
                     self._park(path, adoption)
                     parked = True
 
@@ -187,7 +189,7 @@ class Adopter:
                 if not placer.stage.put(path, lambda temporary: kinds.append(
                         placer.weight(temporary, adoption.digest, adoption.expect.bytes, allowed).kind),
                         finish):
-                    raise Busy("it changed in the last moment", "helixstore sync", path)
+                    raise Busy("it changed in the last moment", "helixstore sync", adoption.path)
         finally:
             os.close(descriptor)
         kernel.sync_folder(os.path.dirname(path))
@@ -230,7 +232,7 @@ class Adopter:
         Returns:
             False when the path changed in the last moment.
         """
-        path = action.absolute
+        path, at = action.absolute, stage.inside.at(action.absolute)
         record = action.body[3]
         original = Original.of(record) if record is not None else None
         expect = action.expect
@@ -242,11 +244,11 @@ class Adopter:
                 kernel.hard_link(twin, temporary)
                 return
             try:
-                kernel.reflink(path, temporary)
+                kernel.reflink(at, temporary)
             except OSError as error:
                 if not kernel.cannot_here(error):
                     raise
-                kernel.copy(path, temporary, 0o644, durable=True)
+                kernel.copy(at, temporary, 0o644, durable=True)
             _dress(temporary, original)
 
         def finish(temporary: str, target: str) -> bool:
@@ -258,9 +260,9 @@ class Adopter:
             kernel.replace(temporary, target)
             return True
 
-        done = stage.put(path, make, finish)
+        done = stage.put(at, make, finish)
         if done:
-            self._owned[path] = os.lstat(path).st_ino
+            self._owned[path] = os.lstat(at).st_ino
             if path in self.services.ledgers.of("").records and not any(action.body[4:]):
                 digest = action.body[1]
                 self.outcome.given_back[digest] = self.outcome.given_back.get(digest, 0) + 1
@@ -339,12 +341,19 @@ def _dress(path: str, original: Original | None) -> None:
     if original is None:
         kernel.try_mode(path, 0o644)
         return
-    if hasattr(os, "chown"):
+    if os.name != "posix":
+        kernel.try_mode(path, original.mode)
+        os.utime(path, ns=(original.atime_ns, original.mtime_ns))
+        return
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)       # nobody's link gets our mode, or root's owner
+    try:
         with contextlib.suppress(PermissionError):          # only root can give a file away; then it is ours
-            os.chown(path, original.uid, original.gid)
-    if hasattr(os, "setxattr"):
-        for name, value in original.xattrs:
-            with contextlib.suppress(OSError):              # security labels are the system's to set
-                os.setxattr(path, name, base64.b64decode(value))
-    kernel.try_mode(path, original.mode)
-    os.utime(path, ns=(original.atime_ns, original.mtime_ns))
+            os.chown(file, original.uid, original.gid)
+        if hasattr(os, "setxattr"):
+            for name, value in original.xattrs:
+                with contextlib.suppress(OSError):          # security labels are the system's to set
+                    os.setxattr(file, name, base64.b64decode(value))
+        kernel.try_mode(file, original.mode)
+        os.utime(file, ns=(original.atime_ns, original.mtime_ns))
+    finally:
+        os.close(file)

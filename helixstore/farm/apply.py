@@ -17,7 +17,7 @@ from typing import Any
 
 from helixstore.errors import Failed, HelixError, advice
 from helixstore.farm.adopt import Adopter
-from helixstore.farm.compare import found, holds, is_already
+from helixstore.farm.compare import found, gone, holds, is_already
 from helixstore.farm.journal import DONE, FAILED, SKIPPED, WITHDRAWN
 from helixstore.farm.ledger import FOLDER, Ledger, Record
 from helixstore.farm.needed import Needed
@@ -168,7 +168,7 @@ class Executor:
             else:
                 placed = self.place(placer, path, action)
         except FileExistsError:
-            look = look_at(path)
+            look = look_at(placer.at(path))
             if look is None or not is_already(action, look, self.placer(action.root), self.plan.texts):
                 self.fail(action, "something has appeared there meanwhile")
                 return SKIPPED
@@ -182,7 +182,8 @@ class Executor:
 
     def replace(self, action: Action) -> str:
         """An entry that is ours, in one step; or the person's text with ours merged in."""
-        path, placer = action.absolute, self.placer(action.root or os.path.dirname(action.path))
+        placer = self.near(action)
+        path = placer.at(action.absolute)
         look = look_at(path)
         if look is None or not holds(action, look):
             if look is not None and is_already(action, look, placer, self.plan.texts):
@@ -225,8 +226,7 @@ class Executor:
         if kind == "text":
             self.services.bases.put_all(self.plan.bases.intersection(body[2:]), self.plan.texts)
             return placer.text(path, self.plan.texts[body[1]], body[1])
-        kernel.symlink(body[1], path)
-        return placer.placed(path, "inner", "")
+        return placer.inner(path, body[1])
 
     def record(self, action: Action) -> str:
         """What lies there already is what we want: the ledger takes it in, nothing is touched."""
@@ -262,7 +262,8 @@ class Executor:
     def remove(self, action: Action) -> str:
         """Take away what we made, if it still is that."""
         path = action.absolute
-        look = look_at(path)
+        at = self.near(action).at(path)
+        look = look_at(at)
         if look is not None:
             if not holds(action, look):
                 self.drop(action)
@@ -273,7 +274,7 @@ class Executor:
             if action.root and self.needed(action.root, action.path, [claim.provider for claim in action.claims]):
                 return self.give(action, look)
             self.services.bases.let_go(action, self.plan.texts)
-            kernel.unlink(path)
+            kernel.unlink(at)
             self.touched.add(os.path.dirname(path))
             self.outcome.removed += 1
         self.drop(action)
@@ -293,9 +294,7 @@ class Executor:
         look = look_at(action.absolute)
         if look is None or not holds(action, look):
             return self.skip(action, "it is not what it was when the plan was made")
-        stage = self.placer(action.root).stage if action.root else Stage(os.path.dirname(action.path),
-                                                                         self.services.staging)
-        if not self.adopter.own(action, stage):
+        if not self.adopter.own(action, self.near(action).stage):
             return self.skip(action, "it changed in the last moment")
         self.touched.add(os.path.dirname(action.absolute))
         self.drop(action)
@@ -308,11 +307,13 @@ class Executor:
         path, highest = action.absolute, ""
         try:
             if action.path:
+                path = self.placer(action.root).at(path)
                 os.mkdir(path)
             else:
                 highest = kernel.make_folders(path)
         except FileExistsError:
-            if not os.path.isdir(path):
+            look = look_at(path)
+            if look is None or (look.kind != "folder" and (action.path or not os.path.isdir(path))):
                 raise
             if not self.recovering:
                 return SKIPPED
@@ -323,8 +324,11 @@ class Executor:
     def unfolder(self, action: Action) -> str:
         """Remove a folder of ours that is empty now, with what was made on the way to it; one that is not stays."""
         highest = (action.was.target if action.was is not None else "") or action.absolute
+        inside = self.placer(action.root).stage.inside
         try:
-            kernel.remove_folders(action.absolute, highest)
+            at = inside.at(action.absolute) if action.path else action.absolute
+            kernel.remove_folders(at, at if action.path else highest)
+            inside.forget()
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return SKIPPED
@@ -380,33 +384,25 @@ class Executor:
 
     def look_again(self) -> None:
         """A program that starts meanwhile may prune what we have just made: make it again, three times."""
-        pending = self.gone(self.made)
-        for _ in range(_TRIES):
-            if not pending:
-                return
+        pending = self.pruned(self.made)
+        for _ in range(_TRIES if pending else 0):
+            for placer in self.placers.values():
+                placer.stage.inside.forget()            # it may have made the folders anew
             for index in pending:
                 action = self.plan.actions[index]._replace(op="make", expect=None)
                 self.letters[index] = self.attempt(self.make, action)
-            pending = self.gone(pending)
+            if not (pending := self.pruned(pending)):
+                return
         for index in pending:
             action = self.plan.actions[index]
             self.drop(action)
             self.letters[index] = WITHDRAWN
             self.fail(action, "the program removes it as often as it is made")
 
-    def gone(self, indexes: Iterable[int]) -> list[int]:
-        """Those actions whose path is not there any more, by listing each folder once."""
-        actions, listed = self.plan.actions, dict[str, set[str]]()
-        missing = []
-        for index in indexes:
-            folder, _, name = actions[index].absolute.rpartition("/")
-            if folder not in listed:
-                listed[folder] = set()
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    listed[folder] = set(os.listdir(folder))
-            if name not in listed[folder]:
-                missing.append(index)
-        return missing
+    def pruned(self, indexes: list[int]) -> list[int]:
+        """Those actions whose path is not there any more."""
+        missing = gone(self.plan.actions[index].absolute for index in indexes)
+        return [index for index in indexes if self.plan.actions[index].absolute in missing]
 
     def withdraw(self) -> None:
         """Take away what this operation made for a variant that failed in the same root."""
@@ -419,10 +415,11 @@ class Executor:
             if record is None or action.op != "make" or record.origin != "made" or not all(
                     (action.root, claim.provider, claim.key) in failed for claim in action.claims):
                 continue
-            look = look_at(action.absolute)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, Failed):
+                at = self.placer(action.root).at(action.absolute)
+                look = look_at(at)
                 if look is not None and look.inode == record.inode:
-                    kernel.unlink(action.absolute)
+                    kernel.unlink(at)
             self.drop(action)
             self.letters[index] = WITHDRAWN
             self.outcome.made -= 1
@@ -431,8 +428,8 @@ class Executor:
                 self.touched.discard(action.absolute)
         for action in reversed([a for i, a in enumerate(self.plan.actions)
                                 if a.op == "folder" and self.letters[i] == DONE]):
-            with contextlib.suppress(OSError):
-                os.rmdir(action.absolute)
+            with contextlib.suppress(OSError, Failed):
+                os.rmdir(self.placer(action.root).at(action.absolute) if action.path else action.absolute)
                 self.drop(action)
 
     def settle(self) -> None:
@@ -454,13 +451,17 @@ class Executor:
             ledger = self.ledgers[root] = self.services.ledgers.of(root)
         return ledger
 
-    def placer(self, root: str) -> Placer:
+    def placer(self, root: str, keep: bool = True) -> Placer:
         """What makes the entries of a root."""
-        placer = self.placers.get(root)
-        if placer is None:
-            placer = self.placers[root] = Placer(self.services.store.blobs, Stage(root, self.services.staging),
-                                                 self.services.uid)
+        if (placer := self.placers.get(root)) is None:
+            placer = Placer(self.services.store.blobs, Stage(root, self.services.staging), self.services.uid)
+            if keep:
+                self.placers[root] = placer
         return placer
+
+    def near(self, action: Action) -> Placer:
+        """As `placer`, of an action; of one on an absolute path, for its folder."""
+        return self.placer(action.root or os.path.dirname(action.path), keep=bool(action.root))
 
     def put(self, action: Action, placed: Placed, origin: str, original: str = "", base: str = "") -> None:
         """Into the ledger."""

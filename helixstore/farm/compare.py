@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from blake3 import blake3
 
 from helixstore.farm.place import Placed, Placer
 from helixstore.farm.plan import LAY_THERE, Action, Look
 
-__all__ = ["content", "found", "holds", "is_already"]
+__all__ = ["content", "found", "gone", "holds", "is_already"]
 
 _CHUNK = 1 << 20         # bytes read at once
+
+
+def gone(paths: Iterable[str]) -> set[str]:
+    """Those absolute paths that are not there any more, by listing each folder once."""
+    listed: dict[str, set[str]] = {}
+    missing = set()
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if folder not in listed:
+            listed[folder] = set()
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                listed[folder] = set(os.listdir(folder))
+        if name not in listed[folder]:
+            missing.add(path)
+    return missing
 
 
 def holds(action: Action, look: Look | None) -> bool:

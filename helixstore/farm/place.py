@@ -16,6 +16,7 @@ from typing import NamedTuple
 from helixstore.errors import Failed
 from helixstore.farm.scan import DIRECT
 from helixstore.fs import kernel
+from helixstore.fs.inside import Inside
 from helixstore.fs.probe import NO_IDENTITY, explain_refusal
 from helixstore.store.blobs import Blobs
 from helixstore.store.volumes import Place
@@ -66,13 +67,14 @@ class Stage:
 
     def __init__(self, root: str, staging: str) -> None:
         self.root, self.staging = root, staging
+        self.inside = Inside(root)
         self._first = 0
 
     def put(self, path: str, make: Callable[[str], None], finish: Callable[[str, str], bool]) -> bool:
         """Make a file under a temporary name and give it its own.
 
         Args:
-            path: absolute, its final name.
+            path: absolute, its final name, as `inside.at` gives it.
             make: creates the temporary file it is given, or nothing when it raises.
             finish: moves the temporary name to the final one; False: it did not, and the temporary file is removed.
         """
@@ -163,8 +165,10 @@ class Placer:
         Raises:
             FileExistsError: something lies there.
             CannotPlace: no kind works there.
+            Failed: a link lies in the place of a folder on the way.
             OSError: the disk is full, and other things that the next kind would not mend.
         """
+        path = self.at(path)
         why: list[str] = []
         for kind in kinds:
             try:
@@ -242,7 +246,7 @@ class Placer:
     def small(self, path: str, digest: str, size: int) -> Placed:
         """A file of its own with a blob's bytes, where nothing lies: for what people edit."""
         if not self._published(path):
-            self._file(path, lambda temporary: self._copy(temporary, digest, size, durable=True))
+            self._file(self.at(path), lambda temporary: self._copy(temporary, digest, size, durable=True))
         return self.placed(path, "copy" if self._no_reflink else "reflink", digest)
 
     def text(self, path: str, data: bytes, digest: str) -> Placed:
@@ -252,7 +256,7 @@ class Placer:
             kernel.sync_file(temporary)
 
         if not self._published(path):
-            self._file(path, make)
+            self._file(self.at(path), make)
         return self.placed(path, "text", digest)
 
     def draft_small(self, path: str, digest: str, size: int) -> str:
@@ -288,7 +292,7 @@ class Placer:
         if draft is None:
             return False
         try:
-            if kernel.publish(draft, path):
+            if kernel.publish(draft, self.at(path)):
                 return True
         except OSError as error:
             if not kernel.cannot_here(error):
@@ -302,9 +306,18 @@ class Placer:
         if not self.stage.put(path, make, kernel.publish):
             raise FileExistsError(path)
 
-    @staticmethod
-    def placed(path: str, kind: str, digest: str) -> Placed:
+    def inner(self, path: str, text: str) -> Placed:
+        """A relative link inside the root, where nothing lies."""
+        kernel.symlink(text, self.at(path))
+        return self.placed(path, "inner", "")
+
+    def at(self, path: str) -> str:
+        """What to call a path of the root in system calls, so that no link on the way is followed; see `Inside`."""
+        return self.stage.inside.at(path)
+
+    def placed(self, path: str, kind: str, digest: str) -> Placed:
         """What lies at a path that we have just made."""
+        path = self.at(path)
         now = os.lstat(path)
         return Placed(kind, digest, now.st_ino, now.st_size, now.st_mtime_ns,
                       os.readlink(path) if kind == "inner" else "", "")
