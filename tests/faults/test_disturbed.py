@@ -1,0 +1,39 @@
+"""Every command, killed or failed at its system calls: no bytes are lost, nothing wrong is shown, and the same command
+typed again completes it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from armed import KILL, Fault
+from cases import CASES, DAILY, ELSEWHERE, POWER, leaves
+from conftest import Judging
+from figures import SOAK, note, sample
+
+
+def test_every_command_is_disturbed() -> None:
+    tried = {case.command for case in CASES.values()}
+    assert set(leaves()) - tried - ELSEWHERE.keys() == set(), "commands without a case in cases.py"
+    assert (tried | ELSEWHERE.keys()) - set(leaves()) == set(), "cases of no command"
+
+
+@pytest.mark.parametrize("name", CASES if SOAK else DAILY)
+def test_killed_or_failed_at_a_system_call(name: str, judging: Judging) -> None:
+    judge = judging("ext4")
+    wrong = [judge.trial(name, fault)
+             for fault in judge.faults(name, random.Random(name), sample(2, 40), sample(2, 39))]
+    note("killed or failed", judge.take_figures())
+    assert not any(wrong), "\n\n".join("\n".join(one) for one in wrong if one)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in ("ext4", "xfs", "btrfs") for name in POWER]
+                         if SOAK else [("ext4", "sync"), ("ext4", "undo")])
+def test_the_power_is_lost(kind: str, name: str, judging: Judging) -> None:
+    """The disk is looked at as it is at that moment, with what its file system had flushed and no more."""
+    judge = judging(f"{kind}, flushing")
+    numbers = range(1, judge.scene(name).ran.changes + 1)
+    wrong = [judge.trial(name, Fault(KILL, at, power=True))
+             for at in random.Random(name).sample(numbers, min(sample(2, 25) or len(numbers), len(numbers)))]
+    note(f"power lost on {kind}", judge.take_figures())
+    assert not any(wrong), "\n\n".join("\n".join(one) for one in wrong if one)
