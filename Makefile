@@ -12,7 +12,7 @@ vpath %.txt $(ENVIRONMENTS) $(ENVIRONMENTS)/occasional
 MODELS := .cache/models/.fetched
 TESTS ?=
 
-.PHONY: help setup demo test test-programs test-programs-all programs lint bench size clean
+.PHONY: help setup demo test test-programs test-programs-all programs filesystems lint bench size clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -21,6 +21,7 @@ help:
 	@echo 'make test            the tests, without the real programs (TESTS=... for some of them)'
 	@echo 'make test-programs   install the real programs under .venvs/ and let them read what was projected'
 	@echo 'make test-programs-all   these and the large ones: vLLM, a whole Ollama (6 GB, some minutes more)'
+	@echo 'make filesystems     the main job on each kind of file system: the matrix of docs/filesystems.md'
 	@echo 'make lint            ruff and mypy'
 	@echo 'make bench           the benchmarks: speed and memory, as ratios'
 	@echo 'make size            the wheel in a fresh environment: bytes beyond huggingface_hub, and that it runs'
@@ -66,6 +67,9 @@ programs: $(PROGRAMS)
 .venvs/hub/.installed .venvs/fastchat/.installed .venvs/vllm/.installed: FIRST := torch==2.13.0
 # built for another torch: transformers fails where they lie
 .venvs/vllm/.installed: UNWANTED := torchvision torchaudio torchcodec
+
+filesystems: $(BIN)/.installed
+	SOAK=1 $(BIN)/python -m pytest -s tests/network/test_filesystems.py
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

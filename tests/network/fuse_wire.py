@@ -98,19 +98,27 @@ class Wire:
         ctypes.CDLL(None).umount2(self._point, 2)       # MNT_DETACH
 
 
-def attributes(status: os.stat_result, node: int, skew_ns: int, owner: tuple[int, int]) -> bytes:
+def attributes(status: os.stat_result, mode: int, skew_ns: int) -> bytes:
     times = [divmod(time + skew_ns, 10**9) for time in (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns)]
     return _ATTR.pack(status.st_ino, status.st_size, status.st_blocks, *(whole for whole, _ in times),
-                      *(part for _, part in times), status.st_mode, status.st_nlink, *owner, status.st_rdev, 4096, 0)
+                      *(part for _, part in times), mode, status.st_nlink, status.st_uid, status.st_gid, status.st_rdev,
+                      4096, 0)
 
 
-def attr_answer(attr: bytes) -> bytes:
-    return struct.pack("QII", 0, 0, 0) + attr
+def _parts(seconds: float) -> tuple[int, int]:
+    return int(seconds), int(seconds % 1 * 1e9)
 
 
-def entry_answer(node: int, attr: bytes) -> bytes:
-    """A name; the kernel keeps nothing: every age is decided by us."""
-    return struct.pack("4Q2I", node, 0, 0, 0, 0, 0) + attr
+def attr_answer(attr: bytes, seconds: float) -> bytes:
+    """`seconds`: for which the kernel need not ask again."""
+    whole, part = _parts(seconds)
+    return struct.pack("QII", whole, part, 0) + attr
+
+
+def entry_answer(node: int, attr: bytes, seconds: float) -> bytes:
+    """A name; `seconds`: for which the kernel need not ask for it or its attributes again."""
+    whole, part = _parts(seconds)
+    return struct.pack("4Q2I", node, 0, whole, whole, part, part) + attr
 
 
 def open_answer(handle: int) -> bytes:

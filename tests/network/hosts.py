@@ -118,14 +118,22 @@ class Host:
         assert self.serving is not None
         self.serving.terminate()
         self.serving.wait(10)
+        end(self.serving)
         self.serving = None
 
     def stop(self) -> None:
         if self.serving is not None:
-            self.serving.kill()                         # first: whoever waits for it gets an error
-            self.serving.wait(10)
-        self.process.kill()
-        self.process.communicate()
+            end(self.serving)                           # first: whoever waits for it gets an error
+        end(self.process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill it and let go of its pipes, which children of its own may still hold."""
+    process.kill()
+    process.wait(10)
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 @contextlib.contextmanager
@@ -156,7 +164,8 @@ class Ssh:
         for tool in ("sshfs", "ssh-keygen", "/usr/sbin/sshd"):
             if shutil.which(tool) is None:
                 pytest.skip(f"{tool} is not installed")
-        self.base, self.server, self.sshd = base / "ssh", server, None
+        self.base, self.server = base / "ssh", server
+        self.sshd: subprocess.Popen[str] | None = None
         self.base.mkdir(mode=0o700)
         self.export = base / "export"
         self.export.mkdir()
@@ -188,11 +197,11 @@ class Ssh:
         wait_for(lambda: ":2222" in self.server.run("ss", "-ltn"))
 
     def stop(self) -> None:
-        """The server dies with all its connections."""
+        """The server dies with all its connections; `start` brings it back."""
         for line in self.server.run("ss", "-tnpH", expect=(0,)).splitlines():
             for part in line.split("pid=")[1:]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(part.split(",")[0]), signal.SIGKILL)
-        assert self.sshd is not None
-        self.sshd.kill()
-        self.sshd.wait(10)
+        if self.sshd is not None:
+            end(self.sshd)
+            self.sshd = None

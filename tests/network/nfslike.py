@@ -11,7 +11,7 @@ What holds in the control file (JSON; read again whenever it is replaced, so a t
                    errno that is answered, "ENOLCK", "ENOSYS"
     squash         "root": root acts as nobody; "all": everybody does; "": nobody is changed
     hard_links     false: none, as on many SMB shares
-    modes          "kept", "ignored" (chmod does nothing) or "refused"
+    modes          "kept"; "ignored" (chmod does nothing) or "refused", and all are 0755, as the mount says
     free           bytes that can still be written, null for no limit; `full` is the errno then (ENOSPC, EDQUOT)
     faults         [{"op", "error", "done", "times", "skip", "name"}]: the next `times` calls of this kind, after `skip`
                    of them, whose name has the pattern `name`, answer `error`; `done`: although it was done
@@ -202,12 +202,18 @@ class NfsLike:
 
     def _attr(self, number: int, ask: bool = False) -> bytes:
         status = self._status(number, ask)
-        return wire.attributes(status, number, int(self.rules["skew"]) * 10**9, (status.st_uid, status.st_gid))
+        mode = status.st_mode if self.rules["modes"] == "kept" else stat.S_IFMT(status.st_mode) | 0o755
+        return wire.attributes(status, mode, int(self.rules["skew"]) * 10**9)
 
     def _enter(self, number: int) -> bytes:
         attr = self._attr(number)
         self.nodes[number].lookups += 1
-        return wire.entry_answer(number, attr)
+        return wire.entry_answer(number, attr, self._believed(number))
+
+    def _believed(self, number: int) -> float:
+        """Seconds for which the kernel may believe the attributes too: of folders only, to walk paths faster."""
+        until, status = self.cache.attributes[number]
+        return max(0.0, until - time.monotonic()) if stat.S_ISDIR(status.st_mode) else 0.0
 
     def _ask(self, folder: int, name: str) -> int:
         """The handle of a name, from the server; 0: there is none."""
@@ -300,17 +306,21 @@ class NfsLike:
 
     def unlink(self, request: Request) -> None:
         [name] = request.names()[1]
-        folder = self.nodes[request.node]
-        number = self._ask(request.node, name)
-        self.cache.changed(request.node, name, number)
+        if not self._hide(request.node, name):
+            os.unlink(name, dir_fd=self.nodes[request.node].descriptor)
+        self.cache.changed(request.node, name)
+
+    def _hide(self, parent: int, name: str) -> bool:
+        """Give a file that is open here another name instead of losing it; False when it is not open."""
+        folder, number = self.nodes[parent], self._ask(parent, name)
+        self.cache.changed(parent, name, number)
         node = self.nodes.get(number)
-        if node is not None and node.opened and not node.hidden and node.status().st_nlink == 1:
-            node.hidden = request.node, f".nfs{secrets.token_hex(8)}"
-            os.rename(name, node.hidden[1], src_dir_fd=folder.descriptor, dst_dir_fd=folder.descriptor)
-            folder.lookups += 1                         # kept until the hidden name goes
-        else:
-            os.unlink(name, dir_fd=folder.descriptor)
-        self.cache.changed(request.node, name, number)
+        if node is None or not node.opened or node.hidden or node.status().st_nlink > 1:
+            return False
+        node.hidden = parent, f".nfs{secrets.token_hex(8)}"
+        os.rename(name, node.hidden[1], src_dir_fd=folder.descriptor, dst_dir_fd=folder.descriptor)
+        folder.lookups += 1                             # kept until the hidden name goes
+        return True
 
     def rmdir(self, request: Request) -> None:
         [name] = request.names()[1]
@@ -321,6 +331,7 @@ class NfsLike:
         (new,), [old_name, new_name] = request.names("Q")
         self.cache.changed(request.node, old_name)
         self.cache.changed(new, new_name)
+        self._hide(new, new_name)
         os.rename(old_name, new_name, src_dir_fd=self.nodes[request.node].descriptor,
                   dst_dir_fd=self.nodes[new].descriptor)
         self.cache.attributes.pop(self._ask(new, new_name), None)
@@ -331,7 +342,7 @@ class NfsLike:
     # ---- attributes ------------------------------------------------------------------------------------------------
 
     def getattr(self, request: Request) -> bytes:
-        return wire.attr_answer(self._attr(request.node))
+        return wire.attr_answer(self._attr(request.node), self._believed(request.node))
 
     def setattr(self, request: Request) -> bytes:
         (valid, _, _, size, _, atime, mtime, _, atime_ns, mtime_ns, _, mode, _, uid, gid, _), _ = request.take("II6Q8I")
@@ -352,7 +363,7 @@ class NfsLike:
                      for at_once, given, seconds, part, kept in (
                          (128, 16, atime, atime_ns, was.st_atime_ns), (256, 32, mtime, mtime_ns, was.st_mtime_ns))]
             os.utime(node.path, ns=(times[0], times[1]))
-        return wire.attr_answer(self._attr(request.node, ask=True))
+        return wire.attr_answer(self._attr(request.node, ask=True), 0.0)
 
     def statfs(self, request: Request) -> bytes:
         found = os.statvfs(self.nodes[1].path)
