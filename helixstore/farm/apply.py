@@ -89,6 +89,8 @@ class Executor:
         self.look_again()
         self.withdraw()
         self.settle()
+        for placer in self.placers.values():
+            placer.stage.inside.forget()                # a folder that is held open could not be unmounted
         self.outcome.done = letters.count(DONE)
         if self.progress is not None and total:
             self.progress(total, total)
@@ -103,12 +105,10 @@ class Executor:
         for action in actions:
             if action.op != "make" or action.body[0] not in ("text", "copy"):
                 continue
-            placer, path = self.placer(action.root), action.absolute
+            placer, path, body = self.placer(action.root), action.absolute, action.body
             try:
-                if action.body[0] == "text":
-                    waiting.append(placer.draft_text(path, self.plan.texts[action.body[1]]))
-                else:
-                    waiting.append(placer.draft_small(path, action.body[1], action.body[2]))
+                waiting.append(placer.draft_text(path, self.plan.texts[body[1]]) if body[0] == "text" else
+                               placer.draft_small(path, body[1], body[2]))
             except (OSError, Failed):
                 break
         kernel.sync_all(waiting)
@@ -438,7 +438,6 @@ class Executor:
         for root, ledger in self.ledgers.items():
             if root and ledger.records:
                 ledger.identify(identity_of(root) or ledger.identity)
-            ledger.flush()
             ledger.compact()
         kernel.sync_all(ledger.file for ledger in self.ledgers.values() if os.path.exists(ledger.file))
 
