@@ -25,6 +25,7 @@ from helixstore.store.hashing import Hashes
 from helixstore.store.repair import Mended, mend
 from helixstore.store.store import Store
 from helixstore.store.verify import VerifyReport
+from helixstore.store.volumes import MAIN
 from helixstore.sync.wanted import Progress
 from helixstore.values import File, Variant
 
@@ -53,6 +54,9 @@ def repair(
     """
     wanted = [*dict.fromkeys([bad.digest for bad in report.bad] + sorted(lost))]
     files = {file.blake3: file for variant in session.index.variants() for file in variant.files}
+    if wanted and not report.dry_run and not session.store.read_only:
+        for volume in session.store.volumes.here:       # a repair that was killed may have left as much as the file
+            (session.store.staging if volume.id == MAIN else session.store.volumes.staging(volume)).clean()
     search = _Search(session, sources, {files[digest].bytes for digest in wanted if digest in files})
     done: dict[str, Hashes] = {}
     for digest in wanted:

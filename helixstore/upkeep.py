@@ -104,8 +104,8 @@ def verify(
     report.unread = len(sizes) - len(chosen) if taken is not None and chosen is not None else 0
     report.bad = [replace(bad, models=tuple(dict.fromkeys(key.model for key in told.keys)), programs=told.programs,
                           given=told.given) for bad in report.bad for told in [touched(session, bad.digest)]]
-    for bad in report.bad if not dry_run else ():
-        verified.note(bad.digest, time.time())          # else every sample would begin with it
+    for digest in () if dry_run else {*(sizes if chosen is None else chosen)} - rows.keys():
+        verified.note(digest, time.time())              # damaged, or not ours to read: else each sample began with it
     done: dict[str, Hashes] = {}
     if repair:
         from helixstore.repair import repair as mend

@@ -138,6 +138,9 @@ def _verify_one(store: Store, digest: str, marked: bool, report: VerifyReport,
         report.bad.append(Bad(digest, path, "its bytes have another digest"))
         return
     except HelixError as error:
+        if isinstance(error.__cause__, PermissionError):
+            report.issues.append(Issue("unreadable", path, error.message, "its owner can: helixstore verify"))
+            return
         report.bad.append(Bad(digest, path, error.message))
         if getattr(error.__cause__, "errno", None) == errno.EIO and not (store.read_only or report.dry_run):
             store.quarantine.mark(digest, "its disk cannot read it")
