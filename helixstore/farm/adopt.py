@@ -96,6 +96,8 @@ class Adopter:
         if added.digest != adoption.digest:
             self._refuse(adoption, "it was changed while it was taken in")
             return SKIPPED
+        if added.how != "known":
+            self.outcome.taken_in.append(adoption.digest)
         after = kernel.fingerprint(adoption.path)
         self._ours.add((after.device, after.inode))
         self._checked.setdefault(self.services.store.blobs.path(adoption.digest), added.fingerprint)

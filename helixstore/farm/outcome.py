@@ -84,6 +84,7 @@ class Outcome:
         freed_later: bytes of replaced copies that wait for 24 hours.
         frees: both, by blob; for the store's record of what was saved.
         given_back: digest -> adopted paths that have bytes of their own again.
+        taken_in: digests of blobs that were not there before.
         adopted: paths that are in the store now.
         failed: (root, provider, variant) -> why it is pending.
     """
@@ -100,6 +101,7 @@ class Outcome:
     freed_later: int = 0
     frees: list[Freed] = field(default_factory=list)
     given_back: dict[str, int] = field(default_factory=dict)
+    taken_in: list[str] = field(default_factory=list)
     adopted: list[str] = field(default_factory=list)
     failed: dict[tuple[str, str, Key | None], str] = field(default_factory=dict)
 
@@ -108,12 +110,11 @@ class Outcome:
         """The failures as states."""
         return [Deviation(root, provider, key, "pending", why) for (root, provider, key), why in self.failed.items()]
 
-    def count_saved(self, saved: Saved) -> None:
+    def count_saved(self, saved: Saved, operation: str) -> None:
         """Write down for everybody what was freed and given back. It is a figure only: where it cannot be written, the
         operation is done all the same."""
-        assert self.number is not None
         try:
-            saved.put(self.number, self.frees, self.given_back)
+            saved.put(operation, self.frees, self.given_back, self.taken_in)
         except HelixError as error:
             self.issues.append(Issue("failed", error.path or "", f"what was saved is not counted: {error.message}",
                                      error.remedy))
