@@ -7,7 +7,9 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from helixstore.errors import Failed
 from helixstore.fs import kernel, locks
+from helixstore.fs.inside import Inside
 from helixstore.store.alive import Alive, Memory
 from helixstore.store.notes import forget_notes, read_notes, write_note
 from helixstore.store.standins import of_blob
@@ -135,16 +137,21 @@ class Collector:
         file = one.file
         if self._alone and self._store.staging.others():
             return
+        inside = Inside(f"{file.root}/trash")           # in a folder that a member may swap for a link
         try:
-            status = os.lstat(file.path)
+            path = inside.at(file.path)
+            status = os.lstat(path)
             for stand_in in of_blob(file.root, file.digest):
                 with suppress(FileNotFoundError, PermissionError):  # another's goes with their own next sync
                     if os.path.samestat(os.lstat(stand_in), status):
                         kernel.unlink(stand_in)
-            last = os.lstat(file.path).st_nlink == 1
-            kernel.unlink(file.path)
+            last = os.lstat(path).st_nlink == 1
+            kernel.unlink(path)
         except FileNotFoundError:
             return                                      # restored meanwhile
+        except Failed as error:
+            self.failed[file.digest] = f"cannot be deleted: {error.message}"
+            return
         except OSError as error:
             self.failed[file.digest] = f"cannot be deleted: {error.strerror or error}"
             return
@@ -156,9 +163,9 @@ class Collector:
                 self._store.blobs.forget(file.digest)
 
     def note(self, *, condemned: Collection[str] = (), absolved: Collection[str] = (),
-             trashed: Collection[tuple[str, str]] = (), settles: Collection[str] = ()) -> None:
+             trashed: Collection[tuple[str, str]] = (), settled: Collection[tuple[str, str]] = ()) -> None:
         """Publish a note."""
-        write_note(self._store, condemned=condemned, absolved=absolved, trashed=trashed, settles=settles)
+        write_note(self._store, condemned=condemned, absolved=absolved, trashed=trashed, settled=settled)
 
     def forget(self, notes: Sequence[str]) -> None:
         """Remove notes; none while a disk is away, since what is in its trash is not seen."""

@@ -1,6 +1,6 @@
 """Collectors' notes, `condemned/*.json`: what was seen without a claim, claimed again, or in the trash, and when.
 
-    {digests: [...], absolved: [...], trashed: [[epoch, digest], ...], settles: [epoch, ...]}
+    {digests: [...], absolved: [...], trashed: [[epoch, digest], ...], settled: [[epoch, digest], ...]}
 
 Never edited; what they mean is in `verdicts`.
 """
@@ -17,30 +17,37 @@ from helixstore.errors import HelixError
 from helixstore.fs import kernel
 from helixstore.store import records
 from helixstore.store.store import Store
+from helixstore.store.trust import believed, steward_of
 from helixstore.store.verdicts import Note
 
 __all__ = ["forget_notes", "read_notes", "write_note"]
 
 
 def read_notes(store: Store) -> list[Note]:
-    """All of them. One that cannot be read says nothing, which only makes things later."""
+    """All of them. One that cannot be read says nothing, which only makes things later.
+
+    What condemns and lets go is believed of this person and of the store's owner: anybody can give a file of theirs an
+    early time. Of others it counts that something is claimed again.
+    """
     found = []
-    folder = f"{store.path}/condemned"
+    folder, steward = f"{store.path}/condemned", steward_of(store.path)
     for name in os.listdir(folder):
         if name.endswith(".json"):
             with suppress(HelixError, OSError, TypeError, ValueError):
                 record, status = records.read_record(f"{folder}/{name}")
-                trashed = frozenset((str(epoch), str(digest)) for epoch, digest in record.get("trashed", ()))
-                found.append(Note(name, status.st_mtime_ns, _texts(record, "digests"), _texts(record, "absolved"),
-                                  trashed, _texts(record, "settles")))
+                note = Note(name, status.st_mtime_ns, absolved=_texts(record, "absolved"))
+                if believed(status, steward, store.host.uid):
+                    note = note._replace(condemned=_texts(record, "digests"), trashed=_pairs(record, "trashed"),
+                                         settled=_pairs(record, "settled"))
+                found.append(note)
     return found
 
 
 def write_note(store: Store, *, condemned: Collection[str] = (), absolved: Collection[str] = (),
-               trashed: Collection[tuple[str, str]] = (), settles: Collection[str] = ()) -> None:
+               trashed: Collection[tuple[str, str]] = (), settled: Collection[tuple[str, str]] = ()) -> None:
     """Publish a note; durable when it returns. See `verdicts.Note`."""
     record = {"schema": records.SCHEMA, "digests": sorted(condemned), "absolved": sorted(absolved),
-              "trashed": sorted(list(one) for one in trashed), "settles": sorted(settles)}
+              "trashed": sorted(list(one) for one in trashed), "settled": sorted(list(one) for one in settled)}
     with store.working() as staging:
         records.publish_all(staging, [(f"{store.path}/condemned/{secrets.token_hex(8)}.json",
                                        records.canonical({key: value for key, value in record.items() if value}))])
@@ -51,6 +58,10 @@ def forget_notes(store: Store, names: Collection[str]) -> None:
     for name in names:
         with suppress(FileNotFoundError, PermissionError):
             kernel.unlink(f"{store.path}/condemned/{name}")
+
+
+def _pairs(record: dict[str, Any], key: str) -> frozenset[tuple[str, str]]:
+    return frozenset((str(epoch), str(digest)) for epoch, digest in record.get(key, ()))
 
 
 def _texts(record: dict[str, Any], key: str) -> frozenset[str]:

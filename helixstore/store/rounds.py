@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from helixstore.store.verdicts import Claims, First, Lying, Note, Second, Terms, first, second, spent, unsettled
+from helixstore.store.verdicts import Claims, First, Lying, Note, Second, Terms, first, open_until, second, spent
 
 __all__ = ["Round", "World", "finish", "go_round"]
 
@@ -56,7 +56,7 @@ class World(Protocol):
         ...
 
     def note(self, *, condemned: Collection[str] = (), absolved: Collection[str] = (),
-             trashed: Collection[tuple[str, str]] = (), settles: Collection[str] = ()) -> None:
+             trashed: Collection[tuple[str, str]] = (), settled: Collection[tuple[str, str]] = ()) -> None:
         """Publish a note; its time is that of its writing."""
         ...
 
@@ -103,6 +103,8 @@ def go_round(world: World, terms: Terms, epoch: str, dry_run: bool = False) -> R
     if done.moved:
         world.move(done.moved, epoch)
     _judge(world, terms, done, final=True)
+    if done.second.settled and not terms.settle_ns:         # nobody's caches to wait for: what is due can go now
+        _judge(world, terms, done, final=True)
     return done
 
 
@@ -110,13 +112,12 @@ def finish(world: World, terms: Terms) -> Round:
     """Do the last reading of rounds that wait for it; nothing is condemned, moved or deleted. Cheap without such.
 
     Returns:
-        What was brought back, and which epochs are settled.
+        What was brought back, and what is settled.
     """
     done = Round()
-    if waiting := unsettled(world.notes()):
-        clock_ns = world.clock_ns()
-        if any(clock_ns - since >= terms.settle_ns for since in waiting.values()):
-            _judge(world, terms, done, final=False)
+    due_ns = open_until(world.trash(), world.notes(), terms)
+    if due_ns is not None and world.clock_ns() >= due_ns:
+        _judge(world, terms, done, final=False)
     return done
 
 
@@ -138,6 +139,6 @@ def _judge(world: World, terms: Terms, done: Round, final: bool) -> None:
     for one in verdict.unlink:
         world.delete(one)
     if verdict.settled:
-        world.note(settles=verdict.settled)
+        world.note(settled=verdict.settled)
     if final and claims.complete:
         world.forget(spent(notes, world.blobs(), world.trash(), claims.digests))

@@ -3,8 +3,8 @@ several hosts with stale caches runs, too.
 
 A digest goes this way, and every step needs a reading of all claims that does not name it:
 
-    blob -> condemned (noted) -> [grace] -> moved to the trash (noted) -> [settle] -> read again
-         -> [undo window] -> unlinked
+    blob -> condemned (noted) -> [grace] -> moved to the trash (noted) -> [settle] -> settled (noted)
+         -> [settle, undo window] -> unlinked
 
 *Notes* are facts with a time: "was without a claim then", "was claimed then", "lay in the trash then". Each is an
 immutable file, so no cache can show another time for it than it has, and it was written after what it says had been
@@ -13,10 +13,11 @@ seen. Everything is counted from notes; a note that is not seen yet only makes t
 How long to wait:
 
     grace    from the first note that it is condemned after the last that it was claimed: longer than an adding takes
-    settle   from the note that it lies in the trash: longer than twice what any host's caches may be old. Whoever
-             found the blob in its place by a stale cache had made their claim durable before, so a reading that begins
-             after the settle time sees that claim. Nothing is unlinked before it, not even out of turn.
-    undo     from the same note: for people who change their mind
+    settle   longer than twice what any host's caches may be old. Whoever found the blob in its place by a stale cache
+             had made their claim durable before, so a reading that begins so long after the note that it lies in the
+             trash sees that claim. Nothing is unlinked before that, not even out of turn, nor by one reading alone:
+             a reading is no snapshot, and may miss both a claim that ends and the one that takes its place.
+    undo     from the note that it lies in the trash: for people who change their mind
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from collections.abc import Callable, Collection, Iterable, Set
 from typing import NamedTuple, Protocol
 
 __all__ = [
-    "Claims", "First", "Lying", "Note", "Second", "Terms", "condemned_since", "first", "second", "spent",
-    "trashed_since", "unsettled",
+    "Claims", "First", "Lying", "Note", "Second", "Terms", "condemned_since", "first", "open_until", "second",
+    "settled_since", "spent", "trashed_since",
 ]
 
 
@@ -39,7 +40,7 @@ class Note(NamedTuple):
         condemned: digests without a claim.
         absolved: digests that had been condemned and are claimed again, or were brought back by a person.
         trashed: (epoch, digest) of what lay in the trash.
-        settles: epochs whose last reading was done by then.
+        settled: (epoch, digest) of what lay in the trash, and was without a claim when it was read a settle time later.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Note(NamedTuple):
     condemned: frozenset[str] = frozenset()
     absolved: frozenset[str] = frozenset()
     trashed: frozenset[tuple[str, str]] = frozenset()
-    settles: frozenset[str] = frozenset()
+    settled: frozenset[tuple[str, str]] = frozenset()
 
 
 class Lying(Protocol):
@@ -107,14 +108,14 @@ class Second(NamedTuple):
     """The verdicts on what lies in the trash.
 
     Attributes:
-        back: claimed, or the claims cannot be read and the last reading of its round is not done.
+        back: claimed; or not settled yet, and the claims cannot be read.
         unlink: for good.
-        settled: epochs whose last reading this was.
+        settled: (epoch, digest) of what is settled by this reading.
     """
 
     back: tuple[Lying, ...] = ()
     unlink: tuple[Lying, ...] = ()
-    settled: tuple[str, ...] = ()
+    settled: tuple[tuple[str, str], ...] = ()
 
 
 def condemned_since(notes: Iterable[Note]) -> dict[str, int]:
@@ -137,6 +138,15 @@ def trashed_since(notes: Iterable[Note]) -> dict[tuple[str, str], int]:
     since: dict[tuple[str, str], int] = {}
     for note in notes:
         for one in note.trashed:
+            since[one] = min(note.since_ns, since.get(one, note.since_ns))
+    return since
+
+
+def settled_since(notes: Iterable[Note]) -> dict[tuple[str, str], int]:
+    """(epoch, digest) -> since when it is settled; nanoseconds."""
+    since: dict[tuple[str, str], int] = {}
+    for note in notes:
+        for one in note.settled:
             since[one] = min(note.since_ns, since.get(one, note.since_ns))
     return since
 
@@ -181,36 +191,31 @@ def second(trash: Collection[Lying], notes: Collection[Note], claims: Claims, cl
         clock_ns: the store's clock, asked *before* the claims were read.
         terms: how long to wait.
     """
-    since = trashed_since(notes)
-    open_epochs = unsettled(notes)
-    if not claims.complete:
-        return Second(back=tuple(one for one in trash if not one.corrupt and (
-            one.digest in claims.digests or one.epoch in open_epochs)))
-    back = tuple(one for one in trash if one.digest in claims.digests and not one.corrupt)
-    unlink = []
-    waiting: set[str] = set()
+    since, settled_ns = trashed_since(notes), settled_since(notes)
+    back: list[Lying] = []
+    unlink: list[Lying] = []
+    settled: set[tuple[str, str]] = set()
     for one in trash:
-        noted = since.get((one.epoch, one.digest))
-        if noted is None or clock_ns - noted < terms.settle_ns:
-            waiting.add(one.epoch)
-        elif (one.corrupt or one.digest not in claims.digests) and (
-                terms.own(one.digest) or clock_ns - noted >= terms.undo_ns):
+        key = one.epoch, one.digest
+        if not one.corrupt and (one.digest in claims.digests or not (claims.complete or key in settled_ns)):
+            back.append(one)
+        elif not claims.complete or key not in since or clock_ns - since[key] < terms.settle_ns:
+            continue
+        elif key not in settled_ns:
+            settled.add(key)
+        elif clock_ns - settled_ns[key] >= terms.settle_ns and (
+                terms.own(one.digest) or clock_ns - since[key] >= terms.undo_ns):
             unlink.append(one)
-    settled = tuple(sorted(epoch for epoch, noted in open_epochs.items()
-                           if epoch not in waiting and clock_ns - noted >= terms.settle_ns))
-    return Second(back, tuple(unlink), settled)
+    return Second(tuple(back), tuple(unlink), tuple(sorted(settled)))
 
 
-def unsettled(notes: Iterable[Note]) -> dict[str, int]:
-    """The epochs whose last reading nobody has noted -> since when they lie in the trash."""
-    every = list(notes)
-    done = frozenset().union(*(note.settles for note in every))
-    found: dict[str, int] = {}
-    for note in every:
-        for epoch, _ in note.trashed:
-            if epoch not in done:
-                found[epoch] = min(note.since_ns, found.get(epoch, note.since_ns))
-    return found
+def open_until(trash: Collection[Lying], notes: Collection[Note], terms: Terms) -> int | None:
+    """When the next reading is due of what lies in the trash and has not been settled: nanoseconds on the store's
+    clock, 0 for now; None when there is nothing."""
+    since, settled = trashed_since(notes), settled_since(notes)
+    due = [since[key] + terms.settle_ns if key in since else 0
+           for key in ((one.epoch, one.digest) for one in trash) if key not in settled]
+    return min(due, default=None)
 
 
 def spent(notes: Collection[Note], blobs: Collection[str], trash: Collection[Lying], claimed: Set[str]) -> list[str]:
@@ -224,7 +229,6 @@ def spent(notes: Collection[Note], blobs: Collection[str], trash: Collection[Lyi
     """
     here = frozenset(blobs)
     lying = {(one.epoch, one.digest) for one in trash}
-    epochs = {one.epoch for one in trash}
     oldest: dict[str, int] = {}
     for note in notes:
         for digest in note.condemned:
@@ -233,5 +237,5 @@ def spent(notes: Collection[Note], blobs: Collection[str], trash: Collection[Lyi
             if not any(digest in here and digest not in claimed for digest in note.condemned)
             and not any(oldest.get(digest, note.since_ns) < note.since_ns
                         for digest in (*note.absolved, *(digest for _, digest in note.trashed)))
-            and note.trashed.isdisjoint(lying) and note.settles.isdisjoint(epochs)]
+            and note.trashed.isdisjoint(lying) and note.settled.isdisjoint(lying)]
     return [note.name for note in sorted(done, key=lambda note: note.since_ns)]
