@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from dataclasses import dataclass
+
+if sys.platform.startswith("linux"):
+    import fcntl
 
 __all__ = ["Mount", "mount_of", "unsettled_ns"]
 
@@ -28,6 +32,7 @@ _LOCAL_FUSE = frozenset({
 #: nanoseconds for which a folder's time may stand for two states of it: clocks tick coarsely, and the clients of a
 #: network keep listings (sshfs 20 s, nfs 60 s) apart from times [sshfs(1), nfs(5)]
 _TICK_NS, _LISTINGS_NS = 2 * 10**9, 120 * 10**9
+_GETFSUUID = 0x80111500             # FS_IOC_GETFSUUID of linux/fs.h, since Linux 6.9: a length, then 16 bytes
 _ESCAPES = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\", "\\043": "#"}
 
 
@@ -82,8 +87,8 @@ def _from_mountinfo(fields: list[str]) -> Mount:
     network = _is_network(kind, source)
     if network:
         name = f"{kind.rstrip('4')}:{source}"
-    elif uuid := _uuid_of(source):
-        name = f"uuid:{uuid}"
+    elif known := _uuid_of(point) or _udev_uuid_of(source):
+        name = f"uuid:{known}"
     else:
         name = f"{kind}:{_file_system_id(point):x}"
     return Mount(point, kind, source, network, f"{name}:{root}")
@@ -111,7 +116,22 @@ def _unescape(text: str) -> str:
     return text
 
 
-def _uuid_of(source: str) -> str | None:
+def _uuid_of(point: str) -> str | None:
+    """The UUID of a file system as it has it itself; None where it does not tell. Asking opens its top folder."""
+    try:
+        descriptor = os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        told = fcntl.ioctl(descriptor, _GETFSUUID, bytes(17))
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return str(uuid.UUID(bytes=told[1:])) if told[0] == 16 and any(told[1:]) else None
+
+
+def _udev_uuid_of(source: str) -> str | None:
     """The UUID of the file system on a block device, as udev names it; None without udev (containers)."""
     if not source.startswith("/dev/"):
         return None

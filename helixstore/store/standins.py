@@ -68,8 +68,11 @@ class StandIns:
             self._sharing.own(os.path.dirname(path), f"{volume}/farms")
             with contextlib.suppress(FileExistsError):
                 kernel.hard_link(blob, path, plain=True)
+            kernel.sync_folder(os.path.dirname(path))   # the link to it lies on another disk, which may be quicker
         except FileExistsError:
             pass
+        else:
+            kernel.sync_folder(os.path.dirname(path))
         if not os.path.samestat(os.lstat(path), os.stat(blob)):
             temporary = kernel.temporary_name(path)
             kernel.hard_link(blob, temporary, plain=True)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
+import pytest
+
 from helixstore.fs.mounts import mount_of
-from support.disks import Disks
+from support.disks import Disks, as_root, run
 
 
 def test_a_mount_is_known_by_what_it_is(disk: Path, tmp_path: Path) -> None:
@@ -23,3 +26,27 @@ def test_mounts_with_strange_names_and_on_top_of_each_other(disks: Disks) -> Non
     assert mount_of(first).id != mount_of(first.parent).id
     bound = disks.bind(first, "bound \\ too")
     assert mount_of(bound).point == str(bound)
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_the_id_stays_when_the_device_gets_another_number(kind: str, tmp_path: Path) -> None:
+    """As after a restart, in a container that has no udev: XFS takes its `f_fsid` from the device."""
+    image, point = tmp_path / "image", tmp_path / "point"
+    point.mkdir()
+    with image.open("wb") as file:
+        file.truncate(320 << 20)
+    run(f"mkfs.{kind}", "-q", str(image))
+    seen = []
+    for name in ("first", "second"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(1 << 20)
+        if seen:
+            run("losetup", "--find", str(tmp_path / name))           # takes the number that the image had
+        run("mount", "-o", "loop", str(image), str(point))
+        seen.append((mount_of(point).id, point.stat().st_dev))
+        run("umount", str(point))
+    for line in subprocess.run(["losetup", "--associated", str(tmp_path / "second")], capture_output=True, text=True,
+                               check=True).stdout.splitlines():
+        run("losetup", "--detach", line.partition(":")[0])
+    assert seen[0][0] == seen[1][0]
