@@ -33,16 +33,16 @@ __all__ = ["repair"]
 
 
 def repair(
-    session: Session, report: VerifyReport, lost: Collection[str], sources: Sequence[Path], *,
+    session: Session, report: VerifyReport, wanted: Sequence[str], sources: Sequence[Path], *,
     progress: Progress | None = None,
 ) -> dict[str, Hashes]:
-    """Mend what a verification found damaged, and what is missing.
+    """Mend what a verification found damaged or missing.
 
     Args:
         session: whose store, and whose folders are looked through.
         report: what was found; `mended` is filled, and what was mended is taken out of `bad` and `issues`. With its
             `dry_run` nothing is written and nothing fetched.
-        lost: digests of blobs that a variant names and that are nowhere.
+        wanted: digests of the blobs.
         sources: files, folders or other stores that the person named.
         progress: ("repair", path, bytes done, bytes in all).
 
@@ -52,7 +52,6 @@ def repair(
     Raises:
         NotFound: there is nothing at one of `sources`.
     """
-    wanted = [*dict.fromkeys([bad.digest for bad in report.bad] + sorted(lost))]
     files = {file.blake3: file for variant in session.index.variants() for file in variant.files}
     if wanted and not report.dry_run and not session.store.read_only:
         for volume in session.store.volumes.here:       # a repair that was killed may have left as much as the file

@@ -111,7 +111,8 @@ def verify(
         from helixstore.repair import repair as mend
 
         lost = [digest for digest in named if digest not in sizes and not session.store.blobs.absent(digest)]
-        done = mend(session, report, lost, sources, progress=progress)
+        damaged = [bad.digest for bad in report.bad if bad.digest not in rows]      # else another disk has it whole
+        done = mend(session, report, list(dict.fromkeys(damaged + lost)), sources, progress=progress)
     if dry_run:
         return report
     session.index.put_blobs(rows.values())

@@ -9,10 +9,10 @@ import pytest
 from rot import BIG, SMALL
 
 from helixstore import HelixStore
-from support.disks import disks, in_memory
+from support.disks import disk, disks, in_memory
 from support.person import Person
 
-__all__ = ["disks", "in_memory"]
+__all__ = ["disk", "disks", "in_memory"]
 
 
 @pytest.fixture
