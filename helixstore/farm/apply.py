@@ -25,7 +25,7 @@ from helixstore.farm.outcome import Outcome, Progress, Services
 from helixstore.farm.place import CannotPlace, Placed, Placer, Stage
 from helixstore.farm.plan import ADOPTED, Action, Look, Plan
 from helixstore.farm.scan import identity_of, look_at
-from helixstore.fs import kernel
+from helixstore.fs import kernel, parents
 from helixstore.values import Issue, Key
 
 __all__ = ["Executor"]
@@ -310,7 +310,7 @@ class Executor:
                 path = self.placer(action.root).at(path)
                 os.mkdir(path)
             else:
-                highest = kernel.make_folders(path)
+                highest = parents.make_folders(path)
         except FileExistsError:
             look = look_at(path)
             if look is None or (look.kind != "folder" and (action.path or not os.path.isdir(path))):
@@ -327,7 +327,7 @@ class Executor:
         inside = self.placer(action.root).stage.inside
         try:
             at = inside.at(action.absolute) if action.path else action.absolute
-            kernel.remove_folders(at, at if action.path else highest)
+            parents.remove_folders(at, at if action.path else highest)
             inside.forget()
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):

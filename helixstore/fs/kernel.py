@@ -25,9 +25,8 @@ if sys.platform != "win32":
 
 __all__ = [
     "Fingerprint", "Name", "cannot_here", "copy", "copy_bytes", "create", "fingerprint", "fingerprint_of",
-    "hard_link", "make_folders", "publish", "reflink", "remove_folders", "remove_tree", "rename_exclusively",
-    "rename_new", "replace", "replace_file", "symlink", "sync_all", "sync_file", "sync_folder", "temporary_name",
-    "try_mode", "unlink", "write_new",
+    "hard_link", "publish", "reflink", "remove_tree", "rename_exclusively", "rename_new", "replace", "replace_file",
+    "symlink", "sync_all", "sync_file", "sync_folder", "temporary_name", "try_mode", "unlink", "write_new",
 ]
 
 Name = str | os.PathLike[str]
@@ -79,7 +78,11 @@ def hard_link(source: Name, target: Name, plain: bool = False) -> None:
     """
     if not plain and stat.S_ISLNK(os.lstat(source).st_mode):
         source = os.path.realpath(source, strict=True)
-    os.link(source, target)
+    try:
+        os.link(source, target)
+    except OSError as error:                        # NFS: the reply may be an error although the link exists
+        if isinstance(error, FileExistsError) or not _same_file(source, target):
+            raise
 
 
 def symlink(target_text: str, link: Name) -> None:
@@ -89,7 +92,11 @@ def symlink(target_text: str, link: Name) -> None:
         FileExistsError: `link` exists.
         OSError: ask `cannot_here` about it.
     """
-    os.symlink(target_text, link)
+    try:
+        os.symlink(target_text, link)
+    except OSError as error:
+        if isinstance(error, FileExistsError) or not os.path.islink(link) or os.readlink(link) != target_text:
+            raise
 
 
 def unlink(path: Name) -> None:
@@ -209,33 +216,6 @@ def create(path: Name, mode: int = 0o600) -> int:
         FileExistsError: the name is taken, by a dangling link too.
     """
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY, mode)
-
-
-def make_folders(path: str) -> str:
-    """Make a folder and those that are missing on the way to it; the highest one that was made.
-
-    Raises:
-        OSError: FileExistsError when something lies at `path`, and what the system says.
-    """
-    highest = path
-    while not os.path.lexists(above := os.path.dirname(highest)):
-        highest = above
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    os.mkdir(path)
-    return highest
-
-
-def remove_folders(path: str, highest: str) -> None:
-    """Remove a folder, then those above it, up to `highest`, as long as they are empty.
-
-    Raises:
-        OSError: the folder itself is not empty, or cannot be removed.
-    """
-    os.rmdir(path)
-    with contextlib.suppress(OSError):
-        while path != highest:
-            path = os.path.dirname(path)
-            os.rmdir(path)
 
 
 def remove_tree(path: str) -> int:
