@@ -77,6 +77,7 @@ def usage(session: Session, by: str) -> UsageTable:
     """
     if by not in WAYS:
         raise Usage(f"du cannot count by {by}", f"one of: {' '.join(WAYS)}")
+    session.index.refresh()                     # what others claimed since this session began
     return _Count(session, by).usage()
 
 

@@ -69,8 +69,9 @@ class Output:
         import csv
 
         writer = csv.writer(self.stdout, lineterminator="\n")
-        writer.writerows([f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else printable(cell) for cell in row]
-                         for row in rows)
+        for row in rows:
+            shown = map(printable, row)
+            writer.writerow([f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell for cell in shown])
 
     def path(self, path: Path) -> None:
         """The answer that is one path: alone on its line, in its own bytes where a program reads it."""

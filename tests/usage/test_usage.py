@@ -95,7 +95,8 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Office:
     return Office(tmp_path_factory.mktemp("office") / "a")
 
 
-@settings(max_examples=200 if os.environ.get("SOAK") else 12, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=200 if os.environ.get("SOAK") else 12, deadline=None,
+          phases=[Phase.explicit, Phase.generate])
 @given(claims=st.lists(CLAIM, min_size=1, max_size=10, unique_by=lambda one: (one[0], one[1].casefold(), one[2])))
 def test_every_row_is_what_a_count_by_hand_gives(claims: list[Any], standing: Office) -> None:
     office = standing
