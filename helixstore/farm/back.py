@@ -61,14 +61,20 @@ class _Back:
         self._inodes: dict[tuple[object, ...], str] = {}    # what an inode was before it -> a path that gets it back
 
     def action(self, action: Action) -> None:
-        """Add what takes this action back."""
+        """Add what takes this action back; what cannot be looked at is left as it is, and said."""
+        try:
+            self._take_back(action)
+        except OSError as error:
+            self._skip(action, f"it cannot be looked at ({error.strerror or error})")
+
+    def _take_back(self, action: Action) -> None:
         op = action.op
         if op in ("make", "record"):
             self._unmake(action)
         elif op == "replace":
             self._put_back(action)
         elif op == "remove":
-            look = _look(action.absolute)
+            look = look_at(action.absolute)
             if look is None:
                 self._add(action, "make", body=action.body, expect=None)
             else:
@@ -96,7 +102,7 @@ class _Back:
         if action.op == "record":
             self._add(action, "forget", was=record)
             return
-        look = _look(action.absolute)
+        look = look_at(action.absolute)
         if look is not None:
             self._add(action, "remove", body=body_of(record), expect=_expected(record, look), was=record)
         else:
