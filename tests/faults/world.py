@@ -127,7 +127,7 @@ def _is_stores(folder: str) -> bool:
     """Whether a folder is of the store's own, and no root in it."""
     inside = folder.partition("/helixstore/store/")[2] or (
         folder.partition("/helixstore/")[2] if folder.startswith("/second/") else "")
-    return (bool(inside) and not inside.startswith("farms/")) or folder.endswith("/helixstore/store")
+    return (bool(inside) and not inside.startswith("farms/")) or folder.endswith(("/helixstore/store", "/second/helixstore"))
 
 
 def _content(path: str, hashed: dict[tuple[int, int], str]) -> str:
