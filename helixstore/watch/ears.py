@@ -8,6 +8,8 @@ Read from its sources (6.0.0, 7.1.0), beside what correctness.md section 9 has:
   more watch is asked for, on a folder of ours: if there is none left, the tree is not wholly heard.
 - A rename holds back all that comes after it for half a second, while its second half is waited for. Both halves mean
   the same to us, "look there", so that time is made short.
+- 7.1 warns of every folder that is made in a new folder, and writes its whole table of watches into each warning: with
+  10,000 watches that takes longer than our work. It harms nothing, so it is neither shown nor written.
 - Before 7.1 a folder that is moved in gets no watches below it: then the tree is listened to anew.
 """
 
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -65,7 +68,7 @@ class Ears:
     """
 
     def __init__(self, note: Callable[[str, bool], None], lose: Callable[[str], None], spare: str) -> None:
-        _shorten_pairing()
+        _tame()
         self._lose = lose
         self._handler = _Handler(note, lose, self._moved_in)
         self._overflow = _OverflowLog(lose)
@@ -200,8 +203,13 @@ def _reason(error: OSError) -> str:
     return f"it cannot be listened to: {error.strerror or error}"
 
 
-def _shorten_pairing() -> None:
+def _tame() -> None:
     """See the module; each release has one of these."""
+    warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
+    with contextlib.suppress(ImportError):
+        from watchdog.observers.inotify import InotifyWatchGroup
+
+        InotifyWatchGroup.__repr__ = object.__repr__  # type: ignore[method-assign]
     with contextlib.suppress(ImportError):
         from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 

@@ -70,7 +70,7 @@ class Senses:
                 self._targets[path] = now
                 found.append(path)
         again = self._ears.anew()
-        if found or again:
+        if found or again or self._missing() != self._parents:
             self._arrange(again | {self._targets[path].real for path in found})
         return found
 
@@ -125,12 +125,16 @@ class Senses:
             del self._polled[real]
         for real in sorted(top - self._heard):
             self._watch(real)
-        missing = {_nearest(target.real) for target in self._targets.values() if target.identity is None}
+        missing = self._missing()
         for parent in self._parents - missing:
             self._ears.ignore(parent)
-        for parent in missing - self._parents - self._heard:
+        for parent in missing - self._parents - self._heard:    # those that are heard already tell of it too
             self._ears.listen(parent, below=False)          # if that fails, the next comparison sees it all the same
         self._parents = missing
+
+    def _missing(self) -> set[str]:
+        """The nearest folders above what is not there yet."""
+        return {_nearest(target.real) for target in self._targets.values() if target.identity is None}
 
     def _watch(self, real: str) -> None:
         """By ear, if the file system tells all; else by eye, beside or instead."""

@@ -18,6 +18,8 @@ from helixstore.farm.scan import look_at
 from helixstore.formats.names import extension, is_digest, shard_name, shard_of_name
 from helixstore.fs.locks import Lease, writers_of
 from helixstore.fs.names import unfinished
+from helixstore.providers.reader import DiskReader
+from helixstore.sync.untouched import untouched
 
 if TYPE_CHECKING:
     from helixstore.session import Session
@@ -74,10 +76,17 @@ class Sieve:
             self._judged.pop(path, None)
             return News.GONE if records or (folder and self._below(path)) else News.NOTHING
         if look.kind == "folder":
-            return News.NOTHING if records or not _filled(path) else News.PART
+            return News.NOTHING         # what is in it is told one by one, also when it was moved in
         if any(_as_left(look, record) for record in records) or self._judged.get(path) == look:
             return News.NOTHING
         return self._gate(path, known=bool(records))
+
+    def left(self, root: str) -> bool:
+        """Whether a root is as we left it, to the last name; or has nothing in it, and should not."""
+        records = self._session.farm.ledgers.of(root).records
+        if any(record.kind != FOLDER for record in records.values()):
+            return untouched(root, records, DiskReader(self._session.places.home))
+        return not _filled(root)
 
     def looks(self, paths: Iterable[str]) -> dict[str, Look | None]:
         """How these paths are before a pass."""

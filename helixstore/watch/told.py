@@ -18,7 +18,7 @@ class Told:
     """One event.
 
     Attributes:
-        event: one word: "started", "pass", "waiting", "polling", "lost", "away", "back", "settings", "failed",
+        event: one word: "started", "pass", "waiting", "polling", "lost", "away", "there", "settings", "failed",
             "verified", "damaged", "stopped"; others may be added.
         text: one sentence for people.
         facts: what programs may want to know, JSON-ready.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -160,15 +160,15 @@ class Watch:
         elif ready := [root for root, one in self._waiting.items() if one.due <= now]:
             self._some(ready)
 
-    def _take(self, touches: Iterable[Touch], now: float) -> None:
+    def _take(self, touches: Sequence[Touch], now: float) -> None:
         """Sort what was touched, and what was being written, by when it is to be looked at."""
         named = [(root, path, touch.folder) for touch in touches for root, path in self._senses.named(touch.path)]
         asked = [path for path, (at, _) in self._written.items() if at <= now]
         named += [(root, place, False) for path in asked for root, place in self._senses.named(_real(path))]
-        if not named:
-            for path in asked:
-                del self._written[path]         # its folder is not watched any more
-            return
+        if len(named) < len(touches) + len(asked):
+            self._compare(now)                  # beside a folder that was missing, something has appeared
+        for path in {*asked} - {path for _, path, _ in named}:
+            del self._written[path]             # its folder is not watched any more
         self._sieve.open()
         for root, path, folder in named:
             news = self._sieve.news(path, folder)
@@ -204,16 +204,13 @@ class Watch:
         if self._store_away:
             self._store_away = False
             self._passes.reopen()
-            self._say("back", f"The store {self._session.store_folder} is back.", path=str(self._session.store_folder))
+            self._say("there", f"The store {self._session.store_folder} is back.", path=str(self._session.store_folder))
             self._full = "the store is back"
         if self._surroundings.settings_changed():
             self._say("settings", "The settings have changed.")
             self._full = "the settings have changed"
             self._aim()
-        for root in self._senses.changed():
-            there = os.path.isdir(root)
-            self._say("back" if there else "away", f"{root} is {'there' if there else 'away'}.", path=root)
-            self._waiting.setdefault(root, _Waiting(now, now))
+        self._compare(now)
         if now >= self._spare_at:
             self._spare_at = now + _SPARE
             self._passes.rest()
@@ -228,6 +225,14 @@ class Watch:
                     self._waiting.setdefault("", _Waiting(now, now))
         if now - self._passes.last_full >= self._session.settings.rescan:
             self._full = self._full or "it is time"
+
+    def _compare(self, now: float) -> None:
+        """Notice folders that have come, gone or been replaced; not those that we made ourselves a moment ago."""
+        for root in self._senses.changed():
+            there = os.path.isdir(root)
+            if not there or not self._sieve.left(root):
+                self._say("there" if there else "away", f"{root} is {'there' if there else 'away'}.", path=root)
+                self._waiting.setdefault(root, _Waiting(now, now))
 
     # ---- passes ----------------------------------------------------------------------------------------------------
 
@@ -258,6 +263,7 @@ class Watch:
                 return False
             for path in self._sieve.unsettled(before):
                 self._touched.note(_real(path))
+            self._compare(time.monotonic())
         self._tell(self._passes.told(report, why, roots, time.monotonic() - began))
         return True
 
