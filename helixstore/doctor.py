@@ -17,6 +17,7 @@ from helixstore.providers.reader import DiskReader
 from helixstore.results import Check
 from helixstore.session import PlacedRoot, Session
 from helixstore.store.verify import missing, quarantined
+from helixstore.sync.damaged import damage
 from helixstore.sync.drift import drifts, remedy
 from helixstore.sync.standing import last_issues
 from helixstore.values import LinkKind
@@ -55,9 +56,13 @@ def _store(session: Session) -> Iterator[Check]:
     yield Check("store", "ok", f"{store.path}, on {mount.kind} at {mount.point}")
     for issue in missing(store):
         yield Check("store", "problem", f"{issue.path}: {issue.message}", issue.remedy)
-    for digest in sorted(quarantined(store)):
-        yield Check("store", "problem", f"blob {digest[:12]} is quarantined: its bytes are not what its name says",
-                    "helixstore verify tells more; add the model again")
+    for issue in damage(session):
+        yield Check("store", "problem", issue.message, issue.remedy)
+    marked = quarantined(store)
+    named = {file.blake3 for variant in session.index.variants() for file in variant.files} if marked else set[str]()
+    for digest in sorted(marked - named):
+        yield Check("store", "problem", f"blob {digest[:12]} is damaged; no model that you see needs it",
+                    "helixstore verify --repair; or helixstore gc")
     if reason := _in_sticky(store.path):
         yield Check("store", "problem", reason, "move the store out of it: protected_symlinks forbids links there")
 

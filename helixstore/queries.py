@@ -31,6 +31,7 @@ from helixstore.session import Machine, Session
 from helixstore.sync.disks import must_be_here
 from helixstore.sync.look import given
 from helixstore.sync.naming import variant_id
+from helixstore.sync.private import waiting
 from helixstore.sync.projection import refused_state
 from helixstore.sync.standing import quarantined, root_states
 from helixstore.values import File, Format, Key, State, Variant
@@ -74,7 +75,7 @@ def path(session: Session, ref: str, format: Format | None) -> Path:
     if not place.exists():
         if quarantined(session, fitting):
             raise Corrupt(f"{fitting[0].key} has a damaged file and is withdrawn",
-                          f"add it again, then: helixstore verify '{fitting[0].key.model}'", place)
+                          f"helixstore verify --repair '{fitting[0].key.model}'", place)
         must_be_here(session, fitting)
         raise NotFound(f"{fitting[0].key} is not linked yet", "helixstore sync", place)
     return place
@@ -184,7 +185,7 @@ def status(session: Session) -> Status:
              for key in record.keys} if alone else set()
     return Status(store, lines, tuple(dict.fromkeys([*session.issues, *session.settings.issues, *issues])),
                   tuple(str(key) for key in alone if key not in given),
-                  tuple(views(session)) if session.store.volumes.attached else ())
+                  tuple(views(session)) if session.store.volumes.attached else (), tuple(waiting(session)))
 
 
 def _models(session: Session, variants: Iterable[Variant]) -> list[Model]:

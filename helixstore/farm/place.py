@@ -134,6 +134,7 @@ class Placer:
         self._sources: dict[str, tuple[str, os.stat_result]] = {}
         self._no_reflink = ""
         self._drafts: dict[str, str] = {}
+        self._damaged = blobs.damaged()
 
     def source(self, digest: str, size: int) -> tuple[str, os.stat_result]:
         """Path and stat of a blob.
@@ -169,6 +170,7 @@ class Placer:
             OSError: the disk is full, and other things that the next kind would not mend.
         """
         path = self.at(path)
+        self._check(path, digest)
         why: list[str] = []
         for kind in kinds:
             try:
@@ -185,6 +187,11 @@ class Placer:
                 if kind == "reflink":
                     self._no_reflink = reason
         raise CannotPlace("; ".join(why) or "the layout allows no kind of link", "", path)
+
+    def _check(self, path: str, digest: str) -> None:
+        """That the blob is not in quarantine: an undo, or a plan that was kept, may want it still."""
+        if digest in self._damaged:
+            raise CannotPlace(f"the blob {digest[:12]} is damaged", "helixstore verify --repair", path)
 
     def _link(self, path: str, digest: str, size: int, kind: str, why: str) -> Placed:
         """One try with one kind."""
@@ -275,6 +282,7 @@ class Placer:
 
     def _copy(self, temporary: str, digest: str, size: int, durable: bool) -> None:
         """Clone a blob, or copy it where nothing can be cloned."""
+        self._check(temporary, digest)
         source, _ = self.source(digest, size)
         if not self._no_reflink:
             try:

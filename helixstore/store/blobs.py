@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from helixstore.errors import Corrupt, HelixError, NotFound, StoreError, Unreadable
+from helixstore.errors import Corrupt, Failed, HelixError, NotFound, StoreError, Unreadable
 from helixstore.fs import kernel
+from helixstore.fs.inside import Inside
 from helixstore.fs.kernel import Fingerprint
 from helixstore.store import adding, records, references
 from helixstore.store.adding import Added, Trusted
@@ -139,7 +141,7 @@ class Blobs:
         return f"on a disk that is not here: {' or '.join(names)}" if names else ""
 
     def exists(self, digest: str) -> bool:
-        """Whether the blob can be opened; opening, unlike stat, makes a network file system ask its server.
+        """Whether there is a blob that can be opened; opening, unlike stat, makes a network file system ask its server.
 
         Raises:
             Unreadable: it is there but cannot be opened.
@@ -149,8 +151,9 @@ class Blobs:
             with open_steady(path, lease=False):
                 return True
         except Unreadable:
-            if os.path.lexists(path):
-                raise
+            with contextlib.suppress(FileNotFoundError):
+                if stat.S_ISREG(os.lstat(path).st_mode):
+                    raise                               # else somebody's link or pipe, which is no blob
         return bool(self.volumes.attached and self.volumes.look(digest))
 
     def ensure(self, digest: str) -> bool:
@@ -164,14 +167,15 @@ class Blobs:
         """Bring a blob back from the trash, replacing nothing; False when it is not there either."""
         for volume in self.volumes.here:
             target, trash = volume.blob(digest), f"{volume.path}/trash"
+            inside = Inside(trash)                      # a link in the trash leads to no trash
             for epoch in sorted(os.listdir(trash), reverse=True) if not volume.refers else ():
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    if kernel.rename_new(os.path.join(trash, epoch, digest), target):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError, Failed):
+                    if kernel.rename_new(inside.at(f"{trash}/{epoch}/{digest}"), target):
                         kernel.sync_folder(os.path.dirname(target))
                         if self.volumes.attached:
                             self.volumes.look(digest)
                         return True
-        return os.path.exists(self.path(digest))
+        return self.exists(digest)
 
     def add(self, source: str | os.PathLike[str], *, sha256: bool = False, known: Hashes | None = None,
             expect: Fingerprint | None = None, link: bool = True, copy: bool = True, trusted: Trusted | None = None,
@@ -264,8 +268,12 @@ class Blobs:
                 self._quarantine.mark(digest, "its bytes have another digest", found=hashes.blake3,
                                       bytes=hashes.bytes, blocks=damaged)
             raise Corrupt(f"the blob {digest[:12]} is damaged: its bytes have another digest",
-                          "add the model again from where it came from; see: helixstore verify", path)
+                          "helixstore verify --repair", path)
         return hashes, fingerprint
+
+    def damaged(self) -> set[str]:
+        """The digests of all that are in quarantine: nothing is made from them."""
+        return self._quarantine.all()
 
     def discard(self, digest: str, place: Place) -> None:
         """Put a damaged copy aside, into the trash of its disk, when another is whole; it is in quarantine no more."""
