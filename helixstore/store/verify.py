@@ -15,6 +15,7 @@ from helixstore.store.hashing import Hashes, hash_file, open_steady
 from helixstore.store.refs import current
 from helixstore.store.repair import Mended
 from helixstore.store.store import Store
+from helixstore.store.volumes import MAIN, Volume
 from helixstore.values import Issue
 
 __all__ = ["Bad", "VerifyReport", "missing", "quarantined", "verify"]
@@ -152,11 +153,20 @@ def _verify_one(store: Store, digest: str, marked: bool, report: VerifyReport,
         report.repaired.append(digest)
     if meta.blocks is None and may_write and fingerprint.uid == store.host.uid:
         store.blobs.learn(digest, bytes=hashes.bytes, gitsha1=hashes.gitsha1, blocks=hashes.blocks)
-    if os.name == "posix" and fingerprint.mode & 0o222 and not store.blobs.places(digest)[0].volume.refers:
+    volume = store.blobs.places(digest)[0].volume
+    if os.name == "posix" and fingerprint.mode & 0o222 and not volume.refers and _keeps_modes(volume):
         report.issues.append(Issue("suspicious", path, f"the blob {digest[:12]} is intact but can be written to",
                                    f"run: chmod a-w {path}"))
     if found is not None:
         found(digest, hashes, kernel.fingerprint(path))
+
+
+def _keeps_modes(volume: Volume) -> bool:
+    """Whether files there can be read-only at all: its description was published so, and shows it (SMB and FAT do not)."""
+    with suppress(OSError):
+        name = "store.json" if volume.id == MAIN else "volume.json"
+        return not os.stat(f"{volume.path}/{name}").st_mode & 0o222
+    return True
 
 
 def _read(store: Store, digest: str, path: str, progress: Callable[[int], None] | None,
