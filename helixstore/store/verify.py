@@ -162,7 +162,7 @@ def _verify_one(store: Store, digest: str, marked: bool, report: VerifyReport,
 
 
 def _keeps_modes(volume: Volume) -> bool:
-    """Whether files there can be read-only at all: its description was published so, and shows it (SMB and FAT do not)."""
+    """Whether files there can be read-only at all: its description was published so, and shows it (not on SMB, FAT)."""
     with suppress(OSError):
         name = "store.json" if volume.id == MAIN else "volume.json"
         return not os.stat(f"{volume.path}/{name}").st_mode & 0o222
