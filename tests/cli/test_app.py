@@ -18,8 +18,8 @@ from helixstore.cli.app import COMMANDS, application
 
 APP = application()
 ONLY_LOOK = {
-    "status", "list", "list-shared", "show", "path", "explain", "du", "compat", "log", "doctor", "verify", "reindex",
-    "models list", "trash list", "providers list", "providers show", "config list", "config get",
+    "status", "list", "list-shared", "show", "path", "explain", "du", "compat", "log", "doctor", "reindex",
+    "host list", "host forget", "models list", "trash list", "providers list", "providers show", "config list", "config get",
     "layouts list", "layouts check", "volume list"}
 
 
@@ -41,7 +41,7 @@ def test_every_command_of_this_version_is_there_and_none_of_a_later_one() -> Non
     wanted = {
         "init", "sync", "share", "add", "hide", "unhide", "pin", "unpin", "list", "list-shared", "show", "path", "link",
         "explain", "status", "du", "compat", "remove", "undo", "leave", "trash", "gc", "verify", "reindex", "log",
-        "providers", "config", "doctor", "apply", "models", "layouts", "volume",
+        "providers", "config", "doctor", "apply", "models", "layouts", "volume", "host",
     }
     assert {path for path in ALL if " " not in path} == wanted
     assert {path for path in ALL if " " in path} == {
