@@ -23,6 +23,7 @@ from helixstore.sync.change import change, report, restate
 from helixstore.sync.claims import claim_again, claim_of, claims_of_others
 from helixstore.sync.disks import must_be_here
 from helixstore.sync.intake import LINKED_ROLES, Intake
+from helixstore.sync.others import prove
 from helixstore.sync.wanted import Ask, Change, Progress
 from helixstore.values import Key, LinkKind, State, Variant
 
@@ -120,8 +121,7 @@ def pin(session: Session, ref: str, pinned: bool) -> None:
     """Write a ref that says so for each variant that `ref` means."""
     moves = [Move(v.key, v.manifest, None, v.sources, pinned, claim_of(session, v.key))
              for v in session.index.find(ref) if v.pinned is not pinned]
-    if moves:
-        change(session, Change("pin" if pinned else "unpin", scan=False, moves=moves))
+    change(session, Change("pin" if pinned else "unpin", scan=False, moves=moves))
 
 
 def link(session: Session, ref: str, folder: Path, *, dry_run: bool = False) -> SyncReport:
@@ -143,6 +143,7 @@ def link(session: Session, ref: str, folder: Path, *, dry_run: bool = False) -> 
     plan = session.farm.plan([root])
     if dry_run:
         return report(plan, Intake(), [*issues, *plan.issues], dry_run=True)
+    prove(session, plan)
     outcome = session.farm.apply(plan, command="link")
     return report(plan, Intake(), [*issues, *plan.issues, *outcome.issues], dry_run=False, operation=outcome.number)
 

@@ -14,7 +14,7 @@ from typing import Any
 from helixstore.values import Issue
 
 __all__ = [
-    "SCHEMA", "Adopted", "Check", "Duplicates", "Explanation", "FileView", "Holding", "Model", "Mount", "Mounts",
+    "SCHEMA", "Adopted", "Check", "Duplicates", "Explanation", "FileView", "ForgetReport", "Holding", "HostView", "Model", "Mount", "Mounts",
     "Placement", "ProviderDetail", "ProviderStatus", "ProviderView", "Status", "StoreFigures", "Survey", "SyncReport",
     "UsageRow", "UsageTable", "VariantView", "Verdict", "VolumeReport", "VolumeView", "as_json",
 ]
@@ -142,13 +142,15 @@ class StoreFigures:
 @dataclass(frozen=True, slots=True)
 class Status:
     """What `status` says. `only_in_store`: models that no program shows and no path of the person's holds.
-    `volumes`: the store's disks, if there are several."""
+    `volumes`: the store's disks, if there are several. `waiting`: models that a group's store gets only when they are
+    named, by path."""
 
     store: StoreFigures
     providers: tuple[ProviderStatus, ...]
     issues: tuple[Issue, ...]
     only_in_store: tuple[str, ...] = ()
     volumes: tuple[VolumeView, ...] = ()
+    waiting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +301,52 @@ class Check:
     state: str
     message: str
     remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """One person on one computer that uses the store.
+
+    Attributes:
+        id: of the host; `host forget` takes it.
+        name: what the computer calls itself; "" where it never said.
+        uid, user: the person; their name where it is known.
+        here: this computer and person.
+        seen: when they were last here, in seconds since 1970 on the store's clock, to within an hour; None: not known.
+        models, bytes: what they claim.
+        ephemeral: a container or CI run, whose claims end with its lease.
+        lease_ends: when that is, in seconds since 1970; None without a lease.
+        forgotten: when they were forgotten; None when they were not. What they have claimed since counts.
+    """
+
+    id: str
+    name: str
+    uid: int
+    user: str
+    here: bool
+    seen: float | None
+    models: int
+    bytes: int
+    ephemeral: bool
+    lease_ends: float | None
+    forgotten: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetReport:
+    """What it means to forget a host, or a person's part of one.
+
+    Attributes:
+        hosts: whose claims end.
+        models: what nobody else claims, by the names that they gave it.
+        frees_bytes: the size of it; gc lets go of it in its own time.
+        ended: the claims have ended; else it was a dry run, or somebody said no.
+    """
+
+    hosts: tuple[HostView, ...]
+    models: tuple[str, ...]
+    frees_bytes: int
+    ended: bool
 
 
 @dataclass(frozen=True, slots=True)

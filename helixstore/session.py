@@ -7,21 +7,23 @@ import platform
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helixstore.errors import ConfigError, IndexUnusable, NotFound, Usage
+from helixstore.errors import ConfigError, HelixError, IndexUnusable, NotFound, Usage
 from helixstore.places import Places
 from helixstore.settings import Settings, load
-from helixstore.values import Issue, LinkKind
+from helixstore.values import Issue, LinkKind, Source
 
 if TYPE_CHECKING:
     from helixstore.farm.choice import Choices
     from helixstore.farm.farm import Farm
+    from helixstore.hub.public import PublicRepositories
     from helixstore.index import Index
     from helixstore.providers.layout import Env, Facts, Layout, Reader, Root
+    from helixstore.store.refs import Ref
     from helixstore.store.store import Store
 
 __all__ = [
@@ -126,7 +128,7 @@ class Machine:
 
     def forget_settings(self) -> None:
         """Read the settings anew when they are next asked for."""
-        for name in ("settings", "facts"):
+        for name in ("settings", "facts", "public"):
             self.__dict__.pop(name, None)
 
     def installed(self, placed: PlacedRoot) -> bool:
@@ -150,6 +152,7 @@ class Session(Machine):
 
     folder: Path | None = None
     create: bool = False
+    notes: list[str] = field(default_factory=list)
 
     @cached_property
     def store_folder(self) -> Path:
@@ -168,13 +171,62 @@ class Session(Machine):
         """The store, opened or made."""
         from helixstore.store.store import Store
 
-        folder, host = self.store_folder, self.places.host()
+        folder, host = self.store_folder, replace(self.places.host(), lease=self.settings.lease)
         try:
-            return Store.open(folder, host)
+            store = Store.open(folder, host)
         except NotFound:
-            if self.create:
-                return Store.create(folder, host)
-            raise
+            if not self.create:
+                raise
+            return Store.create(folder, host)
+        if store.sharing.shared:
+            from helixstore.store.own_sources import OwnSources
+
+            store.refs.own_sources = OwnSources(str(self.places.state_for(store.id) / "sources"), self._published)
+        self.greet(store)
+        return store
+
+    def greet(self, store: Store) -> None:
+        """What each command does first: say that this person is here, and claim anew if they had been forgotten."""
+        from helixstore.store.returning import come_back
+
+        if store.read_only or not store.hosts.known:
+            return
+        if (back := come_back(store, lambda: self._remembered(store))) is not None:
+            self.notes.append(back.describe())
+            self.issues += [Issue("lost", name, f"files of {name} are gone from the store, since this computer's claims "
+                                  "had ended", "add it again from where it came from") for name in back.lost]
+        store.hosts.renew()
+
+    def _remembered(self, store: Store) -> list[Ref]:
+        """The refs as the index has them from before."""
+        from helixstore.index import Index
+
+        try:
+            index = Index.open(self.places.index_for(store.id), store)
+        except HelixError:
+            return []                                   # the store's own are there in all likelihood
+        try:
+            return index.claims()
+        finally:
+            index.close()
+
+    def tend(self) -> None:
+        """Before a change of what is there: as `greet`, and what anybody's last collection has left for later."""
+        from helixstore.store.gc import finish_rounds
+
+        self.greet(self.store)
+        finish_rounds(self.store, self.index)
+
+    @cached_property
+    def public(self) -> PublicRepositories:
+        """What this person knows of repositories of the hub: whether everybody may read them."""
+        from helixstore.hub.public import PublicRepositories
+
+        return PublicRepositories(self.settings.public, str(self.places.state / "public.json"), self.environ)
+
+    def _published(self, source: Source) -> bool:
+        """Whether the group that fills the store may read that a model comes from there."""
+        return source.kind == "hub" and bool(source.repository) and self.public.known(source.repository or "") is True
 
     @cached_property
     def index(self) -> Index:
@@ -235,6 +287,12 @@ class Session(Machine):
         from helixstore.farm.choice import Choices
 
         return Choices(self.places.state_for(self.store.id))
+
+    def forget_settings(self) -> None:
+        """As `Machine`; an open farm goes by the new ones from now on."""
+        super().forget_settings()
+        if "farm" in self.__dict__:
+            self.farm.settings = self.settings
 
     def close(self) -> None:
         """Let go of the index."""

@@ -91,6 +91,12 @@ def status(found: Status) -> Iterator[str]:
         yield f"Only the store holds {', '.join(alone[:_NAMED])}" + (
             f" and {len(alone) - _NAMED:,} more" if len(alone) > _NAMED else "")
         yield "  helixstore remove --unused"
+    if found.waiting:
+        yield ""
+        yield f"Waiting for your word, since a group fills the store: {count(len(found.waiting), 'model')}"
+        yield from (f"  helixstore share {shlex.quote(path)}" for path in found.waiting[:_NAMED])
+        if (more := len(found.waiting) - _NAMED) > 0:
+            yield f"  and {more:,} more"
 
 
 def rows(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:

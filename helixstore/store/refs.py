@@ -17,15 +17,16 @@ import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from helixstore.errors import HelixError, Unreadable, UnsafeName
 from helixstore.fs.names import folded
 from helixstore.store import records
 from helixstore.store.host import Host
-from helixstore.store.trust import believed
+from helixstore.store.own_sources import OwnSources
 from helixstore.store.sharing import Sharing
+from helixstore.store.trust import believed
 from helixstore.values import Issue, Source
 
 __all__ = ["Claim", "Claimant", "Ref", "Refs", "Seen", "claimant_of", "current", "heads", "named"]
@@ -193,7 +194,12 @@ def _twice(mine: list[Ref]) -> Issue:
 
 
 class Refs:
-    """The refs of one store."""
+    """The refs of one store.
+
+    Attributes:
+        own_sources: keeps what the group must not read of where this person's models came from; None in a store of
+            one's own, whose refs say all.
+    """
 
     def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]],
                  sharing: Sharing) -> None:
@@ -202,6 +208,7 @@ class Refs:
         self._root = os.path.join(root, "refs")
         self._host = host
         self._working = working
+        self.own_sources: OwnSources | None = None
 
     def publish(self, name: str, variant: str, manifest: str | None, sources: Sequence[Source] = (),
                 pinned: bool = False, supersedes: Sequence[str] = (), follows: str | None = None,
@@ -217,8 +224,12 @@ class Refs:
         folder = f"{self._root}/{self._host.id}/{self._host.uid}"
         self._sharing.own(folder, self._root)
         named = [(str(uuid.uuid4()), claim) for claim in claims]
+        told = named
+        if (own := self.own_sources) is not None:
+            own.keep({name: claim.sources for name, claim in named})
+            told = [(name, claim._replace(sources=own.published(claim.sources))) for name, claim in named]
         with self._working() as staging:
-            records.publish_all(staging, [(f"{folder}/{name}.json", _encode(claim)) for name, claim in named])
+            records.publish_all(staging, [(f"{folder}/{name}.json", _encode(claim)) for name, claim in told])
         return [Ref(name, self._host.id, self._host.uid, *claim[:6], os.stat(f"{folder}/{name}.json").st_mtime_ns,
                     *claim[6:]) for name, claim in named]
 
@@ -275,7 +286,10 @@ class Refs:
                 continue
             path = f"{folder}/{name}"
             try:
-                refs.append(_decode(path, name[:-5], host, uid, owner))
+                ref = _decode(path, name[:-5], host, uid, owner)
+                mine = self.own_sources is not None and (host, uid) == claimant_of(self._host)
+                every = self.own_sources.of(ref.uuid) if mine and self.own_sources is not None else None
+                refs.append(ref if every is None else replace(ref, sources=every))
             except FileNotFoundError:
                 continue                                # of a host that was forgotten, and swept away meanwhile
             except (HelixError, OSError) as error:

@@ -46,6 +46,8 @@ from helixstore.sync.healing import heal
 from helixstore.sync.intake import Intake, Wish
 from helixstore.sync.joining import join
 from helixstore.sync.look import Looked, look, roots_of
+from helixstore.sync.others import by_their_owners, prove
+from helixstore.sync.private import note_waiting
 from helixstore.sync.projection import Projection, project
 from helixstore.sync.standing import keep, last_issues
 from helixstore.sync.suspects import read_suspects
@@ -77,6 +79,8 @@ def change(
     Raises:
         HelixError: nothing was changed.
     """
+    if not dry_run and save_plan is None:
+        session.tend()
     join(session, keep=not dry_run and save_plan is None)
     session.store.volumes.refresh()
     first = SyncReport()
@@ -148,6 +152,7 @@ def _change(
     close_drifted(projection, looked.drifted)
     projection.close(_unwritable(projection))
     limit(session, projection, variants, intake.coming)
+    by_their_owners(session, projection)
     roots, part = (projection.roots, {}) if still is None or within is None else still.planning(
         projection.roots, within)
     plan = session.farm.plan(
@@ -162,12 +167,14 @@ def _change(
     preview = report(plan, intake, issues, dry_run=True, blind=projection.refusals)
     if save_plan is not None:
         _save(save_plan, seal(plan.encode(), session.farm.state))
-    if wanted == Change() and plan.empty and not (intake.wishes or waiting or projection.closed):
+    if wanted == Change() and plan.empty and not (intake.wishes or waiting or projection.closed or intake.unsure):
         remember(session, looked, plan.unchanged, dict.fromkeys(issues), began_ns)
     if looking:
         return preview
+    note_waiting(session, intake, complete=wanted.scan and wanted.providers is None and within is None)
     if not plan.empty and ask is not None and plan.adoptions and not ask(preview):
         return preview
+    prove(session, plan, progress)
     session.index.remember_headers({item.placed.manifest: item.variant.header for item in intake.new})
     with session.store.working() as staging:    # until the refs are durable, no collection lets go of a blob
         outcome = session.farm.apply(plan, command=wanted.command, progress=_linking(progress), since=since)
@@ -207,6 +214,7 @@ def apply_file(
         raise Unreadable(f"{file} cannot be read: {error.strerror}", "", file) from error
     if dry_run:
         return report(plan, Intake(), plan.issues, dry_run=True)
+    prove(session, plan, progress)
     with session.store.working() as staging:
         outcome = session.farm.apply(plan, command=f"apply {file.name}", progress=_linking(progress), strict=True)
         session.store.volumes.note(staging)
@@ -227,6 +235,7 @@ def restate(session: Session, issues: Iterable[Issue] = ()) -> Projection:
     withheld = withheld_from(session, variants, looked.placed, Change(), {})
     projection = project(variants, looked.placed, session.facts, withheld)
     limit(session, projection, variants)
+    by_their_owners(session, projection)
     keep(session, variants, projection, [*issues, *damage(session), *away_issues(session, projection)])
     return projection
 

@@ -15,7 +15,9 @@ from helixstore.store.manifests import Manifest, ManifestFile
 from helixstore.sync.intake import Hasher, Intake, Rules, take_in
 from helixstore.sync.look import Looked
 from helixstore.sync.naming import Known
+from helixstore.sync.private import admission
 from helixstore.sync.projection import aliases_needed
+from helixstore.sync.suspects import usable
 from helixstore.sync.wanted import Change, Progress
 from helixstore.sync.xet import XetAliases
 from helixstore.values import Key, Variant
@@ -31,11 +33,12 @@ def hash_and_name(session: Session, wanted: Change, looked: Looked, progress: Pr
     """Hash and name the candidates."""
     if not looked.candidates:
         return Intake()
-    index, inodes = session.index, _inodes(session)
+    index, inodes, uid = session.index, _inodes(session), session.store.host.uid
 
     def recall(path: str, fingerprint: Fingerprint) -> Hashes | None:
         """By its inode, since another name of a blob is that blob, or as it was when it was hashed last."""
-        digest = inodes.get((fingerprint.device, fingerprint.inode)) or index.digest_at(path, fingerprint)
+        named = inodes.get((fingerprint.device, fingerprint.inode)) if fingerprint.uid == uid else None
+        digest = named or index.digest_at(path, fingerprint)        # another's blob is what we have read ourselves
         return index.hashes(digest) if digest else None
 
     def remember(path: str, fingerprint: Fingerprint, hashes: Hashes) -> None:
@@ -47,9 +50,9 @@ def hash_and_name(session: Session, wanted: Change, looked: Looked, progress: Pr
     hasher = Hasher(recall, remember, step, sha256="sha256" in aliases_needed(on) or hubs)
     names = [name for _, name in wanted.paths if name]
     rules = Rules(session.store.path, session.store.host.uid, "sha256" in aliases_needed(on), session.settings.share,
-                  wanted.copy, names[0] if names else None, session.store.blobs)
+                  wanted.copy, names[0] if names else None, session.store.blobs, admission(session))
     return take_in(looked.candidates, hasher, rules, [_known(v) for v in index.variants()], inodes,
-                   session.store.blobs.exists, _adopted_as(session), session.farm.ledgers.has)
+                   lambda digest: usable(session, digest, progress), _adopted_as(session), session.farm.ledgers.has)
 
 
 def _adopted_as(session: Session) -> Callable[[str], Key | None]:
@@ -131,7 +134,7 @@ def _sha256(session: Session, variants: Sequence[Variant], progress: Progress | 
     learnt: dict[str, str] = {}
     for file in {f.blake3: f for v in variants for f in v.files if f.sha256 is None}.values():
         path = session.store.blobs.path(file.blake3)
-        if os.path.exists(path):
+        if os.access(path, os.R_OK):
             step = (lambda count, p=path, t=file.bytes: progress("hash", p, count, t)) if progress else None
             hashes, _ = hash_file(path, sha256=True, progress=step, lease=False)
             if hashes.sha256 and hashes.blake3 == file.blake3:

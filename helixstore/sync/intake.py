@@ -27,7 +27,9 @@ from helixstore.values import File, Issue, Key, Role, Source, Variant
 if TYPE_CHECKING:
     from helixstore.formats import Inspection
 
-__all__ = ["Candidate", "Intake", "Item", "Piece", "Rules", "candidate_of", "take_in"]
+__all__ = [
+    "Candidate", "Digest", "Intake", "Item", "Piece", "Rules", "candidate_of", "manifest_of", "proven", "take_in",
+]
 
 LINKED_ROLES = frozenset({Role.WEIGHTS, Role.PROJECTOR, Role.PICKLE})
 _SMALL = 16 << 20               # bytes: below this a file is small enough to have a git-SHA-1 on the hub
@@ -97,6 +99,8 @@ class Intake:
         notes: what was left alone, and why, in words.
         lost: variants known before, of which another took over a name, with the sources left to them.
         seen: how many models were found, known ones too.
+        waiting: what the group that fills the store gets only when it is named.
+        unsure: of some of that the hub did not say whether it is public.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -105,6 +109,8 @@ class Intake:
     notes: list[str] = field(default_factory=list)
     lost: list[Known] = field(default_factory=list)
     seen: int = 0
+    waiting: list[str] = field(default_factory=list)
+    unsure: bool = False
 
     @property
     def coming(self) -> dict[str, list[str]]:
@@ -225,6 +231,8 @@ def take_in(
         intake.seen += 1
         if digests := _measure(candidate, hasher, rules, intake):
             measured.append((candidate, digests))
+    if rules.admit is not None:
+        measured = rules.admit(measured, known, intake)
     if rules.share != "all":
         measured = _chosen(measured, rules, known, intake)
     names = Names(known)
@@ -280,7 +288,7 @@ def _measure(candidate: Candidate, hasher: Hasher, rules: Rules, intake: Intake)
 
 
 def _belied(candidate: Candidate, digests: Mapping[str, Digest]) -> str:
-    """A file that is not what a program's own name for it says, or ""; of a hub's names `_proven` makes less."""
+    """A file that is not what a program's own name for it says, or ""; of a hub's names `proven` makes less."""
     if candidate.found.source.kind != "program":
         return ""
     claims = candidate.found.claims
@@ -323,7 +331,7 @@ def _chosen(
     for candidate, digests in measured:
         content = contents[id(candidate)]
         twice = rules.share == "duplicates" and len(times[content]) > len(content)
-        known_content = _manifest(candidate.found.inspection, candidate, digests).content_key in shared
+        known_content = manifest_of(candidate.found.inspection, candidate, digests).content_key in shared
         if candidate.asked or twice or known_content:
             kept.append((candidate, digests))
         else:
@@ -332,7 +340,8 @@ def _chosen(
     return kept
 
 
-def _manifest(inspection: Inspection, candidate: Candidate, digests: Mapping[str, Digest]) -> Manifest:
+def manifest_of(inspection: Inspection, candidate: Candidate, digests: Mapping[str, Digest]) -> Manifest:
+    """What the store would say of the candidate's content."""
     files = tuple(sorted(
         (ManifestFile(piece.path, digests[piece.path].hashes.bytes, digests[piece.path].hashes.blake3, piece.role)
          for piece in candidate.pieces),
@@ -347,8 +356,8 @@ def _name(
 ) -> Item | None:
     """The candidate under its name; None, with an issue, when a pinned variant is in its way."""
     inspection = candidate.found.inspection
-    manifest = _manifest(inspection, candidate, digests)
-    source = _proven(candidate, digests)
+    manifest = manifest_of(inspection, candidate, digests)
+    source = proven(candidate, digests)
     first = next((p.location for p in candidate.pieces if p.role in LINKED_ROLES), candidate.pieces[0].location)
     name = rules.name or candidate.found.name
     wanted = Newcomer(name, variant_id(manifest.format, manifest.quantization), manifest.digest, manifest.content_key,
@@ -371,7 +380,7 @@ def _files(manifest: Manifest, digests: Mapping[str, Digest]) -> tuple[File, ...
     )
 
 
-def _proven(candidate: Candidate, digests: Mapping[str, Digest]) -> Source:
+def proven(candidate: Candidate, digests: Mapping[str, Digest]) -> Source:
     """The source as found if it is no hub's, or if every file is what the hub's names claim; else a program's."""
     source, claims = candidate.found.source, candidate.found.claims
     if source.kind != "hub":

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from helixstore.fs.mounts import mount_of
 from helixstore.store.volumes import MAIN
 
 if TYPE_CHECKING:
     from helixstore.store.blobs import Blobs
+    from helixstore.sync.naming import Known
 
 __all__ = ["Rules", "writable_near"]
 
@@ -29,6 +30,7 @@ class Rules:
         copy: content from elsewhere may be copied into the store (`add` of a path that the person named).
         name: the model name that the person gave.
         blobs: the store's, if it may lie on several disks.
+        admit: which of the candidates with their digests may enter by themselves, given what is known; None: all.
     """
 
     store: Path
@@ -38,6 +40,7 @@ class Rules:
     copy: bool = False
     name: str | None = None
     blobs: Blobs | None = None
+    admit: Callable[[Any, Sequence[Known], Any], Any] | None = None
 
     def home(self, location: str) -> str | None:
         """The id of the volume whose disk a file lies on; None when there is none there."""

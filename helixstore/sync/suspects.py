@@ -2,6 +2,10 @@
 
 A blob is never written by us once it is there, and is read-only; but whoever owns it, or root, can write through any of
 its names. A program that only touches the time (Ollama does) costs one reading.
+
+One that another person brought is read before its first use by this one, and again whenever the system's own time of
+change, which nobody can set, has moved: whoever owns it could have put any bytes under that name. The store's owner
+could, too, but could as well have made the whole store.
 """
 
 from __future__ import annotations
@@ -10,10 +14,11 @@ import json
 import os
 
 from helixstore.errors import Corrupt, HelixError
+from helixstore.fs.fingerprint import fingerprint_of
 from helixstore.session import Session
 from helixstore.sync.wanted import Progress
 
-__all__ = ["read_suspects"]
+__all__ = ["read_suspects", "usable"]
 
 _STAMPS = "blobs' sizes and times"
 
@@ -33,29 +38,60 @@ def read_suspects(session: Session, progress: Progress | None = None) -> set[str
     before: dict[str, list[int]] = json.loads(kept) if kept else {}
     now: dict[str, list[int]] = {}
     replaced: set[str] = set()
-    blobs = session.store.blobs
-    marked = session.store.quarantine.all()
+    blobs, linked = session.store.blobs, None
+    marked, doubted = session.store.quarantine.all(), session.store.quarantine.doubted()
     for digest in blobs.digests():
         path = blobs.path(digest)
         try:
-            status = os.stat(path)
+            status = os.lstat(path)
         except OSError:
             continue                                    # what is missing is the plan's to say
-        stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
-        known = before.get(digest, stamp)
-        whole: bool | None = True
-        if known[:2] != stamp[:2] or (digest in marked and known != stamp):
-            whole = _told(session, digest, path, status, progress)
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ino, *([doubted[digest]] if digest in doubted else ())]
+        known = before.get(digest, stamp[:3])
+        changed = known[:2] != stamp[:2] or known[3:] != stamp[3:] or (digest in marked and known != stamp)
+        if foreign := _foreign(session, status):
+            linked = _linked(session) if linked is None else linked
+            changed = digest in linked and (changed or session.index.digest_at(path, fingerprint_of(status)) != digest)
+        whole = _told(session, digest, path, status, progress, foreign or digest in doubted) if changed else True
         now[digest] = known if whole is None else stamp
-        if whole and known[2:] not in ([], stamp[2:]):
+        if whole and known[2:3] not in ([], stamp[2:3]):
             replaced.add(digest)
     if now != before:
         session.index.put_state(_STAMPS, json.dumps(now).encode())
     return replaced
 
 
-def _told(session: Session, digest: str, path: str, status: os.stat_result, progress: Progress | None) -> bool | None:
-    """Whether it is whole, else it is in quarantine now; None: somebody is writing to it still."""
+def _foreign(session: Session, status: os.stat_result) -> bool:
+    """Whether a blob is neither this person's nor the store's owner's."""
+    return os.name == "posix" and status.st_uid not in (session.store.host.uid, session.store.sharing.steward)
+
+
+def _linked(session: Session) -> set[str]:
+    """The digests of what this person's programs have."""
+    ledgers = session.farm.ledgers
+    return {record.digest for root in ledgers.roots() for record in ledgers.of(root).records.values()}
+
+
+def usable(session: Session, digest: str, progress: Progress | None = None) -> bool:
+    """Whether the store has a blob that can be linked to: another person's is read now, unless it was before."""
+    blobs, quarantine = session.store.blobs, session.store.quarantine
+    if not blobs.exists(digest):
+        return False
+    path = blobs.path(digest)
+    status = os.lstat(path)
+    if not _foreign(session, status):
+        return True
+    if session.index.digest_at(path, fingerprint_of(status)) == digest:
+        return digest not in quarantine
+    return bool(_told(session, digest, path, status, progress, strict=True))
+
+
+def _told(session: Session, digest: str, path: str, status: os.stat_result, progress: Progress | None,
+          strict: bool) -> bool | None:
+    """Whether it is whole, else it is in quarantine now; None: somebody is writing to it still.
+
+    `strict`: read it whatever is known of it; and what cannot be read to the end is in quarantine, too.
+    """
     done = 0
 
     def step(count: int) -> None:
@@ -65,12 +101,19 @@ def _told(session: Session, digest: str, path: str, status: os.stat_result, prog
             progress("hash", path, done, status.st_size)
 
     row = session.index.blob(digest)
-    if row is None or (row.inode, row.bytes, row.mtime_ns) != (status.st_ino, status.st_size, status.st_mtime_ns):
+    now = status.st_ino, status.st_size, status.st_mtime_ns
+    if strict or row is None or (row.inode, row.bytes, row.mtime_ns) != now:
         try:
-            session.store.blobs.check(digest, progress=step)
+            hashes, mark = session.store.blobs.check(digest, progress=step)
+            session.index.remember([(path, mark, hashes)])
         except Corrupt:
             return False
-        except HelixError:
+        except HelixError as error:
+            if isinstance(error.__cause__, PermissionError):
+                return None                             # kept from us by its owner: the projection says so
+            if strict and not session.store.read_only:
+                session.store.quarantine.mark(digest, f"it belongs to user {status.st_uid} and cannot be read to its "
+                                              f"end: {error.message}")
             return None
     if digest in session.store.quarantine:
         session.store.quarantine.lift(digest)

@@ -85,7 +85,8 @@ def _ours(session: Session) -> tuple[set[str], set[str]]:
     """Folders that hold what we made or keep, and files of ours that somebody may edit in place; blobs too."""
     store, state = str(session.store.path), str(session.places.state_for(session.store.id))
     folders = {state, os.path.join(state, "ledger"), os.path.join(state, "ops"), os.path.join(store, "quarantine")}
-    folders.update(os.path.join(store, "refs", name) for name in session.store.refs.folders())
+    refs = os.path.join(store, "refs")                  # itself too: a new person or host brings a folder
+    folders.update((refs, *(os.path.join(refs, name) for name in session.store.refs.folders())))
     files = {os.path.join(state, name) for name in ("hidden", "declined", "shared-with.json")}
     files.update(entry.path for entry in os.scandir(os.path.join(state, "ledger")))
     digests: set[str] = set()
@@ -112,6 +113,7 @@ def _inputs(session: Session, placed: Iterable[PlacedRoot]) -> str:
     settings = session.settings
     facts = [
         __version__, session.store.id, str(session.facts), settings.share, settings.adopt, settings.exclude,
+        settings.public,
         [str(folder) for folder in settings.scan], [i.message for i in (*settings.issues, *session.issues)],
         [(v.id, v.path, v.away) for v in session.store.volumes.attached],
         sorted((p.provider, str(p.root.path), p.root.label, p.root.forbid, p.on, str(p.links)) for p in placed

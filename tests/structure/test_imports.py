@@ -22,7 +22,7 @@ BELOW = {
     "results": frozenset(),
     "fs": frozenset(),
     "formats": frozenset({"fs"}),
-    "hub": frozenset(),
+    "hub": frozenset({"fs"}),
     "store": frozenset({"fs"}),
     "index": frozenset({"fs", "formats", "store"}),
     "providers": frozenset({"fs", "formats"}),
@@ -30,7 +30,7 @@ BELOW = {
     "places": frozenset({"fs", "store"}),
     "settings": frozenset({"fs", "places"}),
     "trial": frozenset({"fs"}),
-    "session": frozenset({"fs", "store", "index", "providers", "farm", "places", "settings"}),
+    "session": frozenset({"fs", "hub", "store", "index", "providers", "farm", "places", "settings"}),
 }
 BELOW["sync"] = frozenset(BELOW) - {"values", "errors"}
 BELOW["testing"] = BELOW["watch"] = BELOW["sync"] | {"sync"}
@@ -38,7 +38,7 @@ BELOW["engine"] = BELOW["testing"] | {"testing", "watch", "version"}
 BELOW["cli"] = BELOW["engine"] | {"engine"}
 #: what stands beside engine.py: one file for each kind of question or command
 ENGINE = frozenset({
-    "authoring", "before", "engine", "intents", "queries", "explain", "init", "doctor", "mounts", "people", "site",
+    "authoring", "before", "engine", "hosts", "intents", "queries", "explain", "init", "doctor", "mounts", "people", "site",
     "usage", "repair", "survey", "upkeep", "volumes"})
 #: `import helixstore` and `python -m helixstore` hand on to the engine and the command line
 DOORS = frozenset({"__init__", "__main__"})

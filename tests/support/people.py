@@ -21,7 +21,7 @@ from typing import Any
 
 from support.sandbox import environment
 
-__all__ = ["People", "User", "people"]
+__all__ = ["People", "User", "blob_of", "founded", "modes", "people", "traces"]
 
 
 @dataclass
@@ -189,4 +189,30 @@ def modes(root: Path) -> dict[str, int]:
         status = path.lstat()
         if stat.S_ISDIR(status.st_mode):
             found[str(path.relative_to(root))] = stat.S_IMODE(status.st_mode)
+    return found
+
+
+def founded(lab: People, steward: User, *more: str) -> None:
+    """The store, made by one of them in a folder that is theirs, and known to all by the site's settings."""
+    for folder in (lab.store, lab.folder / "etc"):
+        folder.mkdir()
+        os.chown(folder, steward.uid, steward.gid)
+    steward.helix("init", "--store", str(lab.store), "--group", lab.group, "--site", *more)
+
+
+def blob_of(lab: People, data: bytes) -> Path:
+    """Where the store has a file of these bytes."""
+    from blake3 import blake3
+
+    digest = blake3(data).hexdigest()
+    return lab.store / "blobs" / digest[:2] / digest
+
+
+def traces(lab: People, *words: str) -> list[str]:
+    """Every file and folder of the store whose name or bytes hold one of these words, links' targets too."""
+    found = []
+    for path in lab.store.rglob("*"):
+        data = os.fsencode(path)
+        data += os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        found += [f"{path}: {word}" for word in words if word.encode() in data]
     return found

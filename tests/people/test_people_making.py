@@ -9,17 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support.people import People, User, modes
+from support.people import People, founded, modes
 
 COMMON, OWN = 0o3770, 0o2750
-
-
-def founded(lab: People, steward: User, *more: str) -> None:
-    """The store, made by one of them in a folder that is theirs, and known to all by the site's settings."""
-    for folder in (lab.store, lab.folder / "etc"):
-        folder.mkdir()
-        os.chown(folder, steward.uid, steward.gid)
-    steward.helix("init", "--store", str(lab.store), "--group", lab.group, "--site", *more)
 
 
 @pytest.mark.parametrize("who", ["alice", "bob", "carol"])
