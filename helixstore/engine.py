@@ -21,6 +21,7 @@ from helixstore.session import FORBIDDEN, LAST_ISSUES, Session, disks_changed
 from helixstore.values import LIBRARY, Format
 
 if TYPE_CHECKING:
+    from helixstore.hosts import Computers
     from helixstore.index import ReindexReport
     from helixstore.results import (
         Check,
@@ -376,6 +377,18 @@ class HelixStore(Before):
         from helixstore.volumes import Disks
 
         return Disks(self._session, self._lock, self._progress)
+
+    @property
+    def hosts(self) -> Computers:
+        """The computers that use the store: list them, forget one that is gone for good."""
+        from helixstore.hosts import Computers
+
+        return Computers(self._session, self._lock)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should hear before anything else: that this computer was forgotten, and has come back."""
+        return self._session.notes
 
     # ---- upkeep ----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@
     scan = ["~/models"]                 loose folders of the person's
     grace = "24h"                       condemned blobs wait that long before they move to the trash
     undo_window = "7d"                  and that long in it
+    lease = "6h"                        what a container or CI run claims is kept that long after its last command
     local_namespace = "local-1a2b"      in the hub cache, for models that are on no hub
     public = ["org/*"]                  hub repositories that everybody may read, for a store that a group fills
     rescan = "10m"                      `watch` looks at everything that often, whatever it has heard
@@ -70,6 +71,7 @@ class Settings:
         scan: loose folders to look for models in, absolute.
         grace: seconds a condemned blob waits before it moves to the trash.
         undo_window: seconds it waits in the trash.
+        lease: seconds for which the claims of an ephemeral host outlive its last command.
         local_namespace: owner part of hub names that we make up.
         public: glob patterns of hub repositories that everybody may read; a group's store takes these in by itself.
         rescan: seconds between two full scans of `watch`.
@@ -87,6 +89,7 @@ class Settings:
     scan: tuple[Path, ...] = ()
     grace: float = 24 * 3600.0
     undo_window: float = 7 * 24 * 3600.0
+    lease: float = 6 * 3600.0
     local_namespace: str = "local-helixstore"
     public: tuple[str, ...] = ()
     rescan: float = 600.0
@@ -210,6 +213,7 @@ _KEYS: dict[str, Callable[[Any, _Origin], Any]] = {
     "scan": _paths,
     "grace": _seconds,
     "undo_window": _seconds,
+    "lease": _seconds,
     "local_namespace": _namespace,
     "public": _repositories,
     "rescan": _seconds,

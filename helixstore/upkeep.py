@@ -54,7 +54,8 @@ def restore(session: Session, which: str) -> int:
 def collect(session: Session, *, now: bool, dry_run: bool) -> gc.CollectReport:
     """One round of collection with the person's grace and undo window."""
     settings = session.settings
-    return gc.collect(session.store, now=now, grace=settings.grace, undo_window=settings.undo_window, dry_run=dry_run)
+    return gc.collect(session.store, now=now, grace=settings.grace, undo_window=settings.undo_window, dry_run=dry_run,
+                      memory=session.index)
 
 
 def verify(

@@ -73,6 +73,7 @@ COMMANDS: dict[str, dict[str, Place]] = {
         "gc": Place("upkeep", "gc", "Collect what no model needs any more."),
         "trash": Place("upkeep", "trash", "What gc has put aside, and how to get it back."),
         "volume": Place("volume", "volume", "The disks that the store lies on."),
+        "host": Place("host", "host", "The computers that use the store."),
         "reindex": Place("upkeep", "reindex", "Build the index again from the store."),
         "providers": Place("providers", "providers", "The programs: which are on, where they look."),
         "layouts": Place("layouts", "layouts", "What is known of each program's folders; add one of your own."),

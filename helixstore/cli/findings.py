@@ -89,6 +89,9 @@ def collected(found: CollectReport) -> Iterator[str]:
     if found.cleaned_bytes:
         lines.append(f"{size(found.cleaned_bytes)} left over by interrupted commands "
                      f"{'would be' if will else 'were'} removed")
+    if found.settle and found.trashed:
+        lines.append("Other computers may see these in their old place for some minutes; anybody's next command after "
+                     f"{found.settle / 60:.0f} minutes looks once more whether they are needed")
     yield from lines or ["Nothing to collect."]
     for digest, why in found.kept:
         yield f"kept {digest}: {why}"
@@ -97,7 +100,11 @@ def collected(found: CollectReport) -> Iterator[str]:
 def collected_now(found: CollectReport) -> Iterator[str]:
     """`gc --now --dry-run`, and before the question: what moves to the trash is deleted in the same run."""
     gone = len(found.trashed) + len(found.unlinked)
-    if gone:
+    if gone and found.settle and found.trashed:
+        later = f"{2 * found.settle / 60:.0f} minutes later"
+        yield (f"{count(len(found.trashed), 'file')} would move to the trash: {size(found.trashed_bytes)}. Other "
+               f"computers may still see them, so they are deleted by gc --now {later}")
+    elif gone:
         yield f"{count(gone, 'file')} would be deleted: {size(found.trashed_bytes + found.freed_bytes)} freed"
     else:
         yield from collected(found)

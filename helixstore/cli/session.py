@@ -53,7 +53,10 @@ class Session:
 
         if self.store is not None and not HelixStore.exists(self.store):
             raise NotFound(f"there is no store in {self.store}", f"helixstore init --store {self.store}", self.store)
-        return HelixStore(self.store, progress=reporter(self.out))
+        store = HelixStore(self.store, progress=reporter(self.out))
+        for note in store.notes:
+            self.out.note(note)
+        return store
 
     def exists(self) -> bool:
         """Whether there is the store that was asked for, or a configured one."""

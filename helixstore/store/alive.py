@@ -11,12 +11,13 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from helixstore.errors import HelixError
 from helixstore.fs.mounts import unsettled_ns
 from helixstore.store.hashing import blake3_hex
-from helixstore.store.hosts import Expiry
+from helixstore.store.hosts import Expiry, Forgotten
 from helixstore.store.refs import Ref, current
 from helixstore.store.store import Store
 from helixstore.values import Issue
@@ -63,12 +64,17 @@ class Alive:
         self._blobs: dict[str, frozenset[str]] = {}         # of manifests, which never change
         self._young_ns = 0                                  # a folder's time that is later is not trusted
 
-    def read(self) -> tuple[set[str], list[Issue]]:
+    def read(self, but: Forgotten | None = None) -> tuple[set[str], list[Issue]]:
         """Every blob that a current ref or a keep of anybody names, and what could not be read.
 
         While there is an issue, the set is not complete and nothing may be deleted.
+
+        Args:
+            but: as if this had been forgotten, too.
         """
         expiry = self._store.hosts.expiry(self._store.now_ns)
+        if but is not None:
+            expiry = replace(expiry, forgotten=(*expiry.forgotten, but))
         self._young_ns = 0
         digests, issues = self._store.keeps.all(expiry.over)
         for manifest in self._manifests(expiry, issues):

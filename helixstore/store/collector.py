@@ -135,7 +135,7 @@ class Collector:
         """Delete a file for good, and before it its stand-ins, which have led to its bytes until now."""
         assert isinstance(one, _Item)
         file = one.file
-        if self._alone and self._store.staging.others():
+        if self._alone and self._store.staging.others(self._store.hosts.expiry(self._store.now_ns).over):
             return
         inside = Inside(f"{file.root}/trash")           # in a folder that a member may swap for a link
         try:

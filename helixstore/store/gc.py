@@ -15,14 +15,17 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from helixstore.errors import Busy
 from helixstore.fs import locks
 from helixstore.fs.mounts import mount_of
 from helixstore.store.alive import Alive, Memory
 from helixstore.store.collector import Collector
+from helixstore.store.hosts import Expiry
 from helixstore.store.rounds import Round, finish, go_round
 from helixstore.store.store import Store
+from helixstore.store.sweeping import sweep_hosts
 from helixstore.store.verdicts import Terms
 from helixstore.values import Issue
 
@@ -84,10 +87,14 @@ def collect(store: Store, *, now: bool = False, grace: float = GRACE, undo_windo
     if dry_run:
         return _collect(store, disk, now, grace, undo_window, dry_run=True)
     with store.working(), _alone(store):
+        expiry = store.hosts.expiry(store.clock_ns)
         if now:
-            _nobody_else(store)
-        cleaned = store.staging.clean() + sum(store.volumes.staging(v).clean() for v in store.volumes.here[1:])
-        return _collect(store, disk, now, grace, undo_window, cleaned=cleaned)
+            _nobody_else(store, expiry)
+        cleaned = sum(store.volumes.staging(volume).clean(expiry.over) for volume in store.volumes.here[1:])
+        cleaned += store.staging.clean(expiry.over)
+        done = _collect(store, disk, now, grace, undo_window, cleaned=cleaned)
+        sweep_hosts(store, expiry, store.clock_ns(), int(undo_window * _NS))
+        return done
 
 
 def finish_rounds(store: Store, memory: Memory | None = None) -> set[str]:
@@ -151,10 +158,25 @@ def _alone(store: Store) -> Iterator[None]:
         os.close(lock)
 
 
-def _nobody_else(store: Store) -> None:
-    if others := store.staging.others():
-        raise Busy(f"somebody is at work in the store ({others[0]}), so nothing is deleted out of turn",
-                   "wait until they are done, or run gc without --now", store.path)
+def _nobody_else(store: Store, expiry: Expiry) -> None:
+    """Nothing, if nobody else has a staging folder.
+
+    Raises:
+        Busy: somebody has; says who, and since when.
+    """
+    for name in store.staging.others(expiry.over):
+        host = name.partition("-")[0]
+        folder = f"{store.path}/staging/{name}"
+        try:
+            status = os.lstat(folder)
+        except FileNotFoundError:
+            continue                                    # done meanwhile
+        since = f"{datetime.fromtimestamp(status.st_mtime, UTC):%Y-%m-%d %H:%M} UTC"
+        remedy = "wait until they are done, or run gc without --now"
+        if host != store.host.id:
+            remedy += f"; if that computer is gone for good: helixstore host forget {host}"
+        raise Busy(f"somebody is at work in the store, so nothing is deleted out of turn: user {status.st_uid} on "
+                   f"{store.hosts.name(host) or host}, who last began something at {since}", remedy, folder)
 
 
 def _report(disk: Collector, done: Round, terms: Terms, cleaned: int, dry_run: bool) -> CollectReport:

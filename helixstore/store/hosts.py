@@ -112,6 +112,11 @@ class Hosts:
     # ---- this host -------------------------------------------------------------------------------------------------
 
     @property
+    def known(self) -> bool:
+        """Whether this person has been here from this host before."""
+        return os.path.isdir(self._own)
+
+    @property
     def period(self) -> float:
         """Seconds after which being here is written down again."""
         return min(_HOURLY, self._host.lease / 4) if self._host.ephemeral else _HOURLY
@@ -157,8 +162,26 @@ class Hosts:
     def unanswered(self) -> list[Forgotten]:
         """Records that forgot this person here, and to which nobody has answered by claiming anew."""
         mine = [one for one in self.forgotten() if one.host == self._host.id and one.uid in (None, self._host.uid)]
-        answered = _answered(self._seen_here()) if mine else ()
+        answered = self.answered() if mine else ()
         return [one for one in mine if one.name not in answered]
+
+    def answered(self) -> list[str]:
+        """The records that forgot this person here, and to which they have answered."""
+        return _answered(self._seen_here())
+
+    def lapsed_ns(self, clock_ns: Callable[[], int]) -> int:
+        """When this host's lease ended, if it is over: nanoseconds on the store's clock; else 0.
+
+        Args:
+            clock_ns: the store's clock, asked only if this host's own says that it may be.
+        """
+        if not self._host.ephemeral:
+            return 0
+        told = self._seen_here().get("at")
+        if not isinstance(told, (int, float)) or 0 <= time.time() - told < self._host.lease / 2:
+            return 0
+        ends_ns = os.stat(f"{self._own}/seen.json").st_mtime_ns + int(self._host.lease * _NS)
+        return ends_ns if clock_ns() > ends_ns else 0
 
     def _about(self) -> dict[str, object]:
         lease = {"lease": self._host.lease} if self._host.ephemeral else {}

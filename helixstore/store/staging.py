@@ -9,15 +9,27 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from helixstore.fs import kernel, locks
+from helixstore.fs.mounts import mount_of
 from helixstore.store import records
 from helixstore.store.host import Host
 from helixstore.store.trust import real_folder
 
-__all__ = ["Staging"]
+__all__ = ["Over", "Staging", "never"]
+
+#: host, uid, nanoseconds on the store's clock -> whether what they did then counts no more
+Over = Callable[[str, int, int], bool]
+_QUIET_NS = 86_400 * 10**9
+
+
+def never(host: str, uid: int, since_ns: int) -> bool:
+    """Nobody has been forgotten."""
+    return False
+
 
 
 class Staging:
@@ -91,25 +103,39 @@ class Staging:
                 os.close(self._lock)
                 self._lock = None
 
-    def others(self) -> list[str]:
-        """Names of the folders in which somebody else may be at work: another thread, process or host."""
+    def others(self, over: Over = never) -> list[str]:
+        """Names of the folders in which somebody else may be at work: another thread, process or host.
+
+        Args:
+            over: as of `clean`.
+        """
         with self._guard:
             threads = [os.path.basename(self._folder)] if self._users > getattr(self._mine, "depth", 0) else []
-        return threads + [name for name in self._names() if not self._gone(name)]
+        return threads + [name for name in self._names() if not self._gone(name, over)]
 
-    def clean(self) -> int:
-        """Remove what processes of this host left that are gone now; returns the bytes that were freed by that.
+    def clean(self, over: Over = never) -> int:
+        """Remove what processes of this host left that are gone now, and hosts that are over.
 
-        Another person's folder stays, whatever host its name speaks of: what is in it is not ours to judge.
+        A folder of another person on this host stays: what is in it is not ours to judge.
+
+        Args:
+            over: host, uid, nanoseconds on the store's clock -> whether what they did then counts no more.
+
+        Returns:
+            The bytes that were freed by that.
         """
         freed = 0
         steward = os.stat(self._root).st_uid
         for name in self._names():
             folder = os.path.join(self._root, name)
-            release = self._claim(name) if real_folder(folder, steward, self._uid) else None
+            ours = name.startswith(f"{self._host}-")
+            release = self._claim(name, over) if not ours or real_folder(folder, steward, self._uid) else None
             if release is not None:
                 try:
                     freed += kernel.remove_tree(folder)
+                except PermissionError:
+                    if ours:
+                        raise                           # of a host that is gone: its person's or the steward's to remove
                 finally:
                     release()
         return freed
@@ -119,28 +145,51 @@ class Staging:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         return [name for name in names if name != os.path.basename(self._folder) or self._pid != os.getpid()]
 
-    def _gone(self, name: str) -> bool:
-        release = self._claim(name)
+    def _gone(self, name: str, over: Over) -> bool:
+        release = self._claim(name, over)
         if release is not None:
             release()
         return release is not None
 
-    def _claim(self, name: str) -> Callable[[], None] | None:
+    def _claim(self, name: str, over: Over) -> Callable[[], None] | None:
         """What gives the folder free again if its process is surely gone, else None.
 
-        The lock tells for certain, also between containers of one host; it is held until the release.
+        On this host's own disks the lock tells for certain, also between containers. Over a network it may be granted
+        to everybody, and two machines may share an id with a home folder: there the process must not be running here
+        either, and one from another start must have written nothing for a day.
         """
-        if not name.startswith(f"{self._host}-"):
-            return None
-        if not name.startswith(self._prefix):
-            return lambda: None                         # from before the last boot
+        folder = os.path.join(self._root, name)
         try:
-            lock = locks.lock_folder(os.path.join(self._root, name))
+            if not name.startswith(f"{self._host}-"):
+                host = name.partition("-")[0]
+                return (lambda: None) if over(host, os.lstat(folder).st_uid, _latest_ns(folder)) else None
+            network = mount_of(self._root).network
+            if not name.startswith(self._prefix):       # from another start of this machine
+                return None if network and time.time_ns() - _latest_ns(folder) < _QUIET_NS else lambda: None
+            lock = locks.lock_folder(folder)
         except FileNotFoundError:
             return lambda: None
         except OSError:
             return None if _alive(name) else lambda: None
+        if lock is not None and network and _alive(name):
+            os.close(lock)
+            return None
         return None if lock is None else lambda: os.close(lock)
+
+
+def _latest_ns(folder: str) -> int:
+    """When something was last made or written in a folder, as far as that can be seen.
+
+    Raises:
+        OSError: it cannot be looked into, so that nothing is known.
+    """
+    latest = os.lstat(folder).st_mtime_ns
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            status = entry.stat(follow_symlinks=False)
+            inside = _latest_ns(entry.path) if entry.is_dir(follow_symlinks=False) else status.st_mtime_ns
+            latest = max(latest, inside)
+    return latest
 
 
 def _alive(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,7 +58,9 @@ def trashed(store: Store) -> list[Trashed]:
 def _scan(root: str) -> Iterator[Trashed]:
     for epoch in os.listdir(f"{root}/trash"):
         with suppress(FileNotFoundError, NotADirectoryError):
-            since = os.stat(f"{root}/trash/{epoch}").st_mtime_ns
+            if not stat.S_ISDIR((above := os.lstat(f"{root}/trash/{epoch}")).st_mode):
+                continue                                # a link, whose files are none of the trash
+            since = above.st_mtime_ns
             with os.scandir(f"{root}/trash/{epoch}") as entries:
                 for entry in entries:
                     digest = entry.name.removesuffix(_CORRUPT)

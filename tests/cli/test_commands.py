@@ -150,6 +150,7 @@ LOOKING = {
     "providers show --mounts": ["providers", "show", "ollama", "--mounts"],
     "config list": ["config", "list"], "explain": ["explain", "tiny"], "path": ["path", "tiny"],
     "verify": ["verify"], "reindex": ["reindex"], "trash list": ["trash", "list"], "gc": ["gc"],
+    "host list": ["host", "list"],
     "pin": ["pin", "tiny"], "unpin": ["unpin", "tiny"], "hide": ["hide", "tiny", "--provider", "jan"],
     "unhide": ["unhide", "tiny", "--provider", "jan"], "share": ["share", "models/other-F16.gguf"],
     "add": ["add", "models/small-hf"], "link": ["link", "tiny", "mine"], "remove": ["remove", "other"],
