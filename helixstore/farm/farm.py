@@ -28,6 +28,7 @@ from helixstore.farm.ledger import Ledgers, without_collector
 from helixstore.farm.lock import FarmLock
 from helixstore.farm.mend import keep_given, mend
 from helixstore.farm.moved import Moved, follow, is_gone
+from helixstore.farm.needed import spared
 from helixstore.farm.narrow import narrowed, others
 from helixstore.farm.outcome import AskNeeded, Bases, Handler, InUse, Memory, Outcome, Progress, Services
 from helixstore.farm.place import sweep
@@ -197,6 +198,7 @@ class Farm:
         seen = visible(root, intentions)
         actual = scan(seen, ledger, self.store.blobs, adopting, self.bases.get, restore or root.cache)
         planned = plan_root(seen, ledger.records, actual, intentions, adopting, coming)
+        planned.actions = spared(planned.actions, root.path, self.needed)
         if part is not None:
             planned.states += others(self.exceptions.load().get(root.path, ()), root)
         gathered.root(root.path, actual.identity, planned)

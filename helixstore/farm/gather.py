@@ -18,9 +18,9 @@ HIDDEN = "hidden by command"
 #: What the person wants, then adoption, folders, entries by their order, and in the reverse order what goes.
 _PHASE = {
     "accept": 0, "unhide": 0, "hide": 1, "intake": 2, "swap": 3, "folder": 4, "make": 5, "replace": 5, "record": 5,
-    "refresh": 5, "restore": 6, "remove": 7, "forget": 8, "unfolder": 9,
+    "refresh": 5, "restore": 6, "own": 7, "remove": 7, "forget": 8, "unfolder": 9,
 }
-_DESCENDING = frozenset({"restore", "remove", "forget", "unfolder"})
+_DESCENDING = frozenset({"restore", "own", "remove", "forget", "unfolder"})
 
 
 class Gathered:

@@ -10,8 +10,9 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 
 from helixstore.farm.outcome import AskNeeded
+from helixstore.farm.plan import Action
 
-__all__ = ["Needed"]
+__all__ = ["Needed", "spared"]
 
 
 class Needed:
@@ -33,3 +34,27 @@ class Needed:
         if users is None:
             users = self._users[root] = self._ask(root, providers)
         return any(os.path.lexists(f"{root}/{user}") for user in users.get(path, ()))
+
+
+def spared(actions: list[Action], root: str, ask: AskNeeded) -> list[Action]:
+    """The actions of one root, with those removals left out of which it is certain now that they will not be done.
+
+    A link becomes the program's own file; what has an inode with the program's bytes already is only forgotten. The
+    last word is `Needed`'s, in the moment of the removal.
+    """
+    going = {action.path for action in actions if action.op == "remove"}
+    if not going:
+        return actions
+    users = ask(root, {claim.provider for action in actions if action.op == "remove" for claim in action.claims})
+
+    def stays(path: str) -> bool:
+        return any(user not in going and os.path.lexists(f"{root}/{user}") for user in users.get(path, ()))
+
+    return [_given(action) if action.op == "remove" and stays(action.path) else action for action in actions]
+
+
+def _given(action: Action) -> Action:
+    note = "a model that the person made there needs it, so it is the program's now"
+    if action.expect is not None and action.expect.kind == "link" and action.was is not None:
+        return action._replace(op="own", body=("own", action.was.digest, action.was.bytes, None), note=note)
+    return action._replace(op="forget", body=(), expect=None, note=note)

@@ -417,6 +417,18 @@ def test_what_the_person_made_from_ours_outlives_ours(
     assert {name: ollama.shown(name) for name in shown} == shown
 
 
+def test_a_preview_takes_away_only_what_will_go(person: Person, ollama: OllamaFolder, ours: str) -> None:
+    ollama.cp(ours, "mine:latest")
+    with person.open() as store:
+        shown = {action["path"] for action in store.hide("small", "ollama", dry_run=True).removed}
+        assert not any("/blobs/" in path and os.path.getsize(path) == len(SMALL) for path in shown)
+        there = {path for path in shown if os.path.lexists(path)}
+        done = {action["path"] for action in store.hide("small", "ollama").removed}
+        assert done == shown == there
+        assert [path for path in shown if os.path.lexists(path)] == []
+    whole(ollama)
+
+
 @pytest.mark.parametrize("way", ["undo", "leave"])
 def test_the_ways_back_leave_the_persons_whole(person: Person, ollama: OllamaFolder, ours: str, way: str) -> None:
     ollama.create("cat:latest", ours, system="You are a cat.")
