@@ -19,6 +19,20 @@ def base() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host, Path]]:
+    """Two hosts and what their server has, for all tests of a file: each works in a folder of its own there."""
+    base = fresh_folder(Path("/dev/shm"))
+    (base / "backing").mkdir()
+    try:
+        with network(base, "ana", "bob") as (ana, bob):
+            for host in (ana, bob):
+                host.mount(base / "backing")
+            yield ana, bob, base / "backing"
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
 @pytest.fixture
 def share(base: Path) -> Path:
     """What the server has: the tests look at it past all caches."""

@@ -6,6 +6,7 @@ disagree as they do on a network.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -89,10 +90,8 @@ class Wire:
 
     def _send(self, request: Request, code: int, data: bytes) -> None:
         if request.op not in SILENT:
-            try:
+            with contextlib.suppress(FileNotFoundError):        # whoever asked is gone
                 os.writev(self._device, [_OUT.pack(_OUT.size + len(data), code, request.unique), data])
-            except FileNotFoundError:
-                pass                                    # whoever asked is gone
 
     def unmount(self) -> None:
         ctypes.CDLL(None).umount2(self._point, 2)       # MNT_DETACH

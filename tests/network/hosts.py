@@ -23,6 +23,7 @@ from typing import Any
 
 import nfslike
 import pytest
+import warm
 
 from support.sandbox import environment
 
@@ -46,6 +47,7 @@ class Host:
     serving: subprocess.Popen[str] | None = None
     control: Path | None = None
     rules: dict[str, Any] = field(default_factory=dict)
+    warm: subprocess.Popen[str] | None = None
 
     @classmethod
     def start(cls, base: Path, name: str) -> Host:
@@ -80,8 +82,38 @@ class Host:
         return subprocess.Popen(self.on(*command), env=self.environ, stdin=subprocess.DEVNULL, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_with_parent)
 
+    def python(self, code: str) -> str:
+        """Run a few lines on this host; what they print."""
+        return self.run(sys.executable, "-W", "error", "-c", code)
+
+    @contextlib.contextmanager
+    def holding(self, code: str) -> Iterator[Callable[[], str]]:
+        """Run lines that say "open" and then wait for a line; what is yielded gives it and returns what they print."""
+        process = subprocess.Popen(self.on(sys.executable, "-c", code), env=self.environ, stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, text=True, preexec_fn=_with_parent)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "open\n"
+            yield lambda: process.communicate("\n", timeout=20)[0]
+        finally:
+            process.kill()
+            process.communicate()
+
     def helix(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> str:
-        return self.run(HELIXSTORE, *arguments, expect=expect)
+        """`helixstore ARGUMENTS` in a process of its own, see `warm`."""
+        if self.warm is None:
+            self.warm = subprocess.Popen(self.on(sys.executable, warm.__file__), env=self.environ, text=True,
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=_with_parent)
+        out, error = (self.home.parent / f"{self.name}.{name}" for name in ("out", "error"))
+        assert self.warm.stdin is not None
+        assert self.warm.stdout is not None
+        self.warm.stdin.write(json.dumps({"arguments": arguments, "environ": self.environ, "out": str(out),
+                                          "error": str(error)}) + "\n")
+        self.warm.stdin.flush()
+        code = int(self.warm.stdout.readline())
+        said = out.read_text()
+        assert code in expect, f"{self.name}: {arguments}: {code}\n{said}\n{error.read_text()}"
+        return said
 
     def document(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.helix(*arguments, "--json", expect=expect))
@@ -122,16 +154,16 @@ class Host:
         self.serving = None
 
     def stop(self) -> None:
-        if self.serving is not None:
-            end(self.serving)                           # first: whoever waits for it gets an error
-        end(self.process)
+        for process in (self.serving, self.warm, self.process):     # first what serves: whoever waits gets an error
+            if process is not None:
+                end(process)
 
 
 def end(process: subprocess.Popen[str]) -> None:
     """Kill it and let go of its pipes, which children of its own may still hold."""
     process.kill()
     process.wait(10)
-    for stream in (process.stdout, process.stderr):
+    for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             stream.close()
 

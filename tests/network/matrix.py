@@ -1,4 +1,4 @@
-"""The matrix of docs/filesystems.md: how a row is made of what `doctor --mount` and the main job found, and the rows."""
+"""The matrix of docs/filesystems.md: its rows, and how one is made of what `doctor --mount` and the main job found."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ROWS: dict[str, tuple[str, ...]] = {cells[0]: cells for cells in (
     ("btrfs", "yes", "yes", "yes", "yes", "yes", "yes", "yes", "yes", "in place", "hard", "yes", "yes", "events"),
     ("tmpfs", "yes", "yes", "no", "yes", "yes", "yes", "yes", "yes", "in place", "hard", "yes", "yes", "events"),
     ("overlay", "yes", "yes", "no", "yes", "yes", "yes", "yes", "yes", "in place", "hard", "yes", "yes", "events"),
-    ("exfat", "no", "no", "no", "no", "no", "no", "yes", "yes", "by copying (`add`)", "pending", "care", "yes", "events"),
-    ("sshfs", "no", "yes", "no", "no", "no", "yes", "yes", "yes", "by copying (`add`)", "symlink", "care", "no", "looking"),
+    ("exfat", "no", "no", "no", "no", "no", "no", "yes", "yes", "by `add`", "pending", "care", "yes", "events"),
+    ("sshfs", "no", "yes", "no", "no", "no", "yes", "yes", "yes", "by `add`", "symlink", "care", "no", "looking"),
     ("nfs", "yes", "yes", "no", "no", "no", "yes", "no", "yes", "in place", "hard", "yes", "no", "looking"),
-    ("smb", "no", "yes", "no", "no", "no", "no", "no", "yes", "by copying (`add`)", "symlink", "care", "no", "looking"),
+    ("smb", "no", "yes", "no", "no", "no", "no", "no", "yes", "by `add`", "symlink", "care", "no", "looking"),
 )}
 
 
@@ -32,7 +32,7 @@ def row(kind: str, report: Mapping[str, Any], job: Mapping[str, Any]) -> tuple[s
     own = {standing for programs in job["synced"].values() for standing in programs.values()}
     return (kind, *(_ANSWERS[works[name]] for name in (
         "hard_links", "symbolic_links", "reflinks", "rename_no_replace", "leases", "modes")), _ANSWERS[both],
-        _ANSWERS[works["others_events"]], "in place" if job["adopted"] else "by copying (`add`)",
+        _ANSWERS[works["others_events"]], "in place" if job["adopted"] else "by `add`",
         " and ".join(sorted(links)) or ", ".join(sorted(own)), answers["store"], answers["index"],
         "events" if answers["watch"] == "yes" else "looking")
 

@@ -146,6 +146,8 @@ class NfsLike:
                 with self._as(request):
                     answer = getattr(self, request.op)(request)
             except OSError as error:
+                if request.op in _NEEDS_SPACE:          # a name that could not be made is looked up anew
+                    self.cache.names.pop((request.node, self._last_name(request)), None)
                 self.wire.fail(request, error.errno or errno.EIO)
             else:
                 (self.wire.fail(request, code) if code else self.wire.answer(request, answer or b""))
@@ -393,7 +395,7 @@ class NfsLike:
         return entry + self._handle(self.cache.names[request.node, name][1], descriptor)
 
     def _opened(self, handle: int) -> int:
-        number, descriptor = self.handles[handle]
+        descriptor = self.handles[handle][1]
         if os.fstat(descriptor).st_nlink == 0:
             raise OSError(errno.ESTALE, "removed on the server")
         return descriptor
