@@ -26,6 +26,15 @@ __all__ = ["DONE", "FAILED", "SKIPPED", "WITHDRAWN", "Journal", "OperationSummar
 DONE, SKIPPED, FAILED, WITHDRAWN = "d", "s", "f", "w"
 
 
+#: Kind of step -> what it did, for people. Folders are not worth a word.
+_DID = {
+    "intake": ("took in", "file"), "swap": ("replaced by links", "copy"), "make": ("added", "file"),
+    "replace": ("renewed", "file"), "restore": ("put back", "file"), "own": ("gave back", "file"),
+    "remove": ("took away", "file"), "hide": ("hid", "model"), "unhide": ("showed again", "model"),
+    "decline": ("left alone", "path"), "accept": ("looks again at", "path"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class OperationSummary:
     """One operation, for `log`.
@@ -61,8 +70,14 @@ class OperationSummary:
         return {
             "n": self.number, "time": datetime.fromtimestamp(self.time, UTC).isoformat(timespec="seconds"),
             "command": self.command, "kind": self.kind, "state": state, "undoable": self.undoable,
-            "summary": ", ".join(f"{count} {op}" for op, count in self.counts.items()), "issues": list(self.issues),
+            "summary": ", ".join(_did(op, count) for op, count in self.counts.items() if op in _DID),
+            "counts": dict(self.counts), "issues": list(self.issues),
         }
+
+
+def _did(op: str, count: int) -> str:
+    did, noun = _DID[op]
+    return f"{did} {count:,} {noun if count == 1 else 'copies' if noun == 'copy' else noun + 's'}"
 
 
 class Journal:

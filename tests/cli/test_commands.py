@@ -17,7 +17,7 @@ from tests.support.models import tiny_gguf, tiny_hf
 ROOT = Path(__file__).parents[2]
 #: Objects whose keys are names, not part of the shape.
 OPEN = {"facts"}
-NAMED = {"providers"}
+NAMED = {"counts", "providers"}
 #: Objects from which what is not known is left out: sources and roots.
 SPARSE = {"kind", "repository", "revision", "program", "name", "path", "origin", "owned", "label", "forbid", "state",
           "links"}

@@ -16,3 +16,14 @@ def test_a_setting_reaches_the_open_store(synced: Person) -> None:
             store.undo()
         store.set_config("undo_window", 3600)
         assert store.undo(dry_run=True).actions
+
+
+def test_the_log_speaks_of_files_and_models(synced: Person) -> None:
+    with synced.open() as store:
+        store.hide("other", "jan")
+        store.undo()
+        for row in store.log():
+            assert row["summary"], row
+            for word in ("make", "intake", "folder", "own", "unhide"):
+                assert word not in row["summary"].split(), row["summary"]
+        assert "took in" in store.log()[-1]["summary"]
