@@ -1,7 +1,7 @@
 """`verify --repair`: where a damaged file's bytes may still be, for this person on this computer; nearest first.
 
     what the person names (--from) -> other disks, trash, parked copies -> files of the same size in the programs'
-    folders and in the person's -> the repositories that the model came from
+    folders and in the person's -> the repositories and registries that the model came from
 
 None of them is believed: `store.repair` proves every range, and then the whole. What a copy is worth is found out by
 reading it.
@@ -14,9 +14,10 @@ import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from helixstore.errors import NotFound
-from helixstore.hub.ranges import HubFile
+from helixstore.hub.ranges import HubFile, WebFile
 from helixstore.providers.reader import DiskReader
 from helixstore.session import Session
 from helixstore.store import trash
@@ -27,7 +28,7 @@ from helixstore.store.store import Store
 from helixstore.store.verify import VerifyReport
 from helixstore.store.volumes import MAIN
 from helixstore.sync.wanted import Progress
-from helixstore.values import File, Variant
+from helixstore.values import File, Issue, Variant
 
 __all__ = ["repair"]
 
@@ -138,6 +139,7 @@ class _Search:
                     seen.add(inode)
                     yield LocalFile(path)
         yield from self._hub(digest)
+        yield from self._published(digest)
 
     def _paths(self, digest: str, size: int) -> Iterator[str]:
         session, store = self._session, self._session.store
@@ -190,9 +192,35 @@ class _Search:
                         seen.add(found)
                         yield HubFile(*found, endpoint)
 
+    def _published(self, digest: str) -> Iterator[WebFile]:
+        """The file where a program says that it got it."""
+        row = self._session.index.blob(digest)
+        seen = set[str]()
+        for variant, file in self._named_by(digest):
+            sha256 = file.sha256 or (row.sha256 if row is not None else None)
+            for source in variant.sources if sha256 else ():
+                layout = self._session.layouts.get(source.program or "") if source.kind == "program" else None
+                if layout is None:
+                    continue
+                try:
+                    address = layout.published(source.name or "", sha256 or "")
+                except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
+                    self._session.issues.append(Issue("layout", layout.name, f"the layout fails: {error!r}",
+                                                      f"helixstore layouts check {layout.name}"))
+                    continue
+                if _allowed(address) and address not in seen:
+                    seen.add(address)
+                    yield WebFile(address, f"{source.program}, {source.name}: {file.path}")
+
     def _named_by(self, digest: str) -> Iterator[tuple[Variant, File]]:
         for variant in self._session.index.variants():
             yield from ((variant, file) for file in variant.files if file.blake3 == digest)
+
+
+def _allowed(address: str) -> bool:
+    """Whether bytes may come from there: over TLS, or from this computer."""
+    parts = urlsplit(address)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1"))
 
 
 def _by_size(

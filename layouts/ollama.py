@@ -90,6 +90,14 @@ class Ollama(Layout):
         """The model of every manifest."""
         return ollama_found.discover(root, reader)
 
+    def published(self, name: str, sha256: str) -> str:
+        """In the registry that its name says (server/download.go: blobs are read there by ranges)."""
+        full = Name.read(name)
+        if full is None:
+            return ""
+        here = full.host.partition(":")[0] in ("localhost", "127.0.0.1")
+        return f"http{'' if here else 's'}://{full.host}/v2/{full.namespace}/{full.model}/blobs/sha256:{sha256}"
+
     def drifted(self, root: Root, reader: Reader) -> str:
         """Files where only folders of hosts and namespaces belong, or blobs that are all called otherwise."""
         hosts = reader.entries(root.path / "manifests")

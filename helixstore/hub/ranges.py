@@ -1,9 +1,10 @@
-"""A file in a repository of the hub, read by ranges, so that a repair fetches only what is bad.
+"""Files where models are published, read by ranges, so that a repair fetches only what is bad.
 
 Addresses, tokens, offline mode, and the session with its proxies are huggingface_hub's own (`hf_hub_url`,
 `build_hf_headers`, `get_session`, `get_hf_file_metadata`, `hf_raise_for_status`; the same in 0.36 with requests and in
 1.0 to 2.4 with httpx). The ranges are plain HTTP (RFC 9110, 14.2): the hub sends large files on to a storage that
-answers 206 for them too, where they are kept in Xet as well.
+answers 206 for them too, where they are kept in Xet as well. Registries of containers' kind, Ollama's among them, give
+a blob by its SHA-256 (OCI distribution specification 1.1, "Pulling blobs"), ranges too.
 """
 
 from __future__ import annotations
@@ -11,53 +12,47 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from helixstore.errors import Failed, HelixError
 
-__all__ = ["HubFile"]
+__all__ = ["HubFile", "WebFile"]
 
 _SECONDS = 30.0                 # without an answer, or without a byte
 _TRIES = 3                      # of one range
 _CHUNK = 1 << 20
-_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
-@dataclass(slots=True)
-class HubFile:
-    """One file at one commit.
+class WebFile:
+    """A file at an address that anybody may read.
 
     Args:
-        repository: `org/name`.
-        revision: the commit, or a branch.
-        path: in the repository.
-        endpoint: the hub's address; None: huggingface_hub's own, which HF_ENDPOINT sets.
+        address: https, or http on this computer.
+        name: as people read it.
     """
 
-    repository: str
-    revision: str
-    path: str
-    endpoint: str | None = None
-    _why: HelixError | None = field(default=None, repr=False)
-    _asked: bool = field(default=False, repr=False)
-    remote: bool = field(default=True, init=False)
+    remote = True
+
+    def __init__(self, address: str, name: str) -> None:
+        self.address, self._name = address, name
+        self._asked = False
+        self._why: HelixError | None = None
 
     @property
     def name(self) -> str:
         """As people read it."""
-        return f"{self.repository}@{self.revision[:12]}: {self.path}"
+        return self._name
 
     def ask(self, size: int, sha256: str | None) -> None:
-        """One request, the first time: whether the repository has that file, of that size, and of that digest where it
-        tells one.
+        """One request, the first time: whether there is that file, of that size, and of that digest where it is told.
 
         Args:
             size: in bytes.
             sha256: hex, or None where it is not known.
 
         Raises:
-            Failed: it has not, or cannot be asked; the reason is the client's own.
+            Failed: there is not, or it cannot be asked; the reason is the client's own.
         """
         if not self._asked:
             self._asked = True
@@ -68,12 +63,66 @@ class HubFile:
         if self._why is not None:
             raise self._why
 
+    def read(self, offset: int, length: int) -> bytes:
+        """That range, and not a byte more over the network.
+
+        Args:
+            offset, length: in bytes.
+
+        Raises:
+            Failed: after three tries; or the server does not know ranges.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._range(offset, length)[0]
+            except Failed:
+                if not left:
+                    raise
+        raise AssertionError("a range is tried at least once")
+
+    def _compare(self, size: int, sha256: str | None) -> None:
+        """See `ask`."""
+        total = self._range(0, 1)[1] if size else 0
+        if total not in (-1, size):
+            raise Failed(f"it has {total:,} bytes there instead of {size:,}")
+
+    def _range(self, offset: int, length: int) -> tuple[bytes, int]:
+        """One try; the bytes, and the size of the whole file, -1 where it is not told."""
+        wanted = {**self._headers(), "Accept-Encoding": "identity", "Range": f"bytes={offset}-{offset + length - 1}"}
+        with _told(), _get(self.address, wanted) as (response, chunks):
+            return _body(response, chunks, offset, length)
+
+    def _headers(self) -> dict[str, str]:
+        return {}                                       # no token of the hub's goes anywhere else
+
+
+class HubFile(WebFile):
+    """One file in a repository of the hub, at one commit.
+
+    Args:
+        repository: `org/name`.
+        revision: the commit, or a branch.
+        path: in the repository.
+        endpoint: the hub's address; None: huggingface_hub's own, which HF_ENDPOINT sets.
+    """
+
+    def __init__(self, repository: str, revision: str, path: str, endpoint: str | None = None) -> None:
+        self._repository, self._revision, self._endpoint = repository, revision, endpoint
+        super().__init__(*self._place(path))
+
+    def _place(self, path: str) -> tuple[str, str]:
+        """Address and name of a file of the repository."""
+        from huggingface_hub import hf_hub_url
+
+        return (hf_hub_url(self._repository, path, revision=self._revision, endpoint=self._endpoint),
+                f"{self._repository}@{self._revision[:12]}: {path}")
+
     def _compare(self, size: int, sha256: str | None) -> None:
         from huggingface_hub import get_hf_file_metadata
 
         try:
             with _told():
-                there = get_hf_file_metadata(self._address(), headers=self._headers(), timeout=_SECONDS)
+                there = get_hf_file_metadata(self.address, headers=self._headers(), timeout=_SECONDS)
         except Failed:
             if not sha256 or not self._find(sha256):
                 raise
@@ -91,40 +140,16 @@ class HubFile:
         from huggingface_hub.hf_api import RepoFile
 
         with _told():
-            for item in HfApi(endpoint=self.endpoint).list_repo_tree(self.repository, revision=self.revision,
-                                                                     recursive=True):
+            for item in HfApi(endpoint=self._endpoint).list_repo_tree(self._repository, revision=self._revision,
+                                                                      recursive=True):
                 if isinstance(item, RepoFile) and item.lfs is not None and item.lfs.sha256 == sha256:
-                    self.path = item.path
+                    self.address, self._name = self._place(item.path)
                     return True
         return False
 
-    def read(self, offset: int, length: int) -> bytes:
-        """That range, and not a byte more over the network.
-
-        Args:
-            offset, length: in bytes.
-
-        Raises:
-            Failed: after three tries; or the server does not know ranges.
-        """
-        wanted = {**self._headers(), "Range": f"bytes={offset}-{offset + length - 1}"}
-        for left in reversed(range(_TRIES)):
-            try:
-                with _told(), _get(self._address(), wanted) as (response, chunks):
-                    return _body(response, chunks, offset, length)
-            except Failed:
-                if not left:
-                    raise
-        raise AssertionError("a range is tried at least once")
-
-    def _address(self) -> str:
-        from huggingface_hub import hf_hub_url
-
-        return hf_hub_url(self.repository, self.path, revision=self.revision, endpoint=self.endpoint)
-
-    @staticmethod
-    def _headers() -> dict[str, str]:
-        return {**_client().build_hf_headers(library_name="helixstore"), "Accept-Encoding": "identity"}
+    def _headers(self) -> dict[str, str]:
+        headers: dict[str, str] = _client().build_hf_headers(library_name="helixstore")
+        return headers
 
 
 def _client() -> Any:
@@ -134,8 +159,8 @@ def _client() -> Any:
     return utils
 
 
-def _body(response: Any, chunks: Iterator[bytes], offset: int, length: int) -> bytes:
-    """The bytes of an answer to a request for a range."""
+def _body(response: Any, chunks: Iterator[bytes], offset: int, length: int) -> tuple[bytes, int]:
+    """The bytes of an answer to a request for a range, and the size of the whole, -1 where it is not told."""
     _client().hf_raise_for_status(response)
     found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if response.status_code != 206 or found is None or int(found[1]) != offset:
@@ -145,7 +170,7 @@ def _body(response: Any, chunks: Iterator[bytes], offset: int, length: int) -> b
         data += chunk
         if len(data) > length:
             raise Failed("the server sent more than it was asked for")
-    return bytes(data)
+    return bytes(data), int(found[2]) if found[2] != "*" else -1
 
 
 @contextlib.contextmanager

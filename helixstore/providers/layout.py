@@ -346,6 +346,21 @@ class Layout(ABC):
         """
         return None
 
+    def published(self, name: str, sha256: str) -> str:
+        """Where the program itself gets a file of the model that it calls `name`, and anybody may read it by ranges; ""
+        where that is nowhere, or is not known.
+
+        Asked only to bring damaged bytes back, when nothing on this computer has them; what comes is proven.
+
+        Args:
+            name: as `Source.name`.
+            sha256: of the file, hex.
+
+        Returns:
+            An address, https but on this computer.
+        """
+        return ""
+
     def drifted(self, root: Root, reader: Reader) -> str:
         """Why `root` cannot be what the versions in `checked` keep their models in, one clause; "" while it can.
 
