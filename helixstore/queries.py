@@ -178,8 +178,10 @@ def status(session: Session) -> Status:
         if not shown and State.AWAY not in row["providers"].values():
             alone.append(Key(row["model"], row["id"]))
     reader = DiskReader(session.places.home)
-    states, issues = root_states(session, session.roots(reader, session.farms))
-    lines = tuple(ProviderStatus(name, session.is_on(name), root, state, linked.get(name, 0))
+    placed = list(session.roots(reader, session.farms))
+    why = {(place.provider, str(place.root.path)): place.why for place in placed}
+    states, issues = root_states(session, placed)
+    lines = tuple(ProviderStatus(name, session.is_on(name), root, state, linked.get(name, 0), reason=why[name, root])
                   for name, (root, state) in states.items())
     given = {key for path, record in session.farm.ledgers.of("").records.items() if os.path.lexists(path)
              for key in record.keys} if alone else set()

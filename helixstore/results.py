@@ -117,7 +117,8 @@ class Mounts:
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """One line of `status`. `running` and `endpoint` are None until helixstore can ask (a later version)."""
+    """One line of `status`. `reason`: why a program that is on gets nothing. `running` and `endpoint` are None until
+    helixstore can ask (a later version)."""
 
     name: str
     on: bool
@@ -126,6 +127,7 @@ class ProviderStatus:
     linked: int
     running: bool | None = None
     endpoint: str | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,13 +53,15 @@ def disks_changed(session: Session) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PlacedRoot:
-    """One root of one provider on this machine; `links`: the kinds that the person allows there, None: the layout's."""
+    """One root of one provider on this machine; `links`: the kinds that the person allows there, None: the layout's.
+    `why`: the reason for which it is off although the provider is on."""
 
     provider: str
     layout: Layout
     root: Root
     on: bool
     links: tuple[LinkKind, ...] | None = None
+    why: str = ""
 
 
 @dataclass
@@ -125,6 +127,10 @@ class Machine:
     def is_on(self, provider: str) -> bool:
         """Whether models are projected for this provider."""
         return bool(self.settings.provider(provider).on)
+
+    def is_common(self, placed: PlacedRoot) -> bool:
+        """Whether a root may be read by the programs of several people: it is in nobody's home, and not our own."""
+        return not placed.root.owned and not placed.root.path.is_relative_to(self.places.home)
 
     def forget_settings(self) -> None:
         """Read the settings anew when they are next asked for."""
@@ -287,6 +293,17 @@ class Session(Machine):
         from helixstore.farm.choice import Choices
 
         return Choices(self.places.state_for(self.store.id))
+
+    def roots(self, reader: Reader, farms: Path) -> Iterator[PlacedRoot]:
+        """As `Machine`; a folder into which somebody else on this machine projects already is off, with the reason."""
+        for placed in super().roots(reader, farms):
+            owner = None
+            if placed.on and self.store.sharing.shared and self.is_common(placed):
+                owner = self.store.roots.owner(str(placed.root.path))
+            if owner in (None, self.store.host.uid):
+                yield placed
+            else:
+                yield replace(placed, on=False, why=f"user {owner} shares models with it already")
 
     def forget_settings(self) -> None:
         """As `Machine`; an open farm goes by the new ones from now on."""

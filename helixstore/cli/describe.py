@@ -79,6 +79,7 @@ def status(found: Status) -> Iterator[str]:
     yield ""
     yield from table(("program", "state", "models", "folder"),
                      [(p.name, p.state, str(p.linked), homely(p.root)) for p in found.providers if p.on], right=(2,))
+    yield from (f"{p.name} is off: {p.reason}" for p in found.providers if p.on and p.reason)
     if off := [p.name for p in found.providers if not p.on]:
         yield f"Off: {' '.join(off)}"
     if found.volumes:

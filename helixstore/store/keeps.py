@@ -1,9 +1,7 @@
-"""What keeps blobs alive besides refs, and who may project into a root: small files under `hosts/<host>/<uid>/`.
+"""What keeps blobs alive besides refs: small files under `hosts/<host>/<uid>/`.
 
 `keeps/<operation>.json` names digests that a running operation or an undo entry still needs. Every collector, of any
 host and person, reads all of them; one that cannot be read keeps everything.
-`roots/<hash of the path>.json` says that this person projects into that folder, so that two people's farms do not
-fight over a system service's.
 """
 
 from __future__ import annotations
@@ -16,12 +14,11 @@ from contextlib import AbstractContextManager, suppress
 from helixstore.errors import HelixError, Unreadable, UnsafeName
 from helixstore.fs import kernel
 from helixstore.store import records
-from helixstore.store.hashing import blake3_hex
 from helixstore.store.host import Host
 from helixstore.store.sharing import Sharing
 from helixstore.values import Issue
 
-__all__ = ["Keeps", "Roots"]
+__all__ = ["Keeps"]
 
 _OPERATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -108,65 +105,6 @@ class Keeps:
         if not _OPERATION.fullmatch(operation):
             raise UnsafeName(f"{operation[:80]!r} is not a name for an operation")
         return os.path.join(self._own, f"{operation}.json")
-
-
-class Roots:
-    """Who projects into which folder of this host."""
-
-    def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]],
-                 sharing: Sharing) -> None:
-        self._sharing = sharing
-        self._host = os.path.join(root, "hosts", host.id)
-        self._uid = host.uid
-        self._working = working
-
-    def claim(self, path: str) -> int:
-        """Claim a folder, unless somebody else on this host has.
-
-        Two who claim it in the same instant may both be refused, never both be granted.
-
-        Args:
-            path: absolute.
-
-        Returns:
-            The uid of its owner: one's own when the claim stands.
-        """
-        own = self._file(self._uid, path)
-        with self._working() as staging:
-            self._sharing.own(os.path.dirname(own), os.path.dirname(self._host))
-            shown = os.fsencode(path).decode(errors="backslashreplace")
-            record = records.canonical({"schema": records.SCHEMA, "path": shown})
-            [fresh] = records.publish_all(staging, [(own, record)])
-        other = self._other(path)
-        if other is None:
-            return self._uid
-        if fresh:
-            kernel.unlink(own)
-        return other
-
-    def owner(self, path: str) -> int | None:
-        """The uid of whoever claimed the folder; None when nobody did."""
-        other = self._other(path)
-        if other is None and os.path.lexists(self._file(self._uid, path)):
-            return self._uid
-        return other
-
-    def release(self, path: str) -> None:
-        """Give up one's own claim, if there is one."""
-        with suppress(FileNotFoundError):
-            kernel.unlink(self._file(self._uid, path))
-
-    def _file(self, uid: int | str, path: str) -> str:
-        name = blake3_hex(os.fsencode(path))[:32]
-        return os.path.join(self._host, str(uid), "roots", f"{name}.json")
-
-    def _other(self, path: str) -> int | None:
-        with suppress(FileNotFoundError), os.scandir(self._host) as entries:
-            for entry in entries:
-                claimed = entry.name.isdecimal() and int(entry.name) != self._uid
-                if claimed and os.path.lexists(self._file(entry.name, path)):
-                    return int(entry.name)
-        return None
 
 
 def _folders(hosts: str, kind: str, issues: list[Issue]) -> Iterator[tuple[str, int, str]]:

@@ -17,10 +17,11 @@ from helixstore.store import records
 from helixstore.store.blobs import Blobs
 from helixstore.store.host import Host
 from helixstore.store.hosts import Hosts
-from helixstore.store.keeps import Keeps, Roots
+from helixstore.store.keeps import Keeps
 from helixstore.store.manifests import Manifests
 from helixstore.store.quarantine import Quarantine
 from helixstore.store.refs import Refs
+from helixstore.store.roots import Roots
 from helixstore.store.saved import Saved
 from helixstore.store.sharing import Sharing, closed, give
 from helixstore.store.staging import Staging
@@ -84,7 +85,7 @@ class Store:
         self.refs = Refs(root, host, self.working, self.sharing)
         self.hosts = Hosts(root, host, self.working, self.sharing)
         self.keeps = Keeps(root, host, self.working, self.sharing)
-        self.roots = Roots(root, host, self.working, self.sharing)
+        self.roots = Roots(root, host, self.working, self.sharing, self._over)
         self.saved = Saved(root, host, self.working, self.sharing)
 
     @classmethod
@@ -207,6 +208,10 @@ class Store:
             finally:
                 os.close(descriptor)
                 kernel.unlink(name)
+
+    def _over(self, host: str, uid: int, since_ns: int) -> bool:
+        """Whether what somebody claimed then counts no more."""
+        return self.hosts.expiry(self.now_ns).over(host, uid, since_ns)
 
     def _may_write(self) -> None:
         if self.read_only_reason:

@@ -34,6 +34,7 @@ from helixstore.fs import kernel
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
+from helixstore.sync.claimed_roots import claim_roots
 from helixstore.sync.claims import claims, without_mine
 from helixstore.sync.damaged import damage
 from helixstore.sync.deleted import deletions, replacements
@@ -82,6 +83,8 @@ def change(
     if not dry_run and save_plan is None:
         session.tend()
     join(session, keep=not dry_run and save_plan is None)
+    if not dry_run and save_plan is None:
+        claim_roots(session)
     session.store.volumes.refresh()
     first = SyncReport()
     if (session.store.volumes.away and wanted.scan and not dry_run and save_plan is None
