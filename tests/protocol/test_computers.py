@@ -1,0 +1,127 @@
+"""Two computers with one store, by the engine and the command line: what one relies on survives the other's collections
+until somebody forgets it; and it comes back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helixstore import HelixStore
+from helixstore.errors import Failed
+from helixstore.results import ForgetReport
+from support.raw import model_gguf
+
+DAY = 86_400
+
+
+def older(store: Path, seconds: float, *places: str) -> None:
+    for place in places:
+        for path in [store / place, *(store / place).rglob("*")]:
+            then = path.lstat().st_mtime_ns - int(seconds * 10**9)
+            os.utime(path, ns=(then, then), follow_symlinks=False)
+
+
+class Computer:
+    def __init__(self, home: Path, store: Path) -> None:
+        home.mkdir()
+        self.home = home
+        self.environ = {"HOME": str(home), "HELIXSTORE_STORE": str(store), "PATH": os.environ["PATH"]}
+
+    def open(self) -> HelixStore:
+        return HelixStore(environ=self.environ)
+
+    @property
+    def shown(self) -> list[Path]:
+        return sorted(self.home.glob(".lmstudio/models/*/*/*.gguf"))
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Computer, Computer, Path]:
+    """`desk` has brought a model, `laptop` shows it too."""
+    store = tmp_path / "store"
+    desk, laptop = Computer(tmp_path / "desk", store), Computer(tmp_path / "laptop", store)
+    HelixStore(store, environ=desk.environ).close()
+    for one in (desk, laptop):
+        with one.open() as opened:
+            opened.set_provider("lmstudio", on=True)
+    (desk.home / "tiny.gguf").write_bytes(model_gguf(seed=1))
+    with desk.open() as opened:
+        opened.add(desk.home / "tiny.gguf", name="tiny")
+        os.unlink(desk.home / "tiny.gguf")
+    with laptop.open() as opened:
+        opened.sync()
+    assert len(laptop.shown) == 1
+    older(store, 100, "refs", "hosts")
+    return desk, laptop, store
+
+
+def collected(computer: Computer, store: Path) -> None:
+    """Forty days of collections, none of them beside anything."""
+    with computer.open() as opened:
+        for _ in range(4):
+            opened.gc()
+            older(store, 10 * DAY, "condemned", "forgotten", "refs", "hosts")
+
+
+def test_what_another_computer_shows_stays_while_it_is_off_and_goes_when_it_is_forgotten(
+        two: tuple[Computer, Computer, Path]) -> None:
+    desk, laptop, store = two
+    [shown] = laptop.shown
+    bytes_ = shown.read_bytes()
+    with desk.open() as opened:
+        opened.remove("tiny")
+    for keep in store.glob("hosts/*/*/keeps/*"):            # what undo would need is not the question here
+        keep.unlink()
+    collected(desk, store)
+    assert shown.read_bytes() == bytes_
+    assert len(list(store.glob("blobs/*/*"))) == 1
+    with desk.open() as opened:
+        here, there = opened.hosts.list()
+        assert (here.here, there.here, there.models, there.bytes) == (True, False, 1, len(bytes_))
+        with pytest.raises(Failed, match="the computer that you are at"):
+            opened.hosts.forget(here.id)
+        preview = opened.hosts.forget(there.id, dry_run=True)
+        assert (preview.models, preview.frees_bytes, preview.ended) == (("tiny",), len(bytes_), False)
+        asked: list[ForgetReport] = []
+        assert not opened.hosts.forget(there.id[:6], ask=lambda report: bool(asked.append(report))).ended
+        assert asked == [preview]
+        assert opened.hosts.list()[1].forgotten is None
+        assert opened.hosts.forget(there.id[:6]).ended
+        assert opened.hosts.list()[1].forgotten is not None
+        assert opened.hosts.list()[1].models == 0
+    with laptop.open() as opened:
+        assert any("was forgotten on" in note for note in opened.notes)
+        assert not opened.sync().issues
+    with laptop.open() as opened:
+        assert not opened.notes
+    collected(desk, store)
+    assert len(list(store.glob("blobs/*/*"))) == 1, "it has come back in time"
+    older(store, 100, "refs", "hosts", "forgotten")
+    with desk.open() as opened:
+        opened.hosts.forget(there.id)
+    os.unlink(shown)                                        # another name of the same bytes would keep them
+    collected(desk, store)
+    assert list(store.glob("blobs/*/*")) == []
+    with laptop.open() as opened:
+        assert [issue.message for issue in opened.sync().issues if issue.kind == "lost"] == [
+            "files of tiny are gone from the store, since this computer's claims had ended"]
+
+
+def test_the_commands(two: tuple[Computer, Computer, Path], run_command: Callable[..., Any]) -> None:
+    desk, laptop, _ = two
+    listed = run_command(desk, "host", "list", "--json").json["hosts"]
+    assert [one["here"] for one in listed] == [True, False]
+    assert listed[1]["models"] == 1
+    text = run_command(desk, "host").out
+    assert "this one" in text
+    assert listed[1]["id"] in text
+    assert "would be ended" in run_command(desk, "host", "forget", listed[1]["id"], "--dry-run").out
+    assert "these claims are ended" in run_command(desk, "host", "forget", listed[1]["id"], "--yes").out.lower()
+    assert "forgotten" in run_command(desk, "host", "list").out
+    assert run_command(desk, "host", "forget", "nobody").code == 1
+    assert "was forgotten on" in run_command(laptop, "status").err
+    assert "was forgotten on" not in run_command(laptop, "status").err
