@@ -228,7 +228,8 @@ CASES: Mapping[str, Case] = {
 DAILY = ("sync of changes", "add", "remove", "undo", "leave", "gc moves", "volume move", "verify with damage")
 #: those in which the power is lost
 POWER = ("sync", "sync of changes", "add", "add from another disk", "remove", "undo", "undo several", "leave",
-         "gc moves", "gc deletes", "gc --now", "trash restore", "volume move", "volume remove", "verify with damage")
+         "gc moves", "gc deletes", "gc --now", "trash restore", "volume move", "volume move back",
+         "volume remove", "verify with damage")
 
 
 def leaves() -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from armed import FAIL, KILL, TEAR, Armed, Fault, Ran
 from cases import CASES, STATES, Case
 from ground import Ground
+from reordered import Reordered
 from world import Seen, World
 
 __all__ = ["ERRORS", "Judge", "Scene"]
@@ -170,6 +171,40 @@ class Judge:
             return []
         last = "\n".join((ran.out + ran.err).splitlines()[-12:])
         return [f"{name}, {fault} ({ran.hit.strip()}), exit {ran.code}", *(f"  {one}" for one in wrong), last]
+
+    # ---- every order of writing ------------------------------------------------------------------------------------
+
+    def reordered(self, name: str, *, flushing: bool = True) -> list[str]:
+        """What may be wrong after the power was lost at any instant of an undisturbed run, by `Reordered`.
+
+        `flushing` False: as if nothing had ever been flushed, to see that this is noticed.
+        """
+        scene, world = self.scene(name), self.world
+        world.environ = self._plain | dict(scene.case.environ)
+        self.ground.restore(name)
+        log = world.run(*scene.case.argv, log=True).log.splitlines()
+        log = [line for line in log if flushing or not line.startswith("sync")]
+        self.figures["operations"] += 1
+        self.figures["instants"] += len(log)
+        digests = {f"{status.st_dev}:{status.st_ino}": digest for digest, status in world.files().values()}
+        self.ground.restore(name)                               # the same inodes as before the run
+        disk = Reordered([disk.point for disk in self.ground.disks], log, digests)
+        disk.begin({path: digest for path, (digest, _) in world.files().items()})
+        shown = {world.real(path): (scene.before.content.get(path, ""), scene.after.content.get(path, ""))
+                 for path in scene.before.content.keys() | scene.after.content.keys()
+                 if not path.endswith("/config.toml")}
+        wrong: dict[tuple[str, str], str] = {}
+        for line in log:
+            disk.happen(line)
+            for path, allowed in shown.items():
+                for found in disk.may_hold(path):
+                    if found not in allowed:
+                        wrong.setdefault((path, found), line)
+            for digest in scene.before.bytes & scene.after.bytes - {"dangling"}:
+                if disk.lost(digest):
+                    self.figures["contents lost"] += 1
+                    wrong.setdefault(("LOST", digest), line)
+        return [f"{name}: {path} may be {found} after {line}" for (path, found), line in wrong.items()]
 
     def _lost(self, scene: Scene, seen: Seen) -> Iterator[str]:
         """Invariant 1: what existed exists; and where the person has it, unless the command is there to move it."""

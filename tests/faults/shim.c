@@ -78,9 +78,15 @@ static int path_of_fd(int fd, char *into) {
     return length > 0;
 }
 
+/* The absolute path; what is reached through a folder's descriptor, as the folder's own. */
 static void path_at(int folder, const char *path, char *into) {
-    char base[PATH_MAX] = "";
+    char base[PATH_MAX] = "", *rest;
+    const char *through = "/proc/self/fd/";
     if (!path) path = "";
+    if (!strncmp(path, through, strlen(through))) {
+        folder = (int)strtol(path + strlen(through), &rest, 10);
+        if (*rest == '/') path = rest + 1;
+    }
     if (path[0] == '/') { snprintf(into, PATH_MAX, "%s", path); return; }
     if (folder == AT_FDCWD) { if (syscall(SYS_getcwd, base, sizeof base) < 0) base[0] = 0; }
     else path_of_fd(folder, base);
@@ -313,8 +319,15 @@ int linkat(int one, const char *from, int other, const char *to, int flags) { TW
 int rename(const char *from, const char *to) { TWO(rename, AT_FDCWD, AT_FDCWD, LINKS, "rename", REAL(rename)(from, to)) }
 int renameat(int one, const char *from, int other, const char *to) { TWO(renameat, one, other, LINKS, "rename", REAL(renameat)(one, from, other, to)) }
 int renameat2(int one, const char *from, int other, const char *to, unsigned flags) { TWO(renameat2, one, other, LINKS, "rename", REAL(renameat2)(one, from, other, to, flags)) }
-int symlink(const char *text, const char *path) { ON_PATH(int, symlink, AT_FDCWD, 1, CREATES, "symlink", REAL(symlink)(text, path)) }
-int symlinkat(const char *text, int folder, const char *path) { ON_PATH(int, symlinkat, folder, 1, CREATES, "symlink", REAL(symlinkat)(text, folder, path)) }
+int symlinkat(const char *text, int folder, const char *path) {
+    char full[PATH_MAX];
+    path_at(folder, path, full);
+    if (strikes("symlink", full, 1, CREATES)) return -1;
+    int done = REAL(symlinkat)(text, folder, path);
+    if (!done) say("symlink", text, full, -1);
+    return done;
+}
+int symlink(const char *text, const char *path) { return symlinkat(text, AT_FDCWD, path); }
 
 /* ---- folders ------------------------------------------------------------------------------------------------------ */
 

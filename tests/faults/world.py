@@ -96,6 +96,18 @@ class World:
         os.utime(file, (1_700_000_000, 1_700_000_000))
         return file
 
+    def files(self) -> dict[str, tuple[str, os.stat_result]]:
+        """Every regular file on both disks: absolute path -> SHA-256 and what stat says."""
+        hashed: dict[tuple[int, int], str] = {}
+        return {path: (_content(path, hashed), os.lstat(path)) for disk in self.ground.disks
+                for folder, _, names in os.walk(disk.point) for path in (f"{folder}/{name}" for name in names)
+                if not os.path.islink(path)}
+
+    def real(self, shown: str) -> str:
+        """The absolute path of what `look` calls so."""
+        hosts = os.listdir(self.store / "hosts") if (self.store / "hosts").is_dir() else []
+        return str(self.ground.base) + shown.replace("/farms/HOST/", f"/farms/{hosts[0]}/" if hosts else "/farms/")
+
     def look(self) -> Seen:
         """All that can be seen."""
         content: dict[str, str] = {}
@@ -127,7 +139,8 @@ def _is_stores(folder: str) -> bool:
     """Whether a folder is of the store's own, and no root in it."""
     inside = folder.partition("/helixstore/store/")[2] or (
         folder.partition("/helixstore/")[2] if folder.startswith("/second/") else "")
-    return (bool(inside) and not inside.startswith("farms/")) or folder.endswith(("/helixstore/store", "/second/helixstore"))
+    own = folder.endswith(("/helixstore/store", "/second/helixstore"))
+    return own or (bool(inside) and not inside.startswith("farms/"))
 
 
 def _content(path: str, hashed: dict[tuple[int, int], str]) -> str:
