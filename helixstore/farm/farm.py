@@ -298,9 +298,10 @@ class Farm:
                 counts[action.op] = counts.get(action.op, 0) + 1
         messages = [f"{issue.path}: {issue.message}" for issue in outcome.issues]
         learnt = {"extra": executor.extra, "counts": counts, "freed": outcome.freed, "later": outcome.freed_later}
+        for undone in plan.undoes:                      # before the end: recovery comes by here until that is written
+            self.journal.undone(undone, number)
         self.journal.end(number, "".join(executor.letters), learnt, messages)
         for undone in plan.undoes:
-            self.journal.undone(undone, number)
             self.store.keeps.drop(_operation(undone))
         if keep and plan.kind != "sync":
             self.store.keeps.drop(_operation(number))
