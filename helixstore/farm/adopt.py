@@ -91,7 +91,7 @@ class Adopter:
             added = self.services.store.blobs.add(adoption.path, sha256=adoption.sha256 is not None, known=known,
                                                   expect=now, copy=adoption.copy)
         except (OSError, Failed) as error:
-            self._refuse(adoption, _said(error))
+            self._refuse(adoption, _said(error), remedy=getattr(error, "remedy", ""))
             return SKIPPED
         if added.digest != adoption.digest:
             self._refuse(adoption, "it was changed while it was taken in")
@@ -120,7 +120,7 @@ class Adopter:
             self._prove(adoption)
             kind = self._exchange(adoption)
         except (OSError, Failed, Busy) as error:
-            self._refuse(adoption, _said(error), fatal=False)
+            self._refuse(adoption, _said(error), fatal=False, remedy=getattr(error, "remedy", ""))
             return SKIPPED
         self._enter(action, kind)
         return DONE
@@ -307,12 +307,12 @@ class Adopter:
         self._refuse(adoption, "it was changed since it was hashed; it is left as it is", fatal)
         return None
 
-    def _refuse(self, adoption: Adoption, why: str, fatal: bool = True) -> None:
+    def _refuse(self, adoption: Adoption, why: str, fatal: bool = True, remedy: str = "") -> None:
         """Leave the path alone. `fatal`: its bytes are not in the store because of that."""
         if fatal:
             self.failed.add(adoption.digest)
         self.refused[adoption.path] = why
-        self.outcome.issues.append(Issue("failed", adoption.path, why, "helixstore sync"))
+        self.outcome.issues.append(Issue("failed", adoption.path, why, remedy or "helixstore sync"))
 
     def _enter(self, action: Action, kind: str) -> None:
         """Into the ledger of adopted files, with what the file was like, for undo and leave."""

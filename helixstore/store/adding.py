@@ -90,6 +90,8 @@ class Publisher:
             if self.accept(digest, staged):
                 return False
         kernel.sync_folder(os.path.dirname(target))
+        if digest in self.quarantine:                   # of what lay there before, and was taken away
+            self.quarantine.lift(digest)
         return True
 
     def accept(self, digest: str, staged: str) -> bool:

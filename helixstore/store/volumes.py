@@ -141,8 +141,8 @@ class Volumes:
         if volume.id not in self._seen:
             found: frozenset[str] = frozenset()
             name = f"{self.registry}/{volume.id}.blobs"
-            with suppress(OSError, UnicodeDecodeError), open(name, encoding="ascii") as file:
-                found = frozenset(file.read().split())
+            with suppress(OSError, UnicodeDecodeError):
+                found = frozenset(records.read_small(name)[0].decode("ascii").split())
             self._seen[volume.id] = found
         return self._seen[volume.id]
 
