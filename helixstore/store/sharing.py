@@ -70,7 +70,8 @@ class Sharing:
         """
         for folder in _between(path, below):
             if self.shared:
-                self._not_another_s(folder)             # a link too, wherever it leads
+                if os.path.lexists(folder):
+                    self._not_another_s(folder)         # a link too, wherever it leads
                 folders.make_folder(folder, folders.OWN, self.gid)
                 self._not_another_s(folder)
             else:
