@@ -7,13 +7,12 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from helixstore.errors import HelixError
+from helixstore.fs.access import user_name
 from helixstore.store import records
 from helixstore.store.refs import Claimant
 from helixstore.store.saved import Person
 from helixstore.store.store import Store
 from helixstore.store.trash import trashed
-from helixstore.sync.standing import name_of
 
 __all__ = ["Tenants", "owned", "tenants"]
 
@@ -41,15 +40,15 @@ class Tenants:
 
     def owner(self, uid: int) -> str:
         """How the owner of a file is called; somebody who never used the store by the name on this machine."""
-        return self.owners.get(uid) or name_of(uid)
+        return self.owners.get(uid) or user_name(uid)
 
 
 def tenants(store: Store, people: Iterable[Person], claimants: Collection[Claimant]) -> Tenants:
     """Everybody who claims something or has said something."""
     said = {(person.host, person.uid): person.user for person in people}
     everybody = {*claimants, *said, (store.host.id, store.host.uid)}
-    names = {one: said.get(one) or name_of(one[1]) for one in everybody}
-    hosts = {host: _host_name(store, host) for host in {host for host, _ in everybody}}
+    names = {one: said.get(one) or user_name(one[1]) for one in everybody}
+    hosts = {host: store.hosts.name(host) or host[:8] for host in {host for host, _ in everybody}}
     uids: dict[str, set[int]] = {}
     named: dict[int, set[str]] = {}
     for (_, uid), name in names.items():
@@ -70,15 +69,6 @@ def tenants(store: Store, people: Iterable[Person], claimants: Collection[Claima
         facts[label] = uid, places
         owners.setdefault(uid, label)
     return Tenants(labels, facts, owners)
-
-
-def _host_name(store: Store, host: str) -> str:
-    """What a host calls itself; the first digits of its id where nobody knows."""
-    with suppress(HelixError, OSError):
-        name = records.read_record(f"{store.path}/hosts/{host}/host.json")[0].get("name")
-        if isinstance(name, str) and name:
-            return name
-    return host[:8]
 
 
 def owned(store: Store) -> tuple[list[tuple[str, int, int]], list[tuple[int, int]]]:

@@ -88,7 +88,9 @@ class _Count:
         self.session, self.by = session, by
         self.me = session.store.host.id, session.store.host.uid
         every = session.index.claims()
-        self.claims = [ref for ref in current(every) if ref.manifest is not None]
+        over = session.store.hosts.expiry(session.store.now_ns).over        # of a host that is forgotten or has ended
+        self.claims = [ref for ref in current(every)
+                       if ref.manifest is not None and not over(ref.host, ref.uid, ref.mtime_ns)]
         people, self.savings = savings(session)
         self.tenants: Tenants = tenants(session.store, people, {ref.claimant for ref in self.claims})
         self.people = people

@@ -14,13 +14,14 @@ from typing import NamedTuple
 from helixstore.errors import HelixError
 from helixstore.farm.ledger import Record
 from helixstore.farm.library import Library
+from helixstore.fs.access import user_name
 from helixstore.index.codec import Standing
 from helixstore.providers.reader import DiskReader
 from helixstore.session import FORBIDDEN, LAST_DISKS, LAST_ISSUES, PlacedRoot, Session, disks_of
 from helixstore.sync.projection import Projection, refused_state
 from helixstore.values import Issue, Key, State, Variant
 
-__all__ = ["Avoided", "avoided", "keep", "last_issues", "name_of", "quarantined", "root_states"]
+__all__ = ["Avoided", "avoided", "keep", "last_issues", "quarantined", "root_states"]
 
 #: kinds of issues that only a look at the files can lift
 _OF_FILES = frozenset({"incomplete", "unreadable", "damaged", "unsafe", "unsafe-name"})
@@ -129,17 +130,7 @@ def _note_avoided(session: Session) -> None:
     rows = [[*key, size] for key, size in variants.items()]
     session.index.put_state(_AVOIDED, json.dumps([total, programs, rows]).encode())
     with suppress(HelixError):              # a figure: the change itself is done
-        session.store.saved.say(name_of(session.store.host.uid), total)
-
-
-def name_of(uid: int) -> str:
-    """What a user is called on this machine; the number where nobody knows."""
-    try:
-        import pwd
-
-        return pwd.getpwuid(uid).pw_name
-    except (ImportError, KeyError):
-        return str(uid)
+        session.store.saved.say(user_name(session.store.host.uid), total)
 
 
 def root_states(

@@ -49,14 +49,13 @@ class Office:
         self.digests = [added.digest for added in self.store.blobs.add_many(list(BLOBS))]
         for host, uid, name in PEOPLE:
             self.as_(host, uid).saved.say(name, 10 * uid)
+            record = self.folder / "store/hosts" / host / "host.json"
+            record.unlink()
+            record.write_text(json.dumps({"schema": 1, "name": host}))
 
     def as_(self, host: str, uid: int) -> Store:
         store = Store.open(self.folder / "store", Host(host, uid, "b"))
         store.register()
-        record = self.folder / "store/hosts" / host / "host.json"
-        if b'"rename"' not in record.read_bytes() and host not in ("boss",):
-            record.unlink()
-            record.write_text(json.dumps({"schema": 1, "name": host, "rename": True}))
         return store
 
     def claim(self, who: tuple[str, int, str], name: str, variant: int, blobs: Iterable[int]) -> None:
@@ -147,6 +146,17 @@ def test_a_number_with_two_names_is_two_people(tmp_path: Path) -> None:
     for who in PEOPLE[0], PEOPLE[2]:
         office.claim(who, "llama", 1, [0])
     assert {"ana@desk", "anton@rack"} <= rows_of(office.du("user")).keys()
+
+
+def test_a_host_that_is_forgotten_claims_nothing(tmp_path: Path) -> None:
+    office = Office(tmp_path / "a")
+    office.claim(PEOPLE[0], "llama", 1, [0])
+    office.claim(PEOPLE[2], "llama", 1, [0, 1])
+    office.store.hosts.forget("desk", 1001)
+    row = rows_of(office.du("user"))["ana"]
+    assert (row.models, row.bytes) == (1, size([0, 1]))
+    office.store.hosts.forget("rack")
+    assert rows_of(office.du("user"))["(nobody)"].bytes == size(range(len(BLOBS)))
 
 
 def test_who_owns_the_files_is_told_and_what_nobody_claims(tmp_path: Path) -> None:
