@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 from helixstore.errors import Ambiguous, Failed, NotFound
+from helixstore.fs.access import user_name
 from helixstore.results import ForgetReport, HostView
 from helixstore.session import Session
 from helixstore.store.alive import Alive
 from helixstore.store.hosts import Expiry, Forgotten
 from helixstore.store.refs import Claimant, Ref, current
-from helixstore.sync.standing import name_of
 
 __all__ = ["Computers"]
 
@@ -50,7 +50,7 @@ def views(session: Session) -> list[HostView]:
         blobs = {digest: size for ref in theirs for digest, size in sizes.get(ref.manifest or "", ())}
         ends, forgotten = expiry.ends_ns(host, uid), expiry.forgotten_ns(host, uid)
         found.append(HostView(
-            host, store.hosts.name(host), uid, name_of(uid), (host, uid) == (store.host.id, store.host.uid),
+            host, store.hosts.name(host), uid, user_name(uid), (host, uid) == (store.host.id, store.host.uid),
             last.since_ns / _NS if last is not None else None, len({ref.name for ref in theirs}), sum(blobs.values()),
             bool(ends), ends / _NS if ends else None, forgotten / _NS if forgotten else None))
     return sorted(found, key=lambda one: (not one.here, -(one.seen or 0), one.id, one.uid))
@@ -95,7 +95,7 @@ def forget(session: Session, word: str, uid: int | None, *, dry_run: bool = Fals
         uid = me
     if store.sharing.steward != me and uid != me:
         raise Failed("only the owner of the store ends the claims of others",
-                     f"ask {name_of(store.sharing.steward)}, or for your own: helixstore host forget {theirs[0].id} "
+                     f"ask {user_name(store.sharing.steward)}, or for your own: helixstore host forget {theirs[0].id} "
                      f"--user {me}", store.path)
     report = ForgetReport(theirs, *_freed(session, theirs[0].id, uid), ended=False)
     if dry_run or (ask is not None and not ask(report)):
