@@ -132,13 +132,16 @@ class ProviderStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoreFigures:
-    """Bytes: of all blobs; of duplicates that really lay on disk and were freed; of copies that linking avoided."""
+    """Bytes: of all blobs; of duplicates that really lay on disk and were freed; of copies that linking avoided. How many
+    people use the store, on how many hosts: those that are forgotten or whose lease is over do not count."""
 
     path: str
     blobs: int
     bytes: int
     saved_bytes: int
     copies_avoided_bytes: int
+    people: int = 1
+    hosts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import json
 import time
 from typing import NamedTuple
 
+from helixstore.fs.access import user_name
 from helixstore.fs.mounts import unsettled_ns
 from helixstore.session import Session
 from helixstore.store.saved import Freed, Person, Saving
@@ -17,10 +18,13 @@ _READ = "what people saved"
 
 
 class Figures(NamedTuple):
-    """Bytes: of duplicates that lay on disk and were freed; of copies that linking made needless. Of all people."""
+    """Of all people. Bytes: of duplicates that lay on disk and were freed; of copies that linking made needless. How
+    many they are, a number under one name being one person, and on how many hosts."""
 
     saved_bytes: int
     copies_avoided_bytes: int
+    people: int
+    hosts: int
 
 
 def savings(session: Session) -> tuple[list[Person], list[Saving]]:
@@ -54,4 +58,9 @@ def figures(session: Session) -> Figures:
     people, freed = savings(session)
     me = session.store.host.id, session.store.host.uid
     others = sum(person.avoided_bytes for person in people if (person.host, person.uid) != me)
-    return Figures(sum(one.freed.bytes * one.freed.copies for one in freed), avoided(session).bytes + others)
+    names = {(person.host, person.uid): person.user for person in people}
+    expiry = session.store.hosts.expiry(session.store.now_ns)
+    here = {me, *(one[:2] for one in session.store.hosts.seen() if not expiry.over(one.host, one.uid, one.since_ns))}
+    return Figures(sum(one.freed.bytes * one.freed.copies for one in freed), avoided(session).bytes + others,
+                   len({(uid, names.get((host, uid)) or user_name(uid)) for host, uid in here}),
+                   len({host for host, _ in here}))

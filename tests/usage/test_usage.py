@@ -244,3 +244,15 @@ def test_csv_is_for_spreadsheets(tmp_path: Path, home: Path, monkeypatch: pytest
     assert model["label"] == "'=cmd|\"/c calc\"!A1, and more\\x1b[31m"
     assert int(model["bytes"]) == len(BLOBS[0])
     assert [row["row"] for row in rows].count("total") == 1
+
+
+def test_status_counts_people_and_hosts(tmp_path: Path) -> None:
+    office = Office(tmp_path / "a")
+    home = tmp_path / "boss"
+    home.mkdir()
+    with HelixStore(tmp_path / "a/store", environ={"HOME": str(home), "PATH": os.environ["PATH"]}) as store:
+        figures = store.status().store
+        assert (figures.people, figures.hosts) == (4, 4), "ana, two who are called ben, and who runs this on two hosts"
+        office.store.hosts.forget("rack")
+        figures = store.status().store
+        assert (figures.people, figures.hosts) == (3, 3)
