@@ -16,9 +16,11 @@ from pathlib import Path
 from helixstore.errors import Failed, HelixError, Usage
 from helixstore.farm.plan import Adoption
 from helixstore.fs import kernel
+from helixstore.fs.access import user_name
 from helixstore.results import SyncReport, VolumeReport, VolumeView
 from helixstore.session import Session
 from helixstore.store import attach, gc, moving
+from helixstore.store.refs import current
 from helixstore.store.trash import trashed
 from helixstore.store.volumes import MAIN, Volume
 from helixstore.sync.change import change
@@ -302,6 +304,8 @@ def gather(session: Session, volume: Volume, digests: Iterable[str], command: st
     swaps = _swaps(session, set(kept), volume)
     done = change(session, Change(command, scan=False, swaps=swaps))
     freed, issues = done.saved_bytes, list(done.issues)
+    needed = _needed_without(session, several, volume)
+    several = [digest for digest in several if digest not in needed]
     linked = _linked(session, several, volume)
     with session.store.working():
         for digest in several:
@@ -317,7 +321,27 @@ def gather(session: Session, volume: Volume, digests: Iterable[str], command: st
     session.store.volumes.refresh()
     return VolumeReport(view(session, volume), freed_bytes=freed,
                         sync=done if again.nothing else replace(again, adopted=done.adopted),
-                        notes=(*done.notes, *again.notes), issues=tuple(dict.fromkeys([*issues, *again.issues])))
+                        notes=(*done.notes, *again.notes, *sorted(set(needed.values()))),
+                        issues=tuple(dict.fromkeys([*issues, *again.issues])))
+
+
+def _needed_without(session: Session, digests: Collection[str], volume: Volume) -> dict[str, str]:
+    """What others claim whose computer, or account on this one, has not added that disk -> a note that says so: for
+    them a copy that is only there would be away."""
+    store, found = session.store, dict[str, str]()
+    if volume.id == MAIN:
+        return found
+    expiry, holdings = store.hosts.expiry(store.now_ns), session.index.holdings()
+    for ref in current(session.index.claims()):
+        if (ref.manifest is None or ref.host == store.host.id or expiry.over(ref.host, ref.uid, ref.mtime_ns)
+                or os.path.exists(f"{store.path}/hosts/{ref.host}/volumes/{volume.id}.json")):
+            continue
+        for digest, _ in holdings.get(ref.manifest, ()):
+            if digest in digests:
+                who = f"{user_name(ref.uid)} on {store.hosts.name(ref.host) or ref.host}"
+                found[digest] = (f"{ref.name} stays where it was, too: {who} uses it, and has not added {volume.name} "
+                                 f"there: helixstore volume add")
+    return found
 
 
 def _linked(session: Session, digests: Collection[str], volume: Volume) -> list[tuple[kernel.Fingerprint, list[str]]]:

@@ -91,7 +91,7 @@ def test_a_model_moves_there_and_back(ana: Person, bench: Bench) -> None:
         assert again.nothing, again.actions
 
 
-def test_undo_gives_the_moved_file_its_bytes_back(ana: Person, bench: Bench) -> None:
+def test_after_leaving_the_moved_file_has_its_bytes_back(ana: Person, bench: Bench) -> None:
     loose = ana.put("models/Big-F16.gguf", BIG, 0o640)
     scan(ana, ana.home / "models")
     store, _ = with_disk(ana, bench, always=True)
@@ -103,6 +103,58 @@ def test_undo_gives_the_moved_file_its_bytes_back(ana: Person, bench: Bench) -> 
         assert loose.read_bytes() == BIG
         assert loose.stat().st_mode & 0o777 == 0o640
         assert not [path for path in names_below(ana.home) if path.is_symlink() and not path.exists()]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_undo_after_a_move_goes_back_over_it(ana: Person, bench: Bench, steps: int) -> None:
+    """The move itself is no step that undo takes back alone: the bytes stay where they are, and every path opens."""
+    loose = ana.put("models/Big-F16.gguf", BIG, 0o640)
+    scan(ana, ana.home / "models")
+    store, _ = with_disk(ana, bench, always=True)
+    with store:
+        store.sync()
+        store.volumes.move("Big", "disk")
+        store.gc()
+        store.undo(steps)
+        assert loose.read_bytes() == BIG
+        assert not dangling(ana.home)
+        assert store.verify().bad == []
+        if steps == 9:
+            assert not loose.is_symlink()
+            assert loose.stat().st_mode & 0o777 == 0o640
+        report = store.sync(restore=True)
+        assert not report.issues, report.issues
+        assert loose.read_bytes() == BIG
+        assert set(opens_everywhere(store, "Big", {BIG}))
+        assert not dangling(ana.home)
+
+
+def test_a_copy_that_another_computer_uses_stays_until_it_has_the_disk(ana: Person, bench: Bench, tmp_path: Path) -> None:
+    ana.put("models/Big-F16.gguf", BIG)
+    scan(ana, ana.home / "models")
+    store, disk = with_disk(ana, bench, always=True)
+    other = Person(tmp_path / "other", {**ana.environ, "HOME": str(tmp_path / "other")})
+    other.home.mkdir()
+    with store:
+        other.environ["HELIXSTORE_STORE"] = str(store.folder)
+        store.sync()
+        with other.open() as theirs:
+            theirs.set_provider("lmstudio", on=True)
+            theirs.sync()
+            assert theirs.path("Big").read_bytes() == BIG
+        report = store.volumes.move("Big", "disk")
+        assert any("has not added" in note for note in report.notes), report.notes
+        assert len(weights_in(store)) == len(blobs_on(disk.point / "helixstore")) == 1
+        with other.open() as theirs:
+            assert not theirs.sync().issues
+            assert not dangling(other.home)
+            theirs.volumes.add(str(disk.point), always=True)
+        assert "has not added" not in " ".join(store.volumes.move("Big", "disk").notes)
+        assert weights_in(store) == []
+        with other.open() as theirs:
+            theirs.sync()
+            assert theirs.path("Big").read_bytes() == BIG
+            assert not dangling(other.home)
 
 
 def killed(ana: Person, number: int, *arguments: str) -> bool:
