@@ -64,19 +64,32 @@ def mount_of(path: str | os.PathLike[str]) -> Mount:
     """
     place = os.path.realpath(path)
     if sys.platform.startswith("linux"):
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
-            lines = table.read().splitlines()
-        best: list[str] | None = None
-        for fields in (line.split(" ") for line in lines):
-            point = _unescape(fields[4])
+        best: tuple[str, list[str]] | None = None
+        for point, fields in _table():
             inside = place == point or place.startswith(point.rstrip("/") + "/")
-            if inside and (best is None or len(point) >= len(_unescape(best[4]))):   # a later one hides an earlier
-                best = fields
+            if inside and (best is None or len(point) >= len(best[0])):     # a later one hides an earlier
+                best = point, fields
         if best is not None:
-            return _from_mountinfo(best)
+            return _from_mountinfo(best[1])
     while not os.path.ismount(place):
         place = os.path.dirname(place)
     return Mount(place, "", "", place.startswith("\\\\"), f"fs:{_file_system_id(place):x}")
+
+
+def _table() -> list[tuple[str, list[str]]]:
+    """Every mount point with its line, split; taken apart anew only when a line has changed."""
+    global _last
+    with open("/proc/self/mountinfo", "rb", buffering=0) as file:
+        text = file.readall()
+    known, table = _last
+    if text != known:
+        lines = [line.split(" ") for line in text.decode("utf-8", "surrogateescape").splitlines()]
+        table = [(_unescape(fields[4]), fields) for fields in lines]
+        _last = text, table
+    return table
+
+
+_last: tuple[bytes, list[tuple[str, list[str]]]] = b"", []
 
 
 def _from_mountinfo(fields: list[str]) -> Mount:
