@@ -36,6 +36,7 @@ class User:
     umask: int
     interpreter: Path
     environ: dict[str, str] = field(default_factory=dict)
+    _typist: subprocess.Popen[str] | None = None
 
     def run(self, *command: str, umask: int | None = None) -> subprocess.CompletedProcess[str]:
         """Run any program as this person."""
@@ -45,9 +46,28 @@ class User:
 
     def helix(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> str:
         """Run `helixstore` as this person; any exit status outside `expect` fails the test."""
-        done = self.run(str(self.interpreter), "-m", "helixstore", *arguments)
-        assert done.returncode in expect, f"{self.name}: {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        code, out, err = self.types(*arguments)
+        assert code in expect, f"{self.name}: {arguments}: {code}\n{out}\n{err}"
+        return out
+
+    def types(self, *arguments: str) -> tuple[int, str, str]:
+        """Run `helixstore` as this person, in a new process of theirs: exit code, stdout, stderr."""
+        if self._typist is None:
+            self._typist = subprocess.Popen(
+                [str(self.interpreter), str(Path(__file__).with_name("typist.py"))], user=self.uid, group=self.gid,
+                extra_groups=self.groups, env=self.environ, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                text=True)
+        assert self._typist.stdin is not None
+        assert self._typist.stdout is not None
+        print(json.dumps([arguments, self.environ, str(self.home), self.umask]), file=self._typist.stdin, flush=True)
+        code, out, err = json.loads(self._typist.stdout.readline())
+        return code, out, err
+
+    def leaves(self) -> None:
+        """Nothing of this person's runs any more."""
+        if self._typist is not None:
+            self._typist.communicate("")
+            self._typist = None
 
     def document(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> dict[str, Any]:
         """Run `helixstore ... --json`."""
@@ -56,11 +76,11 @@ class User:
 
     def fails(self, *arguments: str) -> str:
         """Run `helixstore`, which must refuse in words; what it says."""
-        done = self.run(str(self.interpreter), "-m", "helixstore", *arguments)
-        assert done.returncode in (1, 2), f"{self.name}: {arguments}: {done.returncode}\n{done.stdout}"
-        assert "Traceback" not in done.stderr, done.stderr
-        assert "fault of helixstore" not in done.stderr, done.stderr
-        return done.stderr
+        code, out, err = self.types(*arguments)
+        assert code in (1, 2), f"{self.name}: {arguments}: {code}\n{out}"
+        assert "Traceback" not in err, err
+        assert "fault of helixstore" not in err, err
+        return err
 
     def python(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a few lines of Python as this person: real calls, no helixstore."""
@@ -173,8 +193,12 @@ def people(umasks: Mapping[str, int]) -> Iterator[People]:
         with _reachable(folder, names["stranger"]) as interpreter:
             made = {who: _user(name, folder / who, umasks.get(who, 0o022), folder, interpreter)
                     for who, name in names.items()}
-            yield People(folder, group, grp.getgrnam(group).gr_gid, {who: made[who] for who in umasks},
-                         made["stranger"], made["service"])
+            try:
+                yield People(folder, group, grp.getgrnam(group).gr_gid, {who: made[who] for who in umasks},
+                             made["stranger"], made["service"])
+            finally:
+                for one in made.values():
+                    one.leaves()
     finally:
         for name in names.values():
             subprocess.run(["userdel", "--force", name], check=False, capture_output=True)
