@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import struct
 import sys
@@ -42,7 +43,7 @@ MAP_BYTES = 1 << 30 if sys.platform.startswith("linux") and sys.maxsize > 1 << 3
 _READERS = 512
 _SPACE = 1 << 20                                        # bytes: the lock file, and what one small change may need
 _DAMAGES = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError,
-            lmdb.PanicError, lmdb.IncompatibleError, lmdb.NotFoundError, lmdb.BadTxnError)
+            lmdb.IncompatibleError, lmdb.NotFoundError, lmdb.BadTxnError)
 _FILLED = 1 << 26           # bytes; pages at the end that were never written are few
 _META = struct.Struct("=II8xQ")                         # of a meta page after its header: magic, version, map size
 _MAGIC = 0xBEEF_C0DE                                    # [LMDB `mdb.c`, MDB_MAGIC]
@@ -177,6 +178,7 @@ class Database:
         return self._run(work, write=True)
 
     def _run(self, work: Callable[[Tables], T], write: bool) -> T:
+        panicked = False
         while True:
             if self._environment is None:
                 self._open()
@@ -194,6 +196,11 @@ class Database:
                 if environment.reader_check() == 0:
                     raise IndexUnusable(f"more than {_READERS} processes read the index at once",
                                         "try again when some have ended", self.path) from error
+            except lmdb.PanicError as error:            # a commit failed: the file is as it was before, this map is not
+                self.close()
+                if panicked:
+                    raise self._unusable(error) from error
+                panicked = True
             except _DAMAGES as error:
                 raise Damaged(str(error)) from error
             except lmdb.Error as error:
@@ -293,6 +300,9 @@ class Database:
         """Open what is there, or make it."""
         data = os.path.join(self.path, "data.mdb")
         self._check_space()
+        with contextlib.suppress(FileNotFoundError):
+            if 0 < os.path.getsize(data) < 2 * mmap.PAGESIZE:      # two pages are written when it is made: not all were
+                kernel.unlink(data)
         _fill_up(data)
         environment = self._opened()
         self._environment = environment
