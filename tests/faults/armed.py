@@ -38,6 +38,7 @@ class Fault:
         how: KILL before the call, TEAR a write in two and kill, or FAIL.
         at: from 1; of all calls that change something, or for FAIL of those that can fail with `error`.
         error: errno.
+        where: only calls on paths that contain this count.
         power: the whole machine dies with it.
         keeps: every such call from there on fails too, as on a disk that is full.
     """
@@ -47,6 +48,7 @@ class Fault:
     error: int = 0
     keeps: bool = False
     power: bool = False
+    where: str = ""
 
     def __str__(self) -> str:
         if self.power:
@@ -122,7 +124,7 @@ class Armed:
         asked = {"argv": list(argv), "environ": dict(environ), "cwd": str(cwd), "log": log, "arm": None}
         if inside:
             fault = fault or Fault(COUNT, 0)
-            asked["arm"] = [":".join(map(str, inside)), fault.how, fault.at, fault.error, int(fault.keeps)]
+            asked["arm"] = [":".join(map(str, inside)), fault.where, fault.how, fault.at, fault.error, int(fault.keeps)]
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         self._server.stdin.write(json.dumps(asked) + "\n")
@@ -154,7 +156,8 @@ def serve() -> None:
         with contextlib.suppress(ImportError):
             import_module(name)
     shim = ctypes.CDLL(os.environ.pop("FAULTS_LIBRARY"))
-    shim.faults_arm.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_int)
+    numbers = ctypes.c_int, ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_int
+    shim.faults_arm.argtypes = (ctypes.c_char_p, ctypes.c_char_p, *numbers)
     shim.faults_hit.restype = ctypes.c_char_p
     os.environ.pop("LD_PRELOAD")
     for line in sys.stdin:
@@ -193,8 +196,8 @@ def _child(shim: ctypes.CDLL, asked: Mapping[str, Any], out: int, err: int, coun
         sys.argv = ["helixstore", *asked["argv"]]
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")      # noqa: SIM115
         if asked["arm"]:
-            where, *rest = asked["arm"]
-            shim.faults_arm(where.encode(), *rest, log if asked["log"] else -1)
+            inside, where, *rest = asked["arm"]
+            shim.faults_arm(inside.encode(), where.encode(), *rest, log if asked["log"] else -1)
         try:
             from helixstore.cli.app import run
 

@@ -25,7 +25,7 @@ enum { EACCES_ = 1, EIO_ = 2, ENOSPC_ = 4, EROFS_ = 8, EMLINK_ = 16, EXDEV_ = 32
 #define CLASSES 7
 static const int ERRNO[CLASSES] = {EACCES, EIO, ENOSPC, EROFS, EMLINK, EXDEV, EINTR};
 
-static char sandbox[4][PATH_MAX];
+static char sandbox[4][PATH_MAX], needle[256];
 static int sandboxes, armed, mode, wanted_class, sticky, quick = -1, journal = -1;
 static long at;
 static atomic_long changes, failing[CLASSES];
@@ -33,9 +33,10 @@ static char hit_name[64], hit_path[PATH_MAX];
 
 #define REAL(name) __extension__ ({ static __typeof__(&name) real; if (!real) real = dlsym(RTLD_NEXT, #name); real; })
 
-void faults_arm(const char *prefixes, int new_mode, long number, int error, int keep_failing, int log_fd) {
+void faults_arm(const char *prefixes, const char *only, int new_mode, long number, int error, int keep_failing, int log_fd) {
     char copy[4 * PATH_MAX];
     snprintf(copy, sizeof copy, "%s", prefixes);
+    snprintf(needle, sizeof needle, "%s", only);
     sandboxes = 0;
     for (char *save, *one = strtok_r(copy, ":", &save); one && sandboxes < 4; one = strtok_r(NULL, ":", &save))
         snprintf(sandbox[sandboxes++], PATH_MAX, "%s", one);
@@ -95,7 +96,7 @@ static void path_at(int folder, const char *path, char *into) {
 
 /* Whether this call is to fail; does not return where it is to kill. -1: tear it. */
 static int strikes(const char *name, const char *path, int changing, unsigned classes) {
-    if (!armed || !is_inside(path)) return 0;
+    if (!armed || !is_inside(path) || !strstr(path, needle)) return 0;
     int hit = 0;
     if (changing) {
         long number = ++changes;

@@ -57,7 +57,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.environ = {"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "COLUMNS": "200",
-                        "HELIXSTORE_PLUGINS": "none"}
+                        "HELIXSTORE_PLUGINS": "none", "HELIXSTORE_LOCAL_NAMESPACE": "local-name"}
 
     @property
     def home(self) -> Path:
