@@ -66,8 +66,9 @@ def test_only_the_bad_range_comes_from_the_hub(laptop: Sandbox, served: Reposito
 def test_ranges_are_shared_between_a_copy_and_the_hub(laptop: Sandbox, served: Repository) -> None:
     (laptop.home / "half.bin").write_bytes(BIG[:BLOCK] + bytes(LAST))
     flip(blob(laptop), 0, BLOCK)
-    [mended] = laptop.document("verify", "big", "--repair", "--from", str(laptop.home))["mended"]
-    assert [(one["bytes"], one["remote"]) for one in mended["taken"]] == [(BLOCK, False), (LAST, True)]
+    with HelixStore(environ=laptop.environ) as store:
+        [mended] = store.verify("big", repair=True, source=[laptop.home]).mended
+    assert [(one.bytes, one.remote) for one in mended.taken] == [(BLOCK, False), (LAST, True)]
     assert served.sent == {FILE: LAST}
     assert blob(laptop).read_bytes() == BIG
 
@@ -81,8 +82,9 @@ def test_with_no_block_list_all_of_it_is_fetched_from_where_it_is_called_now(
     meta.write_text(json.dumps({key: value for key, value in record.items() if key != "blocks"}))
     served.files = {"new/name.gguf": served.files[FILE]}
     flip(blob(laptop), 4)
-    [mended] = laptop.document("verify", "--repair")["mended"]
-    assert "new/name.gguf" in mended["taken"][0]["source"], "found by its digest"
+    with HelixStore(environ=laptop.environ) as store:
+        [mended] = store.verify(repair=True).mended
+    assert "new/name.gguf" in mended.taken[0].source, "found by its digest"
     assert served.sent == {"new/name.gguf": len(BIG)}
     assert blob(laptop).read_bytes() == BIG
 
@@ -96,14 +98,17 @@ def test_what_the_hub_cannot_give_is_said_and_changes_nothing(
     (tmp_path / "other").write_bytes(big(2))
     (tmp_path / "longer").write_bytes(BIG + b"more")
     for trouble, files in {"other bytes": {FILE: tmp_path / "other"}, "other size": {FILE: tmp_path / "longer"},
-                           "gone": {}, "no ranges": {FILE: file}, "offline": {FILE: file}}.items():
+                           "gone": {}, "no ranges": {FILE: file}}.items():
         served.files, served.ranges = files, trouble != "no ranges"
-        laptop.environ["HF_HUB_OFFLINE"] = str(int(trouble == "offline"))
-        [mended] = laptop.document("verify", "big", "--repair", expect=(3,))["mended"]
-        assert NAME in mended["why"], trouble
-        assert trouble != "no ranges" or "ranges" in mended["why"]
-        assert trouble != "offline" or "ffline" in mended["why"]
+        with HelixStore(environ=laptop.environ) as store:
+            [mended] = store.verify("big", repair=True).mended
+        assert NAME in mended.why, trouble
+        assert trouble != "no ranges" or "ranges" in mended.why
         assert trouble == "no ranges" or served.sent == {}, "as the listing says it is another file"
         served.sent.clear()
         assert blob(laptop).read_bytes() == before
         assert not list((blob(laptop).parents[2] / "staging").iterdir())
+    laptop.environ["HF_HUB_OFFLINE"] = "1"
+    [offline] = laptop.document("verify", "big", "--repair", expect=(3,))["mended"]
+    assert "ffline" in offline["why"]
+    assert blob(laptop).read_bytes() == before

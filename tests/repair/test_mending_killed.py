@@ -17,7 +17,7 @@ from support.person import Person
 CALLS = [(os, name) for name in ("link", "symlink", "rename", "replace", "unlink", "mkdir", "rmdir", "chmod", "fsync",
                                  "write", "utime", "copy_file_range", "lseek")]
 DIGEST = blake3_hex(SMALL)
-STEP = 1 if os.environ.get("SOAK") else 9
+STEP = 1 if os.environ.get("SOAK") else 13
 
 
 @pytest.fixture

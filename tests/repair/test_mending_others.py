@@ -237,8 +237,8 @@ def test_two_names_change_places_in_one_step(tmp_path: Path) -> None:
         mending.exchange(tmp_path / "one", tmp_path / "three")
 
 
-@pytest.mark.parametrize("where", [0, 5000])
-def test_a_range_is_copied_to_its_own_place(disk: Path, where: int) -> None:
+def test_a_range_is_copied_to_its_own_place(disk: Path) -> None:
+    where = 5000
     data = model_gguf(seed=9) * 4
     (disk / "from").write_bytes(data)
     reading, writing = os.open(disk / "from", os.O_RDONLY), os.open(disk / "to", os.O_RDWR | os.O_CREAT)

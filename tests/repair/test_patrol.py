@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from rot import BIG, DIGEST, blob, flip, shown
+from rot import DIGEST, blob, flip, shown
 
 from helixstore import HelixStore
 from helixstore.session import Session
@@ -141,9 +141,9 @@ def test_the_patrol_quarantines_withdraws_and_takes_back(laptop: Person) -> None
     one.close()
 
 
-def test_the_patrol_stands_back_for_writers_and_for_load(laptop: Person) -> None:
-    one = session(laptop)
-    writer = subprocess.Popen([sys.executable, "-c", HOLD], env=laptop.environ, stdin=subprocess.PIPE,
+def test_the_patrol_stands_back_for_writers_and_for_load(shelf: Person) -> None:
+    one = session(shelf)
+    writer = subprocess.Popen([sys.executable, "-c", HOLD], env=shelf.environ, stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
     assert writer.stdout is not None
     assert writer.stdin is not None
@@ -157,12 +157,12 @@ def test_the_patrol_stands_back_for_writers_and_for_load(laptop: Person) -> None
         writer.stdout.close()
         writer.wait(30)
     assert Patrol(one, every=-1, busy=lambda: True).some(0.3).bytes == 0
-    assert Patrol(one, every=-1, busy=calm, bytes_per_second=1e12).some(30).bytes == len(BIG) + len(model_gguf(seed=5))
+    assert Patrol(one, every=-1, busy=calm, bytes_per_second=1e12).some(30).bytes == 10 * len(model_gguf())
     one.close()
 
 
-def test_the_patrol_ends_at_once_when_it_is_told_to(laptop: Person) -> None:
-    one, stop = session(laptop), threading.Event()
+def test_the_patrol_ends_at_once_when_it_is_told_to(shelf: Person) -> None:
+    one, stop = session(shelf), threading.Event()
     patrol = Patrol(one, bytes_per_second=1, every=-1, busy=calm)
     timer = threading.Timer(0.2, stop.set)
     timer.start()
