@@ -12,13 +12,14 @@ vpath %.txt $(ENVIRONMENTS) $(ENVIRONMENTS)/occasional
 MODELS := .cache/models/.fetched
 TESTS ?=
 
-.PHONY: help setup demo test test-programs test-programs-all programs filesystems lint bench size clean
+.PHONY: help setup demo test soak test-programs test-programs-all programs filesystems lint bench size clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo            real models in a sandbox HOME: what every provider sees, by which link, at what cost'
 	@echo 'make test            the tests, without the real programs (TESTS=... for some of them)'
+	@echo 'make soak            the tests with large samples (SOAK=5: five times as large; SOAK=all: every system call)'
 	@echo 'make test-programs   install the real programs under .venvs/ and let them read what was projected'
 	@echo 'make test-programs-all   these and the large ones: vLLM, a whole Ollama (6 GB, some minutes more)'
 	@echo 'make filesystems     the main job on each kind of file system: the matrix of docs/filesystems.md'
@@ -46,6 +47,13 @@ demo: $(BIN)/.installed $(MODELS)
 
 test: $(BIN)/.installed
 	$(BIN)/python -m pytest -m 'not programs' -n auto --dist loadfile $(TESTS)
+
+soak: SOAK ?= 1
+soak: $(BIN)/.installed
+	@mkdir -p .cache && rm -f .cache/figures
+	@status=0; SOAK=$(SOAK) FAULTS_FIGURES=$(CURDIR)/.cache/figures $(BIN)/python -m pytest -m 'not programs' -n auto \
+	    --dist worksteal $(or $(TESTS),$(shell grep -rl SOAK tests --include='test_*.py')) || status=$$?; \
+	$(BIN)/python tests/faults/figures.py .cache/figures; exit $$status
 
 test-programs: $(BIN)/.installed $(MODELS) $(PROGRAMS)
 	$(BIN)/python -m pytest -m 'programs and not occasional' tests/programs --durations 8 $(TESTS)

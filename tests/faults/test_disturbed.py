@@ -18,15 +18,17 @@ def test_every_command_is_disturbed() -> None:
     assert (tried | ELSEWHERE.keys()) - set(leaves()) == set(), "cases of no command"
 
 
+@pytest.mark.timeout(7200 if SOAK else 180)
 @pytest.mark.parametrize("name", CASES if SOAK else DAILY)
 def test_killed_or_failed_at_a_system_call(name: str, judging: Judging) -> None:
     judge = judging("ext4")
     wrong = [judge.trial(name, fault)
-             for fault in judge.faults(name, random.Random(name), sample(2, 40), sample(2, 39))]
+             for fault in judge.faults(name, random.Random(name), sample(2, 12), sample(2, 13))]
     note("killed or failed", judge.take_figures())
     assert not any(wrong), "\n\n".join("\n".join(one) for one in wrong if one)
 
 
+@pytest.mark.timeout(7200 if SOAK else 180)
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in ("ext4", "xfs", "btrfs") for name in POWER]
                          if SOAK else [("ext4", "sync"), ("ext4", "undo")])
 def test_the_power_is_lost(kind: str, name: str, judging: Judging) -> None:
@@ -34,6 +36,6 @@ def test_the_power_is_lost(kind: str, name: str, judging: Judging) -> None:
     judge = judging(f"{kind}, flushing")
     numbers = range(1, judge.scene(name).ran.changes + 1)
     wrong = [judge.trial(name, Fault(KILL, at, power=True))
-             for at in random.Random(name).sample(numbers, min(sample(2, 25) or len(numbers), len(numbers)))]
+             for at in random.Random(name).sample(numbers, min(sample(2, 6) or len(numbers), len(numbers)))]
     note(f"power lost on {kind}", judge.take_figures())
     assert not any(wrong), "\n\n".join("\n".join(one) for one in wrong if one)
