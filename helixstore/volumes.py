@@ -58,10 +58,11 @@ class Disks:
         with self._lock:
             return detach(self._session, volume, dry_run=dry_run)
 
-    def remove(self, volume: str, *, dry_run: bool = False) -> VolumeReport:
-        """Give a disk up when everything on it is on another too; see `remove`."""
+    def remove(self, volume: str, *, lost: bool = False, dry_run: bool = False) -> VolumeReport:
+        """Give a disk up when everything on it is on another too, or (`lost`) when it never comes back; see `remove`.
+        """
         with self._lock:
-            return remove(self._session, volume, dry_run=dry_run)
+            return remove(self._session, volume, lost=lost, dry_run=dry_run)
 
 
 def views(session: Session) -> list[VolumeView]:
@@ -153,16 +154,28 @@ def detach(session: Session, word: str, *, dry_run: bool = False) -> VolumeRepor
     return replace(_report(session, session.store.volumes.find(volume.id), done), notes=(*done.notes, *left))
 
 
-def remove(session: Session, word: str, *, dry_run: bool = False) -> VolumeReport:
+def remove(session: Session, word: str, *, lost: bool = False, dry_run: bool = False) -> VolumeReport:
     """Give a volume up, when everything on it is on another disk too.
+
+    Args:
+        session: whose store.
+        word: its name, id or folder.
+        lost: it is not here and never comes back, since the disk is broken or its folder was deleted: what only it held
+            is missing from now on, and is named. Files that are found again are taken in anew.
+        dry_run: say what would be given up.
 
     Raises:
         Failed: it holds the only copy of something, or is not here; nothing was changed.
     """
     volume = _other(session, word)
-    if volume.away and _awaited(session, volume):
+    awaited = _awaited(session, volume) if volume.away else frozenset()
+    if awaited and not lost:
         raise Failed(f"{volume.name} is not here: {volume.away}; what is on it would be lost to the store",
-                     f"plug it in and add it: helixstore volume add {volume.path or 'DIR'}", volume.path or None)
+                     f"plug it in and add it: helixstore volume add {volume.path or 'DIR'}; if it is gone for good: "
+                     f"helixstore volume remove {volume.name} --lost", volume.path or None)
+    gone = _models(session, awaited)
+    missing = tuple(f"{model} was only there, and is incomplete now: add it again, or helixstore remove {model!r}"
+                    for model in gone)
     elsewhere: dict[str, Volume] = {}
     only: set[str] = set()
     for digest in _digests(session, volume) if not volume.away else ():
@@ -178,7 +191,7 @@ def remove(session: Session, word: str, *, dry_run: bool = False) -> VolumeRepor
         raise Failed(f"the trash of {volume.name} is not empty", "helixstore gc --now, or helixstore trash restore",
                      volume.path)
     if dry_run:
-        return VolumeReport(view(session, volume), _models(session, elsewhere), dry_run=True)
+        return VolumeReport(view(session, volume), (*gone, *_models(session, elsewhere)), dry_run=True, notes=missing)
     freed = 0
     with session.store.working():
         for digest, keep in elsewhere.items():
@@ -194,7 +207,7 @@ def remove(session: Session, word: str, *, dry_run: bool = False) -> VolumeRepor
     shown = view(session, volume)
     attach.forget(session.store, volume)
     session.store.volumes.refresh()
-    return VolumeReport(shown, freed_bytes=freed, sync=done, notes=done.notes, issues=done.issues)
+    return VolumeReport(shown, gone, freed_bytes=freed, sync=done, notes=(*done.notes, *missing), issues=done.issues)
 
 
 def _awaited(session: Session, volume: Volume) -> frozenset[str]:

@@ -114,18 +114,24 @@ def volume_detach(context: typer.Context, which: VolumeName, dry_run: DryRun = F
 
 
 @volume.command("remove")
-def volume_remove(context: typer.Context, which: VolumeName, dry_run: DryRun = False) -> None:
+def volume_remove(
+    context: typer.Context, which: VolumeName,
+    lost: Annotated[bool, typer.Option("--lost", help="The disk is not here and never comes back.")] = False,
+    dry_run: DryRun = False,
+) -> None:
     """Give a disk up that holds nothing that is not elsewhere too.
 
-    Refuses while it holds the only copy of something, and says which move would help.
+    Refuses while it holds the only copy of something, and says which move would help. One that is broken, or whose
+    folder was deleted, is given up with --lost: the models that were only there are named.
 
     \b
-    Example:
+    Examples:
       helixstore volume remove usb
+      helixstore volume remove usb --lost
     """
     current = session(context)
     with current.open() as store:
-        found = store.volumes.remove(which, dry_run=dry_run)
+        found = store.volumes.remove(which, lost=lost, dry_run=dry_run)
     current.answer(found, lambda report: _done(report, "would be given up" if dry_run else "is no volume any more"),
                    found.issues)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from disk_bench import Bench, Disk
-from shelf import dangling, put, scan
+from shelf import dangling, opens_everywhere, put, scan, states
 
 from helixstore import HelixStore
 from helixstore.errors import Failed
@@ -174,3 +175,35 @@ def test_one_of_two_copies_that_becomes_another_model_leaves_the_other(ana: Pers
         contents = {Path(path).read_bytes() for model in store.shared_models() for variant in model.variants
                     for path in variant.providers["llamacpp"].paths}
         assert contents == {BIG, OTHER}
+
+
+def test_a_disk_whose_folder_was_deleted_is_given_up_as_lost_and_its_files_come_back_from_a_backup(
+    ana: Person, bench: Bench
+) -> None:
+    disk = bench.disk("ext4", "disk")
+    put(disk.point / "models/Big-F16.gguf", BIG)
+    scan(ana, disk.point / "models")
+    with ana.open() as store:
+        store.volumes.add(disk.point, always=True)
+        store.sync()
+        [_, volume] = store.volumes.list()
+    shutil.rmtree(volume.path)
+    (disk.point / "models/Big-F16.gguf").unlink()
+    with later(ana) as store:
+        again = store.volumes.add(disk.point, always=True, name="again")
+        assert again.volume.id != volume.id
+        with pytest.raises(Failed, match="would be lost") as refused:
+            store.volumes.remove(volume.id)
+        assert "--lost" in refused.value.remedy
+        assert store.volumes.remove(volume.id, lost=True, dry_run=True).models == ("Big",)
+        assert len(store.volumes.list()) == 3
+        gone = store.volumes.remove(volume.id, lost=True)
+        assert gone.models == ("Big",)
+        assert any("Big was only there" in note for note in gone.notes)
+        assert [one.id for one in store.volumes.list()] == ["main", again.volume.id]
+        assert not {"away", "linked"} & set(states(store, "Big").values())
+    put(disk.point / "models/Big-F16.gguf", BIG)
+    with later(ana) as store:
+        store.sync(restore=True)
+        assert "linked" in states(store, "Big").values()
+        opens_everywhere(store, "Big", {BIG})
