@@ -25,6 +25,7 @@ import nfslike
 import pytest
 import warm
 
+from support.raw import model_gguf
 from support.sandbox import environment
 
 HELIXSTORE = str(Path(sys.executable).with_name("helixstore"))
@@ -48,6 +49,7 @@ class Host:
     control: Path | None = None
     rules: dict[str, Any] = field(default_factory=dict)
     warm: subprocess.Popen[str] | None = None
+    sent: tuple[str, ...] = ()
 
     @classmethod
     def start(cls, base: Path, name: str) -> Host:
@@ -65,7 +67,7 @@ class Host:
         if process.stdout.readline() != "up\n":
             assert process.stderr is not None
             pytest.skip(f"no namespaces here: {process.stderr.read()}")
-        return cls(name, home, nas, process, environment(home))
+        return cls(name, home, nas, process, environment(home) | {"PYTHONPATH": str(Path(__file__).parents[2])})
 
     def on(self, *command: str) -> list[str]:
         """The command line that runs a command on this host."""
@@ -101,18 +103,26 @@ class Host:
 
     def helix(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> str:
         """`helixstore ARGUMENTS` in a process of its own, see `warm`."""
+        self.send(*arguments)
+        return self.receive(expect)
+
+    def send(self, *arguments: str) -> None:
+        """Begin a command; what others do until `receive` happens at the same time."""
         if self.warm is None:
             self.warm = subprocess.Popen(self.on(sys.executable, warm.__file__), env=self.environ, text=True,
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=_with_parent)
-        out, error = (self.home.parent / f"{self.name}.{name}" for name in ("out", "error"))
         assert self.warm.stdin is not None
-        assert self.warm.stdout is not None
-        self.warm.stdin.write(json.dumps({"arguments": arguments, "environ": self.environ, "out": str(out),
-                                          "error": str(error)}) + "\n")
+        self.sent = arguments
+        files = {name: str(self.home.parent / f"{self.name}.{name}") for name in ("out", "error")}
+        self.warm.stdin.write(json.dumps({"arguments": arguments, "environ": self.environ, **files}) + "\n")
         self.warm.stdin.flush()
+
+    def receive(self, expect: tuple[int, ...] = (0,)) -> str:
+        assert self.warm is not None
+        assert self.warm.stdout is not None
         code = int(self.warm.stdout.readline())
-        said = out.read_text()
-        assert code in expect, f"{self.name}: {arguments}: {code}\n{said}\n{error.read_text()}"
+        said, error = ((self.home.parent / f"{self.name}.{name}").read_text() for name in ("out", "error"))
+        assert code in expect, f"{self.name}: {self.sent}: {code}\n{said}\n{error}"
         return said
 
     def document(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> dict[str, Any]:
@@ -123,6 +133,32 @@ class Host:
         """Name -> state with LM Studio."""
         return {model["name"]: variant["providers"].get("lmstudio", {}).get("state", "")
                 for model in self.document("list")["models"] for variant in model["variants"]}
+
+    def seen(self, name: str) -> bytes:
+        """The bytes of the model as LM Studio finds it on this host."""
+        found = self.run("find", str(self.home / ".lmstudio"), "-name", f"{name}*.gguf").splitlines()
+        assert len(found) == 1, f"{self.name}: {found}"
+        return subprocess.run(self.on("cat", found[0]), capture_output=True, check=True).stdout
+
+    def model(self, name: str, seed: int) -> Path:
+        """A model on the host's own disk, outside every program's folder."""
+        path = self.home / "downloads" / f"{name}.gguf"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(model_gguf(seed=seed))
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        return path
+
+    def init(self) -> None:
+        """The store on the share, and one program."""
+        self.helix("init", "--store", str(self.nas / "store"), "--provider", "lmstudio")
+
+    def well(self) -> None:
+        """Nothing is damaged or missing, and the store has no problem."""
+        found = self.document("verify")
+        assert (found["bad"], found["issues"]) == ([], [])
+        checks = self.document("doctor", expect=(0, 3))["checks"]
+        assert [check for check in checks if check["state"] == "problem" and check["name"] == "store"
+                and "everybody may write" not in check["message"]] == []     # /dev/shm is what everybody may write in
 
     # ---- the share -------------------------------------------------------------------------------------------------
 
