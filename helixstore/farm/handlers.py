@@ -8,8 +8,10 @@ durable, then ref durable, then link.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from helixstore.errors import HelixError
 from helixstore.farm.choice import Choices
 from helixstore.farm.intent import Intent
 from helixstore.store.manifests import Manifest
@@ -169,8 +171,6 @@ class _Refs:
         self._store.manifests.write_many(contents)
         self._store.blobs.settle({file.blake3 for manifest in contents for file in manifest.files})
         self._publish(done)
-        for manifest in contents:           # a collection that began before the refs may have moved one meanwhile
-            self._held(manifest, failed)
         return {"refs": [{key: m[key] for key in ("model", "variant", "manifest", "before")} for m in done]}
 
     def _held(self, manifest: Manifest, failed: frozenset[str]) -> bool:
@@ -208,7 +208,16 @@ class _Refs:
                                 move["pinned"], (*(ref.uuid for ref in now), *others), move.get("follows"),
                                 everyone=bool(others)))
         self._store.refs.publish_many(claims)
+        for digest in {claim.manifest for claim in claims if claim.manifest is not None}:
+            self._bring_back(digest)
         self._index.refresh()
+
+    def _bring_back(self, manifest: str) -> None:
+        """A collection that began before the claim was durable may have moved a blob meanwhile, or long before. What is
+        nowhere, or another's to bring back, is told by the links that cannot be made."""
+        with suppress(HelixError, FileNotFoundError):
+            for digest in self._store.manifests.blobs(manifest):
+                self._store.blobs.ensure(digest)
 
 
 class _Choose:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from helixstore.errors import Corrupt, Failed, HelixError, Unreadable
+from helixstore.errors import Corrupt, Failed, HelixError, NotFound, Unreadable
 from helixstore.fs import kernel
 from helixstore.fs.fingerprint import same_inode
 from helixstore.fs.kernel import Fingerprint
@@ -112,7 +112,7 @@ class Publisher:
         except Corrupt:
             self.discard(digest)
             return False
-        except FileNotFoundError:
+        except (FileNotFoundError, NotFound):
             return False
         return True
 
@@ -279,12 +279,16 @@ def add_bytes(items: Sequence[bytes], sha256: bool, staging: str, publisher: Pub
             fresh[hashes.blake3] = data
     new = records.publish_all(staging, [(publisher.path(digest), data) for digest, data in fresh.items()])
     made = {digest for digest, was_new in zip(fresh, new, strict=True) if was_new}
-    added = []
-    for hashes in every:
+    added: list[Added] = []
+    for hashes, data in zip(every, items, strict=True):
         how = "copied" if hashes.blake3 in made else "known"
         made.discard(hashes.blake3)
-        added.append(Added(hashes.blake3, hashes.bytes, hashes.sha256, hashes.gitsha1, how,
-                           kernel.fingerprint(publisher.path(hashes.blake3))))
+        try:
+            mark = kernel.fingerprint(publisher.path(hashes.blake3))
+        except FileNotFoundError:                       # a collection has just let go of one that was there already
+            added += add_bytes([data], sha256, staging, publisher)
+            continue
+        added.append(Added(hashes.blake3, hashes.bytes, hashes.sha256, hashes.gitsha1, how, mark))
     return added
 
 
@@ -293,12 +297,18 @@ def _is_there(digest: str, data: bytes, publisher: Publisher) -> bool:
     path = publisher.path(digest)
     if not os.path.lexists(path):
         return False
-    with suppress(FileNotFoundError, Unreadable):
+    try:
         if records.read_small(path)[0] == data:
             publisher.quarantine.lift(digest)
             return True
+    except FileNotFoundError:
+        return False                                    # a collection has just let go of it
+    except Unreadable:
+        pass                                            # the check below says what is wrong
     try:
         publisher.check(digest)
+    except NotFound:
+        return False
     except Corrupt:
         publisher.discard(digest)
         return False

@@ -164,12 +164,13 @@ class Blobs:
         return self.exists(digest) or self.revive(digest)
 
     def revive(self, digest: str) -> bool:
-        """Bring a blob back from the trash, replacing nothing; False when it is not there either."""
+        """Bring a blob back from the trash, replacing nothing; False when it is not there either, or is another
+        person's, who brings it back with their next command."""
         for volume in self.volumes.here:
             target, trash = volume.blob(digest), f"{volume.path}/trash"
             inside = Inside(trash)                      # a link in the trash leads to no trash
             for epoch in sorted(os.listdir(trash), reverse=True) if not volume.refers else ():
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError, Failed):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError, Failed):
                     if kernel.rename_new(inside.at(f"{trash}/{epoch}/{digest}"), target):
                         kernel.sync_folder(os.path.dirname(target))
                         if self.volumes.attached:

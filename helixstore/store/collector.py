@@ -128,6 +128,8 @@ class Collector:
         try:
             if self._store.blobs.revive(digest):
                 self.restored.add(digest)
+            else:
+                self.failed[digest] = "is claimed, and cannot be brought back from the trash: it is another person's"
         except OSError as error:
             self.failed[digest] = f"cannot be brought back from the trash: {error.strerror or error}"
 

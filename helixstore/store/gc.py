@@ -59,7 +59,7 @@ class CollectReport:
     cleaned_bytes: int
     issues: tuple[Issue, ...]
     dry_run: bool
-    settle: float = 0
+    settle: int = 0
 
 
 def referenced(store: Store, memory: Memory | None = None) -> tuple[set[str], list[Issue]]:
@@ -190,4 +190,4 @@ def _report(disk: Collector, done: Round, terms: Terms, cleaned: int, dry_run: b
         waiting=first.waiting, kept=tuple(sorted({**done.kept, **disk.failed}.items())),
         freed_bytes=sum(map(disk.size, unlinked)) if dry_run else disk.freed,
         trashed_bytes=sum(map(disk.size, moved)), condemned_bytes=sum(map(disk.size, first.condemn)),
-        cleaned_bytes=cleaned, issues=tuple(disk.issues), dry_run=dry_run, settle=terms.settle_ns / _NS)
+        cleaned_bytes=cleaned, issues=tuple(disk.issues), dry_run=dry_run, settle=terms.settle_ns // _NS)

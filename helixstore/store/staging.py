@@ -133,9 +133,9 @@ class Staging:
             if release is not None:
                 try:
                     freed += kernel.remove_tree(folder)
-                except PermissionError:
+                except PermissionError:                 # of a host that is gone: its person's to remove, or the steward's
                     if ours:
-                        raise                           # of a host that is gone: its person's or the steward's to remove
+                        raise
                 finally:
                     release()
         return freed

@@ -122,6 +122,6 @@ def move_in(store: Store, digests: Collection[str], epoch: str) -> dict[str, str
         if store.volumes.attached:
             store.volumes.look(digest)
     for folder in touched:
-        if os.path.isdir(folder):
+        with suppress(FileNotFoundError):               # empty again, and swept
             kernel.sync_folder(folder)
     return failed
