@@ -125,3 +125,32 @@ def test_the_commands(two: tuple[Computer, Computer, Path], run_command: Callabl
     assert run_command(desk, "host", "forget", "nobody").code == 1
     assert "was forgotten on" in run_command(laptop, "status").err
     assert "was forgotten on" not in run_command(laptop, "status").err
+
+
+def test_a_run_of_a_container_holds_its_models_for_the_time_of_its_lease(
+        two: tuple[Computer, Computer, Path], tmp_path: Path, run_command: Callable[..., Any]) -> None:
+    desk, laptop, store = two
+    run = Computer(tmp_path / "run", store)
+    run.environ |= {"HELIXSTORE_EPHEMERAL": "1", "HELIXSTORE_LEASE": "2h", "HELIXSTORE_PROVIDERS_LMSTUDIO_ON": "true"}
+    assert run_command(run, "sync").code == 0
+    [listed] = [one for one in run_command(desk, "host", "list", "--json").json["hosts"] if one["ephemeral"]]
+    assert listed["models"] == 1
+    assert abs(listed["lease_ends"] - listed["seen"] - 7200) < 1
+    assert "ephemeral, until" in run_command(desk, "host", "list").out
+    for one in (desk, laptop):
+        with one.open() as opened:
+            opened.remove("tiny")
+    for keep in store.glob("hosts/*/*/keeps/*"):
+        keep.unlink()
+    os.unlink(run.shown[0])
+    own = listed["id"]
+    older(store, 7000, f"refs/{own}", f"hosts/{own}")
+    with desk.open() as opened:
+        assert opened.gc().condemned == ()
+        older(store, 1200, f"refs/{own}", f"hosts/{own}")
+        assert len(opened.gc().condemned) == 1
+    assert run_command(run, "sync").code == 0
+    with desk.open() as opened:
+        assert opened.gc().condemned == ()
+        older(store, 10 * DAY, "condemned")
+        assert opened.gc().trashed == (), "the run has renewed its lease"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helixstore.errors import Busy
-from helixstore.store.gc import collect
+from helixstore.store.gc import collect, finish_rounds
 from helixstore.store.host import Host
 from helixstore.store.hosts import SETTLE
 from helixstore.store.manifests import Manifest, ManifestFile
@@ -245,3 +245,54 @@ def test_with_another_computer_nothing_is_deleted_before_the_settle_time(folder:
     assert collect(at(folder), now=True).unlinked == (), "settled only now"
     older(folder, SETTLE + 1, "condemned")
     assert collect(at(folder), now=True).unlinked == (digest,)
+
+
+def test_the_next_command_of_anybody_does_the_reading_that_is_due(folder: Path) -> None:
+    """A claim made through a stale cache, which the collector could not see: found after the settle time."""
+    far = Store.open(folder, Host("far", UID, "another boot", machine="elsewhere"))
+    digest, ref = model(far, "m", b"weights")
+    far.refs.publish("m", "gguf:Q4_K_M", None, supersedes=[ref.uuid])
+    assert collect(at(folder)).condemned == (digest,)
+    older(folder, 2 * DAY, "condemned")
+    assert collect(at(folder)).trashed == (digest,)
+    assert ref.manifest is not None
+    far.refs.publish("m", "gguf:Q4_K_M", ref.manifest)
+    assert finish_rounds(at(folder, "b")) == set(), "not due yet"
+    older(folder, SETTLE + 1, "condemned")
+    assert finish_rounds(at(folder, "b")) == {digest}
+    assert far.blobs.exists(digest)
+    assert finish_rounds(at(folder, "b")) == set()
+
+
+def test_what_was_given_up_again_has_its_whole_grace(folder: Path) -> None:
+    """Condemned once, claimed, given up: the old note counts no more, whatever else it names."""
+    store = at(folder)
+    digest, ref = model(store, "m", b"weights")
+    loose = store.blobs.add_bytes(b"held by a program").digest
+    store.refs.publish("m", "gguf:Q4_K_M", None, supersedes=[ref.uuid])
+    assert set(collect(store).condemned) == {digest, loose}
+    older(folder, 2 * DAY, "condemned", "refs")
+    assert ref.manifest is not None
+    again = store.refs.publish("m", "gguf:Q4_K_M", ref.manifest)
+    with open(store.blobs.path(loose), "rb"):
+        collect(store)
+        store.refs.publish("m", "gguf:Q4_K_M", None, supersedes=[again.uuid])
+        report = collect(store)
+    assert report.condemned == (digest,)
+    assert report.trashed == ()
+    assert collect(store).trashed == (loose,)
+
+
+def test_links_through_stand_ins_lead_to_the_bytes_until_they_are_deleted(folder: Path, tmp_path: Path) -> None:
+    store = at(folder)
+    digest = store.blobs.add_bytes(b"weights").digest
+    stand_in = store.blobs.stand_ins.make(str(folder), digest, store.blobs.path(digest))
+    (tmp_path / "link").symlink_to(stand_in)
+    collect(store)
+    older(folder, 2 * DAY, "condemned")
+    assert collect(store).trashed == (digest,)
+    assert (tmp_path / "link").read_bytes() == b"weights"
+    older(folder, 10 * DAY, "condemned")
+    report = collect(store)
+    assert (report.unlinked, report.freed_bytes) == ((digest,), 7)
+    assert not (tmp_path / "link").exists()
