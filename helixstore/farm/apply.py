@@ -311,6 +311,7 @@ class Executor:
                 os.mkdir(path)
             else:
                 highest = parents.make_folders(path)
+            self.services.store.sharing.settle(action.absolute)
         except FileExistsError:
             look = look_at(path)
             if look is None or (look.kind != "folder" and (action.path or not os.path.isdir(path))):

@@ -77,6 +77,14 @@ class Sharing:
             else:
                 _make_private(folder)
 
+    def settle(self, path: str) -> None:
+        """Let the group read a folder that was just made for a program, if it is in this person's farm: a service that
+        runs as somebody else loads models from there."""
+        root, farms, _ = path.partition("/farms/")
+        if self.shared and farms and (root == self.root or os.path.exists(f"{root}/volume.json")):
+            for folder in _between(path, f"{root}/farms"):
+                folders.make_folder(folder, folders.OWN, self.gid)
+
     def admit(self, staged: str, mode: int) -> None:
         """Make a file that is to become a blob read-only, and readable for whom the store is for.
 

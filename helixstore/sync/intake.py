@@ -21,7 +21,7 @@ from helixstore.store.hashing import Hashes, hash_file
 from helixstore.store.manifests import Manifest, ManifestFile
 from helixstore.store.volumes import MAIN
 from helixstore.sync.naming import Known, Names, Newcomer, Origin, Placed, variant_id
-from helixstore.sync.rules import Rules, writable_near
+from helixstore.sync.rules import Rules, user_name, writable_near
 from helixstore.values import File, Issue, Key, Role, Source, Variant
 
 if TYPE_CHECKING:
@@ -230,7 +230,12 @@ def take_in(
     for candidate in candidates:
         intake.seen += 1
         if digests := _measure(candidate, hasher, rules, intake):
-            measured.append((candidate, digests))
+            foreign = [(p.location, digests[p.path].hashes) for p in candidate.pieces
+                       if p.role in LINKED_ROLES and rules.anothers(digests[p.path].fingerprint.uid)]
+            if why := rules.left_to_others(foreign, candidate.asked, has_blob):
+                intake.notes.append(f"{candidate.found.inspection.location}: {why}")
+            else:
+                measured.append((candidate, digests))
     if rules.admit is not None:
         measured = rules.admit(measured, known, intake)
     if rules.share != "all":
@@ -310,8 +315,8 @@ def _foreign(candidate: Candidate, rules: Rules) -> str:
             owner = os.stat(piece.location).st_uid
         except OSError as error:
             return f"cannot be looked at: {error.strerror}"
-        if rules.uid not in (0, owner):
-            return "belongs to another user and stays theirs"
+        if rules.anothers(owner) and not os.access(piece.location, os.R_OK):
+            return f"belongs to {user_name(owner)}, and is not for you to read"
     return ""
 
 
@@ -411,14 +416,16 @@ def _wishes(
         place = (home or "", blake3)
         if blobs.get(inode) == blake3 or claimed.get(place) == piece.location:
             continue
-        if not linked or (rules.copy and home in (None, MAIN)):
+        cloned = linked and rules.anothers(digest.fingerprint.uid)      # theirs stays, and ours shares its blocks
+        if not linked or cloned or (rules.copy and home in (None, MAIN)):
             if place not in claimed and not has_blob(blake3):
                 claimed[place] = piece.location
                 yield Wish("add" if linked else "copy", piece.location, digest, key, item.candidate.root_of(piece))
         elif place in claimed or rules.held(blake3, home, has_blob):
             first = claimed.get(place)
             if os.name == "posix" and digest.fingerprint.uid != rules.uid:
-                intake.notes.append(f"{piece.location}: a second copy that belongs to another user and stays theirs")
+                intake.notes.append(f"{piece.location}: a second copy that belongs to "
+                                    f"{user_name(digest.fingerprint.uid)} and stays theirs")
             elif rules.refers(home):
                 intake.notes.append(f"{piece.location}: a second copy on a disk without links; it stays")
             else:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helixstore.fs import kernel
+from helixstore.fs.access import person
 from helixstore.fs.mounts import mount_of
 from helixstore.store.volumes import MAIN
 
 if TYPE_CHECKING:
     from helixstore.store.blobs import Blobs
+    from helixstore.store.hashing import Hashes
     from helixstore.sync.naming import Known
 
-__all__ = ["Rules", "writable_near"]
+__all__ = ["Rules", "user_name", "writable_near"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,42 @@ class Rules:
     blobs: Blobs | None = None
     admit: Callable[[Any, Sequence[Known], Any], Any] | None = None
 
+    def anothers(self, owner: int) -> bool:
+        """Whether a file of that owner stays theirs. Root, and who copies, may take anybody's."""
+        return os.name == "posix" and not self.copy and self.uid not in (0, owner)
+
+    def left_to_others(self, files: Sequence[tuple[str, Hashes]], asked: bool, has_blob: Callable[[str], bool]) -> str:
+        """Why files of another user are left alone, with what would share or free their bytes; "" when they need not
+        be: the person named them, and a clone shares their blocks without touching them.
+
+        Args:
+            files: where they lie, and what they hold.
+            asked: the person named them.
+            has_blob: whether a digest is in the store.
+        """
+        if not files or (asked and all(self._clones(location) for location, _ in files)):
+            return ""
+        owner = user_name(os.stat(files[0][0]).st_uid)
+        size = sum(hashes.bytes for _, hashes in files)
+        if self.blobs is not None and all(has_blob(hashes.blake3) for _, hashes in files):
+            commands = "; ".join(shlex.join(["sudo", "ln", "-sfT", self.blobs.path(hashes.blake3), location])
+                                 for location, hashes in files)
+            return f"belongs to {owner} and stays theirs; {size:,} bytes would be freed by: {commands}"
+        where = shlex.quote(os.path.commonpath([os.path.dirname(files[0][0]), *(place for place, _ in files)])
+                            if len(files) > 1 else files[0][0])
+        return (f"belongs to {owner} and stays theirs; they share its {size:,} bytes by: helixstore share {where}; a "
+                f"copy for you: helixstore add {where}")
+
+    def _clones(self, location: str) -> bool:
+        """Whether the store's file system can share the blocks of a file; found out by doing it."""
+        target = os.path.join(self.store, "staging", f"clone-{secrets.token_hex(8)}")
+        try:
+            kernel.reflink(location, target)
+        except OSError:
+            return False
+        kernel.unlink(target)
+        return True
+
     def home(self, location: str) -> str | None:
         """The id of the volume whose disk a file lies on; None when there is none there."""
         if self.blobs is not None and self.blobs.volumes.attached:
@@ -58,6 +99,12 @@ class Rules:
         if self.blobs is None or not self.blobs.volumes.attached:
             return has_blob(digest)
         return any(place.volume.id == home and place.holds for place in self.blobs.places(digest))
+
+
+def user_name(uid: int) -> str:
+    """The person's name, for people; the number where they have none."""
+    known = person(uid)
+    return known.name if known is not None else f"user {uid}"
 
 
 def writable_near(location: str) -> str:

@@ -173,6 +173,8 @@ def _user(name: str, home: Path, umask: int, folder: Path, interpreter: Path) ->
     home.chmod(0o755 if umask != 0o077 else 0o711)
     environ = environment(home) | {"USER": name, "LOGNAME": name, "XDG_CONFIG_DIRS": str(folder / "etc")}
     environ.pop("TMPDIR", None)
+    if interpreter != Path(sys.executable):
+        environ["LD_LIBRARY_PATH"] = str(folder / "python/lib")         # its own, not the system's older one
     return User(name, entry.pw_uid, entry.pw_gid, home, tuple(os.getgrouplist(name, entry.pw_gid)), umask,
                 interpreter, environ)
 
