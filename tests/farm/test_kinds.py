@@ -103,6 +103,21 @@ def test_falls_back_on_what_cannot_be(land: Land, monkeypatch: pytest.MonkeyPatc
     assert not land.farm.plan([land.wanted(land.weight("a.gguf", b"AAAA", A))]).issues
 
 
+def test_a_blob_with_all_the_names_it_can_have_is_linked_by_symbol(disks: Disks) -> None:
+    land = Land(disks.mount("ext4") / "land")
+    entry = land.weight("a.gguf", b"AAAA", A)
+    blob, many = land.store.blobs.path(land.blob(b"AAAA")[0]), land.folder / "many"
+    many.mkdir()
+    with pytest.raises(OSError, match="Too many links"):
+        all(os.link(blob, many / str(number)) is None for number in range(70_000))      # ext4: 65,000
+    land.sync(entry)
+    assert os.readlink(f"{land.root}/a.gguf") == blob
+    stands = land.farm.states()["p", A]
+    assert (stands.state, stands.link) == (State.LINKED, LinkKind.SYMBOLIC)
+    assert "as many names as the file system allows" in stands.reason
+    assert land.farm.plan([land.wanted(entry)]).empty, "and it is not made again and again"
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
 def test_does_not_fall_back_on_real_errors(land: Land, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     failing("hard_link", code, monkeypatch)
