@@ -55,16 +55,18 @@ class Meeting:
         name = f"{self._other}.{self._heard}.json"
         end = time.monotonic() + (self._patience if patience is None else patience)
         pause = _PAUSE
-        while True:
-            if name in os.listdir(self.folder):
-                with contextlib.suppress(OSError, ValueError), open(os.path.join(self.folder, name), "rb") as file:
-                    found = json.load(file)
-                    if isinstance(found, dict):
-                        return found
-            if time.monotonic() > end or not self._alive():
-                raise Failed("the other process does not answer", "run the command again on both sides", self.folder)
-            nudge = os.path.join(self.folder, f"{self._side}.{secrets.token_hex(4)}.nudge")
-            os.close(kernel.create(nudge))
-            kernel.unlink(nudge)
+        while time.monotonic() < end and self._alive():
+            try:
+                if name in os.listdir(self.folder):
+                    with contextlib.suppress(OSError, ValueError), open(os.path.join(self.folder, name), "rb") as file:
+                        found = json.load(file)
+                        if isinstance(found, dict):
+                            return found
+                nudge = os.path.join(self.folder, f"{self._side}.{secrets.token_hex(4)}.nudge")
+                os.close(kernel.create(nudge))
+                kernel.unlink(nudge)
+            except FileNotFoundError:
+                break                                   # the other side has taken the folder away
             time.sleep(pause)
             pause = min(1.0, pause * 1.3)
+        raise Failed("the other process does not answer", "run the command again on both sides", self.folder)

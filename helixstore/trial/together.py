@@ -96,6 +96,10 @@ def _make_file(path: str, own: str) -> bool:
         os.close(kernel.create(path))
     except FileExistsError:
         return False
+    except PermissionError:                             # so SFTP says that a name is taken
+        if not os.path.lexists(path):
+            raise
+        return False
     return True
 
 

@@ -138,8 +138,8 @@ def _with_other_host(folder: str, ahead: float, note: Callable[[str], None]) -> 
         note("Waiting for the other host. Run on it, with its name for this folder:")
         note("    helixstore doctor --mount DIR --with-other-host")
         meeting = Meeting(common, "a")
-        them = meeting.hear(_ARRIVAL)
         meeting.say(**who())
+        them = meeting.hear(_ARRIVAL)
         _two_hosts(them["machine"])
         apart = ahead - float(them["ahead"])
         agree = Trial("clocks_agree", abs(apart) < _SECONDS, "" if abs(apart) < _SECONDS else
@@ -153,8 +153,8 @@ def _with_other_host(folder: str, ahead: float, note: Callable[[str], None]) -> 
 def _join(common: str, ahead: float) -> tuple[str, list[Trial]]:
     """The second host's part: it sees the first one's clock and name, and leaves the judging to that one."""
     meeting = Meeting(common, "b")
-    meeting.say(**who(), ahead=ahead)
     them = meeting.hear()
+    meeting.say(**who(), ahead=ahead)
     _two_hosts(them["machine"])
     with contextlib.suppress(HelixError, OSError):      # the first one judges, and tells what went wrong
         follow(meeting)

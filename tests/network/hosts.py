@@ -49,7 +49,7 @@ class Host:
     control: Path | None = None
     rules: dict[str, Any] = field(default_factory=dict)
     warm: subprocess.Popen[str] | None = None
-    sent: tuple[str, ...] = ()
+    sent: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def start(cls, base: Path, name: str) -> Host:
@@ -86,7 +86,8 @@ class Host:
 
     def python(self, code: str) -> str:
         """Run a few lines on this host; what they print."""
-        return self.run(sys.executable, "-W", "error", "-c", code)
+        self._send({"code": code})
+        return self.receive()
 
     @contextlib.contextmanager
     def holding(self, code: str) -> Iterator[Callable[[], str]]:
@@ -108,13 +109,16 @@ class Host:
 
     def send(self, *arguments: str) -> None:
         """Begin a command; what others do until `receive` happens at the same time."""
+        self._send({"arguments": arguments})
+
+    def _send(self, request: dict[str, Any]) -> None:
         if self.warm is None:
             self.warm = subprocess.Popen(self.on(sys.executable, warm.__file__), env=self.environ, text=True,
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=_with_parent)
         assert self.warm.stdin is not None
-        self.sent = arguments
+        self.sent = request
         files = {name: str(self.home.parent / f"{self.name}.{name}") for name in ("out", "error")}
-        self.warm.stdin.write(json.dumps({"arguments": arguments, "environ": self.environ, **files}) + "\n")
+        self.warm.stdin.write(json.dumps(request | {"environ": self.environ, **files}) + "\n")
         self.warm.stdin.flush()
 
     def receive(self, expect: tuple[int, ...] = (0,)) -> str:
@@ -255,7 +259,7 @@ class Ssh:
             client.serving = client.begin(
                 "sshfs", "-f", "-p", "2222", "-o", f"IdentityFile={self.base}/client", "-o",
                 "StrictHostKeyChecking=no,UserKnownHostsFile=/dev/null,reconnect,ServerAliveInterval=1,"
-                "ServerAliveCountMax=2,no_contain_symlinks,allow_other,default_permissions",
+                "ServerAliveCountMax=2,no_contain_symlinks,allow_other,default_permissions,dcache_timeout=1",
                 f"root@198.18.{number}.1:{self.export}", str(client.nas))
             wait_for(lambda client=client: "sshfs" in client.run("cat", "/proc/self/mountinfo"))
 

@@ -1,7 +1,8 @@
 """Runs command lines of helixstore one after the other, each in a process of its own that has imported everything
 already, which is most of what a command costs.
 
-Reads lines of JSON: {"arguments", "environ", "out", "error"}, the last two files; answers each with its exit status.
+Reads lines of JSON: {"arguments", "environ", "out", "error"}, the last two files, or with "code" (lines of Python)
+instead of "arguments"; answers each with its exit status.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ def one(request: dict[str, object]) -> int:
         sys.stdin = open(0)                             # noqa: SIM115 # the child's own, until it ends
         os.environ.clear()
         os.environ.update(request["environ"])           # type: ignore[call-overload]
-        sys.argv = ["helixstore", *request["arguments"]]    # type: ignore[misc]
-        from helixstore.cli import main
-
-        main()
+        if "code" in request:
+            exec(str(request["code"]), {"__name__": "__main__"})
+        else:
+            sys.argv = ["helixstore", *request["arguments"]]    # type: ignore[misc]
+            import_module("helixstore.cli").main()
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
