@@ -12,6 +12,7 @@
     public = ["org/*"]                  hub repositories that everybody may read, for a store that a group fills
     rescan = "10m"                      `watch` looks at everything that often, whatever it has heard
     poll = "5s"                         and that often at what it cannot hear, such as a network file system
+    verify = "30d"                      `watch` reads every blob once in that time, in the background; 0: never
     settle = "10m"                      a file is left alone that long where nobody can tell who writes it
     [providers.ollama]
     on = true
@@ -76,6 +77,7 @@ class Settings:
         public: glob patterns of hub repositories that everybody may read; a group's store takes these in by itself.
         rescan: seconds between two full scans of `watch`.
         poll: seconds between two looks of `watch` at what it cannot hear.
+        verify: seconds in which `watch` reads every blob once; 0 for never.
         settle: seconds that a file is unchanged before `watch` takes it, where nobody can tell who writes it.
         providers: by provider name; ask `provider` for one.
         origins: dotted key -> where its value comes from; keys at their default are missing.
@@ -94,6 +96,7 @@ class Settings:
     public: tuple[str, ...] = ()
     rescan: float = 600.0
     poll: float = 5.0
+    verify: float = 30 * 86_400.0
     settle: float = 600.0
     providers: Mapping[str, ProviderSettings] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -218,6 +221,7 @@ _KEYS: dict[str, Callable[[Any, _Origin], Any]] = {
     "public": _repositories,
     "rescan": _seconds,
     "poll": _seconds,
+    "verify": _seconds,
     "settle": _seconds,
 }
 _PROVIDER_KEYS: dict[str, Callable[[Any, _Origin], Any]] = {"on": _switch, "root": _path, "links": _links}

@@ -5,9 +5,9 @@
 
 First comes what was not read for the longest time, and nothing that was read within `every`: over that time everything
 comes round once. It reads from the disk itself and not from memory, where the system can do that, which also leaves in
-memory what programs have there; it keeps to a rate, and pauses while the machine is busy or somebody writes to the
-store. When a blob was last read stands in the person's state directory; nothing is written into the store but a marker
-where bytes are wrong, and their block digests where they were not known yet.
+memory what programs have there; it keeps to a rate, goes at a crawl while the machine is busy, and stands still while
+somebody on this computer writes to the store. When a blob was last read stands in the person's state directory; nothing
+is written into the store but a marker where bytes are wrong, and block digests where they were not known yet.
 """
 
 from __future__ import annotations
@@ -116,11 +116,14 @@ class Patrol:
         looked = began - _LOOK
         while not stop.is_set() and (now := time.monotonic()) - began < seconds:
             if now - looked >= _LOOK:
-                looked = now
-                if self._busy() or self._session.store.staging.others():
+                writing = self._somebody_writes()
+                if writing or self._busy():
                     stop.wait(min(_LOOK, seconds - (now - began)))
                     report.paused += time.monotonic() - now
-                    continue
+                    if writing or time.monotonic() - began >= seconds or stop.is_set():
+                        continue                        # while it is only busy, one chunk for each look
+                else:
+                    looked = now
             if self._reading is None and not self._next(report):
                 report.due_in = max(self._idle_until - now, 0.0)
                 break
@@ -134,6 +137,11 @@ class Patrol:
         if self._reading is not None:
             self._reading.close()
             self._reading = None
+
+    def _somebody_writes(self) -> bool:
+        """Whether another process or thread here is at work in the store; of another computer it is never certain."""
+        store = self._session.store
+        return any(name.startswith(f"{store.host.id}-") for name in store.staging.others())
 
     def _next(self, report: Patrolled) -> bool:
         """Begin with the next blob; False when none is due."""

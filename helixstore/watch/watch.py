@@ -22,6 +22,7 @@ from helixstore.sync.look import roots_of
 from helixstore.watch.alone import alone
 from helixstore.watch.notify import notify
 from helixstore.watch.passes import Passes, Stopped
+from helixstore.watch.rounds import reading
 from helixstore.watch.senses import Senses
 from helixstore.watch.sieve import News, Sieve
 from helixstore.watch.surroundings import Surroundings
@@ -59,7 +60,7 @@ class Watch:
     Args:
         session: the person's store, settings and folders.
         lock: held during each pass, so that other threads may use the same session between them.
-        tell: is told what happens.
+        tell: is told what happens; of the reading in the background from a thread of its own.
         progress: of long passes.
     """
 
@@ -75,6 +76,7 @@ class Watch:
         self._full_at = 0.0
         self._stop = False
         self._store_away = False
+        self._away: set[str] = set()
 
     def stop(self) -> None:
         """End `run` soon: what is being done is left where the next pass takes it up. For any thread or signal."""
@@ -99,8 +101,9 @@ class Watch:
             self._open(state)
             try:
                 self._first()
-                while not self._stop:
-                    self._turn()
+                with reading(self._session, self._tell):
+                    while not self._stop:
+                        self._turn()
             except Stopped:
                 pass
             finally:
@@ -226,12 +229,13 @@ class Watch:
         if now - self._passes.last_full >= self._session.settings.rescan:
             self._full = self._full or "it is time"
 
-    def _compare(self, now: float) -> None:
-        """Notice folders that have come, gone or been replaced; not those that we made ourselves a moment ago."""
-        for root in self._senses.changed():
-            there = os.path.isdir(root)
-            if not there or not self._sieve.left(root):
-                self._say("there" if there else "away", f"{root} is {'there' if there else 'away'}.", path=root)
+    def _compare(self, now: float, after_pass: bool = False) -> None:
+        """Notice folders that have come, gone or been replaced; but not those that a pass of ours has just made."""
+        for root, how in self._senses.changed().items():
+            ours = after_pass and how == "there" and root not in self._away and self._sieve.left(root)
+            (self._away.add if how == "away" else self._away.discard)(root)
+            if not ours:
+                self._say(how, f"{root} is {how}.", path=root)
                 self._waiting.setdefault(root, _Waiting(now, now))
 
     # ---- passes ----------------------------------------------------------------------------------------------------
@@ -263,7 +267,7 @@ class Watch:
                 return False
             for path in self._sieve.unsettled(before):
                 self._touched.note(_real(path))
-            self._compare(time.monotonic())
+            self._compare(time.monotonic(), after_pass=True)
         self._tell(self._passes.told(report, why, roots, time.monotonic() - began))
         return True
 

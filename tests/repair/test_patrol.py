@@ -17,6 +17,8 @@ from helixstore.session import Session
 from helixstore.store.hashing import blake3_hex
 from helixstore.store.verified import Sample
 from helixstore.sync.patrol import Patrol
+from helixstore.watch.rounds import reading
+from helixstore.watch.told import Told
 from support.person import Person
 from support.raw import model_gguf
 
@@ -157,6 +159,8 @@ def test_the_patrol_stands_back_for_writers_and_for_load(shelf: Person) -> None:
         writer.stdout.close()
         writer.wait(30)
     assert Patrol(one, every=-1, busy=lambda: True).some(0.3).bytes == 0
+    report = Patrol(one, every=-1, busy=lambda: True).some(1.5)
+    assert 0 < report.bytes < 5 * len(model_gguf()), "for ever busy is not never"
     assert Patrol(one, every=-1, busy=calm, bytes_per_second=1e12).some(30).bytes == 10 * len(model_gguf())
     one.close()
 
@@ -171,3 +175,30 @@ def test_the_patrol_ends_at_once_when_it_is_told_to(shelf: Person) -> None:
     assert time.monotonic() - began < 30
     patrol.close()
     one.close()
+
+
+def test_watch_reads_in_a_thread_of_its_own_and_tells_of_damage(laptop: Person) -> None:
+    """And withdraws what is damaged; the person's settings turn it off."""
+    with laptop.open() as store:
+        (laptop.home / ".local/state/helixstore" / store.id / "verified").unlink()
+        flip(blob(store), 5)
+        told: list[Told] = []
+        found = threading.Event()
+
+        def tell(one: Told) -> None:
+            told.append(one)
+            if one.event == "damaged":
+                found.set()
+
+        with reading(session(laptop), tell, first=0.0, busy=calm):
+            assert found.wait(60)
+        assert [one.facts["digest"] for one in told if one.event == "damaged"] == [DIGEST]
+        assert shown(store, "big") == {}
+        store.set_config("verify", 0)
+        told.clear()
+        flip(blob(store), 5)
+        (laptop.home / ".local/state/helixstore" / store.id / "verified").unlink()
+        with reading(session(laptop), tell, first=0.0, busy=calm):
+            pass
+        assert told == []
+        assert not (laptop.home / ".local/state/helixstore" / store.id / "verified").exists()
