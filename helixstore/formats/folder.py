@@ -23,6 +23,7 @@ from helixstore.formats.jsonstream import parse, weight_map
 from helixstore.formats.listing import SKIPPED_FOLDERS, Item, Listing, Tree, list_folder, safe_name
 from helixstore.formats.names import Shard, extension, role_of, shard_name, shard_of_name
 from helixstore.formats.opened import Opened, show
+from helixstore.formats.outward import leads_out
 from helixstore.formats.sniff import UNSAFE
 from helixstore.fs.names import folded, unfinished
 from helixstore.values import Format, Role
@@ -87,9 +88,11 @@ def inspect_folder(listing: Listing, tree: Tree | None = None) -> tuple[Inspecti
     """
     _check_kinds(listing)
     taken, subfolders = _subfolders(listing, tree)
-    own = {item.name: item for item in listing.files if not unfinished(item.name, listing.items)}
-    choice = _choose(listing, own)
     notes: list[str] = []
+    taken = {path: item for path, item in taken.items() if not _led_away(item, listing, path, notes)}
+    own = {item.name: item for item in listing.files
+           if not unfinished(item.name, listing.items) and not _led_away(item, listing, item.name, notes)}
+    choice = _choose(listing, own)
     parts = [_part(item.name, item) for item in own.values() if _belongs(item, choice, notes)]
     parts += [_part(path, item) for path, item in taken.items()]
     if len(parts) > MAX_FILES:
@@ -119,6 +122,17 @@ def tell(tree: Tree, item: Item) -> None:
     tree.file(item.path, item.status)
     if item.linked and item.target is not None:
         tree.file(str(Path(item.path).resolve()), item.target)
+
+
+def _led_away(item: Item, listing: Listing, path: str, notes: list[str]) -> bool:
+    """Whether a file is a link to what no model has: then it is left out, with a note."""
+    if not item.linked or not leads_out(item.path, listing.path):
+        return False
+    if path in _MARKERS:
+        raise Unreadable(f"{show(item.path)} is a link to a file elsewhere that is no model's",
+                         "put the file itself in its place", item.path)
+    notes.append(f"{path} is left out: a link to a file elsewhere that is no model's")
+    return True
 
 
 def _check_kinds(listing: Listing) -> None:

@@ -22,6 +22,10 @@ __all__ = [
 SCHEMA = 1
 #: bytes; a manifest of 10,000 files has about 2 MB
 _LIMIT = 64 << 20
+#: values in one record: each may cost a hundred bytes of memory, however few it has in the file
+_VALUES = 1_000_000
+#: lists and objects in one record, which cost more
+_NESTS = 400_000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -61,6 +65,8 @@ def parse(data: bytes, path: str) -> dict[str, Any]:
         Unreadable: not JSON, or not an object.
         StoreTooNew: of a schema that this version does not know.
     """
+    if data.count(b",") > _VALUES or data.count(b"[") + data.count(b"{") > _NESTS:
+        raise Unreadable(f"{path} is no record: it holds more values than any has", "find out who put it there", path)
     try:
         record = json.loads(data)
     except (ValueError, RecursionError) as error:
