@@ -15,9 +15,9 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from helixstore.errors import HelixError
-from helixstore.fs.mounts import unsettled_ns
+from helixstore.fs.mounts import mount_of, unsettled_ns
 from helixstore.store.hashing import blake3_hex
-from helixstore.store.hosts import Expiry, Forgotten
+from helixstore.store.hosts import SETTLE, Expiry, Forgotten
 from helixstore.store.refs import Ref, current
 from helixstore.store.store import Store
 from helixstore.values import Issue
@@ -119,7 +119,7 @@ class Alive:
         if known is not None and (found := _unpacked(known, status)) is not None:
             self._said[key] = known
             return found
-        self._young_ns = self._young_ns or self._store.now_ns() - unsettled_ns(self._store.path)
+        self._young_ns = self._young_ns or self._store.now_ns() - _trusted_ns(self._store)
         refs, unread = self._store.refs.of(host, uid)
         found = _said(refs)
         unread = [issue for issue in unread if not _over(issue.path, expiry, host, uid)]
@@ -129,6 +129,11 @@ class Alive:
             if self._memory is not None:
                 self._memory.put_state(key, packed)
         return found
+
+
+def _trusted_ns(store: Store) -> int:
+    """How old a folder's time must be to stand for what was listed of it: older than any host's caches on a network."""
+    return SETTLE * 10**9 if mount_of(store.path).network else unsettled_ns(store.path)
 
 
 def _said(refs: Sequence[Ref]) -> _Said:

@@ -20,7 +20,7 @@ from helixstore.store.refs import Ref
 from helixstore.store.refs import current as current_refs
 from helixstore.store.verdicts import Claims, Lying, Note
 
-__all__ = ["LEASE", "STALE", "SECOND", "File", "Item", "Seat", "Server"]
+__all__ = ["LEASE", "SECOND", "STALE", "File", "Item", "Seat", "Server"]
 
 SECOND = 10**9
 STALE = SETTLE * SECOND // 2 - 10 * SECOND
