@@ -178,6 +178,8 @@ def _change(
     if not plan.empty and ask is not None and plan.adoptions and not ask(preview):
         return preview
     prove(session, plan, progress)
+    concerned = None if still is None or within is None or intake.lost else still.concerned(
+        plan, session.farm.exceptions.load())
     session.index.remember_headers({item.placed.manifest: item.variant.header for item in intake.new})
     with session.store.working() as staging:    # until the refs are durable, no collection lets go of a blob
         outcome = session.farm.apply(plan, command=wanted.command, progress=_linking(progress), since=since)
@@ -186,7 +188,6 @@ def _change(
     note_new(session, intake, variants)
     if still is not None:
         still.done(projection.roots, plan, outcome, session.farm.journal.latest(), looked.drifted)
-    concerned = None if still is None or within is None or intake.lost else still.concerned(plan)
     left = [] if still is None or within is None else still.issues_left(last_issues(session), roots, part, within)
     keep(session, session.index.variants(), projection, [*issues, *left], wanted.providers,
          scanned=wanted.scan and wanted.providers is None, concerned=concerned)

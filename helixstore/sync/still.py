@@ -21,7 +21,7 @@ from helixstore.values import Issue, Key
 if TYPE_CHECKING:
     from helixstore.farm.desired import WantedRoot
     from helixstore.farm.outcome import Outcome
-    from helixstore.farm.plan import Plan
+    from helixstore.farm.plan import Deviation, Plan
 
 __all__ = ["Still"]
 
@@ -94,9 +94,10 @@ class Still:
         return [issue for issue in last if not any(_below(issue, root) for root in looked)]
 
     @staticmethod
-    def concerned(plan: Plan) -> set[Key]:
-        """The variants of which a plan may change how they stand."""
-        keys = {claim.key for action in plan.actions for claim in action.claims if claim.key is not None}
+    def concerned(plan: Plan, earlier: Mapping[str, Iterable[Deviation]]) -> set[Key]:
+        """The variants of which a plan may change how they stand; `earlier`: root -> what was not simply linked."""
+        keys = {one.key for root in plan.roots for one in earlier.get(root, ()) if one.key is not None}
+        keys |= {claim.key for action in plan.actions for claim in action.claims if claim.key is not None}
         return keys | {one.key for one in plan.states if one.key is not None}
 
 

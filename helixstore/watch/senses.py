@@ -61,14 +61,14 @@ class Senses:
         self._targets = {path: _target(path) for path in folders}
         self._arrange(frozenset())
 
-    def changed(self) -> list[str]:
-        """The folders that are not what they were: gone, back, or others. They are watched as they are now."""
-        found = []
+    def changed(self) -> dict[str, str]:
+        """The folders that are not what they were -> "away", "there" or "replaced"; watched as they are now."""
+        found = {}
         for path, known in self._targets.items():
             now = _target(path)
             if now != known:
                 self._targets[path] = now
-                found.append(path)
+                found[path] = "away" if now.identity is None else "there" if known.identity is None else "replaced"
         again = self._ears.anew()
         if found or again or self._missing() != self._parents:
             self._arrange(again | {self._targets[path].real for path in found})

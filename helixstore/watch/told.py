@@ -18,8 +18,8 @@ class Told:
     """One event.
 
     Attributes:
-        event: one word: "started", "pass", "waiting", "polling", "lost", "away", "there", "settings", "failed",
-            "verified", "damaged", "stopped"; others may be added.
+        event: one word: "started", "pass", "waiting", "polling", "lost", "away", "there", "replaced", "settings",
+            "failed", "verified", "damaged", "stopped"; others may be added.
         text: one sentence for people.
         facts: what programs may want to know, JSON-ready.
         time: when, UTC.
