@@ -147,10 +147,13 @@ def closed(root: str) -> StoreError:
     while not os.access(folder, os.X_OK) and os.path.dirname(folder) != folder and not os.path.exists(folder):
         folder = os.path.dirname(folder)
     try:
-        gid, me = os.stat(folder).st_gid, _user(os.geteuid())
+        status, me = os.stat(folder), _user(os.geteuid())
     except OSError:
         return StoreError(f"{root} cannot be reached by you", "ask its owner to run: helixstore doctor", root)
-    name = access.group_name(gid)
+    if not status.st_mode & stat.S_IXGRP:
+        return StoreError(f"{folder} belongs to {_user(status.st_uid)}, and you cannot pass it",
+                          "ask them to run: helixstore doctor", root)
+    name = access.group_name(status.st_gid)
     return StoreError(f"{folder} is open to the group {name} only, and {me} is not a member of it in this session",
                       f"ask an administrator to run: sudo usermod -aG {name} {me}, then log in again", root)
 
