@@ -5,6 +5,7 @@
 What holds in the control file (JSON; read again whenever it is replaced, so a test changes it while it runs):
 
     age            seconds for which this host believes names, absences, listings and attributes that it has seen
+    listings       seconds for listings, where another than `age`: sshfs keeps them apart, NFS asks with the attributes
     skew           seconds by which the server's clock, that gives all times, is ahead
     server         "up"; "eio": every call fails; "hang": none is answered for `patience` seconds, then each fails
     locks          "everybody": each is granted; "host": among this host's processes only (fixed at the mount); or the
@@ -42,8 +43,8 @@ from fuse_wire import Request
 
 NOBODY = 65534
 DEFAULTS: dict[str, Any] = {
-    "age": 0.0, "skew": 0, "server": "up", "patience": 1.0, "locks": "everybody", "squash": "", "hard_links": True,
-    "modes": "kept", "free": None, "full": "ENOSPC", "faults": [],
+    "age": 0.0, "listings": None, "skew": 0, "server": "up", "patience": 1.0, "locks": "everybody", "squash": "",
+    "hard_links": True, "modes": "kept", "free": None, "full": "ENOSPC", "faults": [],
 }
 _SETGROUPS = 116                                        # x86-64; for this thread alone, unlike the C library's
 _NEEDS_SPACE = frozenset({"write", "create", "mkdir", "symlink", "link", "mknod"})
@@ -72,7 +73,8 @@ class Node:
 
 @dataclass
 class Cache:
-    """What this host believes. Each value with the moment until which it is believed."""
+    """What this host believes. Each value with the moment until which it is believed; a listing with that when it was
+    made."""
 
     names: dict[tuple[int, str], tuple[float, int]] = field(default_factory=dict)
     attributes: dict[int, tuple[float, os.stat_result]] = field(default_factory=dict)
@@ -436,8 +438,9 @@ class NfsLike:
 
     def opendir(self, request: Request) -> bytes:
         node = self.nodes[request.node]
-        until, rows = self.cache.listings.get(request.node, (0.0, []))
-        if time.monotonic() > until:
+        since, rows = self.cache.listings.get(request.node, (-1e9, []))
+        age = self.rules["age"] if self.rules["listings"] is None else self.rules["listings"]
+        if time.monotonic() - since >= float(age):
             node.status()
             descriptor = os.open(node.path, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -446,7 +449,7 @@ class NfsLike:
                              10 if entry.is_symlink() else 8) for entry in entries]
             finally:
                 os.close(descriptor)
-            self.cache.listings[request.node] = self._until(), rows
+            self.cache.listings[request.node] = time.monotonic(), rows
         self.rows[self.next_handle] = [(".", 1, 4), ("..", 1, 4), *rows]
         self.next_handle += 1
         return wire.open_answer(self.next_handle - 1)

@@ -67,6 +67,21 @@ def test_a_model_comes_over(pair: Pair, rules: dict[str, Any]) -> None:
     ana.well()
 
 
+def test_a_listing_that_was_stale_when_a_model_was_announced_is_not_kept_for_good(pair: Pair) -> None:
+    """The folder's time is new and the listing old: when the listing is new too, the time has not changed again."""
+    ana, bob = pair
+    for host in pair:
+        host.init()
+    ana.helix("add", str(ana.model("one", 1)))
+    bob.set(listings=60)
+    assert sorted(bob.models()) == ["one"]
+    ana.helix("add", str(ana.model("two", 2)))
+    time.sleep(2.1)                                     # older than a clock's tick
+    assert sorted(bob.models()) == ["one"]
+    bob.set(listings=0)
+    assert sorted(bob.models()) == ["one", "two"]
+
+
 def test_a_server_that_stops_in_the_middle_loses_nothing(pair: Pair) -> None:
     ana, _ = pair
     ana.init()
