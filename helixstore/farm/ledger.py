@@ -221,7 +221,7 @@ class Ledger:
         if self._pending:
             fresh = self._stamp is None
             lines = ([self._header()] if self._size == 0 else []) + self._pending
-            with open(self.file, "ab") as file:
+            with open(self.file, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
                 if file.tell() != self._size:
                     file.truncate(self._size)
                 file.write(("\n".join(lines) + "\n").encode())

@@ -3,6 +3,7 @@ followed, not believed, not opened, and costs the victim nothing."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -410,17 +411,13 @@ def test_forged_ends_of_a_claim_end_nothing(gang: Gang) -> None:
     host = gang.host(gang.victim)
 
     def forge() -> None:
-        try:
+        with contextlib.suppress(FileExistsError):
             os.mkdir(gang.store / "forgotten", 0o777)
-        except FileExistsError:
-            pass
         for uid in (None, gang.victim.uid):
             path = gang.store / "forgotten" / f"{host}-{uid}.json"
-            try:
+            with contextlib.suppress(PermissionError):
                 path.write_text(json.dumps({"schema": 1, "host": host, "uid": uid}))
                 os.utime(path, ns=(path.stat().st_mtime_ns + YEAR,) * 2)
-            except PermissionError:
-                pass
 
     as_user(gang.mallory, forge)
 
