@@ -29,7 +29,8 @@ from support.raw import model_gguf
 from support.sandbox import environment
 
 HELIXSTORE = str(Path(sys.executable).with_name("helixstore"))
-_START = ('hostname "$1" && ip link set lo up && mount --bind "$2" /etc/machine-id && echo up && exec sleep 100000')
+_START = ('hostname "$1" && ip link set lo up && mount --bind "$2" /etc/machine-id && mount --bind "$3" /var/tmp && '
+          "echo up && exec sleep 100000")
 
 
 def _with_parent() -> None:
@@ -57,12 +58,14 @@ class Host:
             pytest.skip("only root can make a host of its own")
         machine = base / f"{name}.machine-id"
         machine.write_text(secrets.token_hex(16) + "\n")
-        home, nas = base / name, base / "nas"
+        home, nas, own = base / name, base / "nas", base / f"{name}.var-tmp"
         home.mkdir()
+        own.mkdir()
         nas.mkdir(exist_ok=True)
         process = subprocess.Popen(
             ["unshare", "--mount", "--uts", "--net", "--propagation", "private", "sh", "-c", _START, "sh", name,
-             str(machine)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_with_parent)
+             str(machine), str(own)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_with_parent)
         assert process.stdout is not None
         if process.stdout.readline() != "up\n":
             assert process.stderr is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,6 +83,7 @@ def test_a_listing_that_was_stale_when_a_model_was_announced_is_not_kept_for_goo
     assert sorted(bob.models()) == ["one", "two"]
 
 
+@pytest.mark.timeout(900)
 def test_a_server_that_stops_in_the_middle_loses_nothing(pair: Pair) -> None:
     ana, _ = pair
     ana.init()
@@ -166,3 +168,29 @@ def test_what_another_host_trashed_is_served_from_and_comes_back(pair: Pair) -> 
     assert ana.document("gc", expect=(0, 3))["restored"] == [blob.name]
     assert blob.exists()
     assert bob.seen("one") == model_gguf(seed=1)
+
+
+def test_one_home_on_the_share_serves_two_hosts_at_once(pair: Pair) -> None:
+    """State, ledgers and a program's folder are common then, and the lock of each host is granted to both."""
+    ana, bob = pair
+    share = ana.home.parent / "backing"
+    for host in pair:
+        host.environ["HOME"] = str(host.nas / "home")
+    (share / "home").mkdir()
+    ana.init()
+    for host in pair:
+        host.set(age=0.3)
+    put: dict[Path, bytes] = {}
+    for number in range(20 if os.environ.get("SOAK") else 2):
+        path = share / f"home/.lmstudio/models/pub/m{number}/m{number}.gguf"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(model_gguf(seed=number))
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        put[path] = path.read_bytes()
+        together((ana, "sync --yes"), (bob, "sync --yes"), expect=(0, 1, 3))
+    time.sleep(0.3)
+    for host in pair:
+        host.helix("sync", "--yes", expect=(0, 3))      # an operation that the other is at counts as cut short
+    assert ana.models() == bob.models() == {path.stem: "linked" for path in put}
+    assert {path: path.read_bytes() for path in put} == put
+    ana.well()
