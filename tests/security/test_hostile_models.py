@@ -1,4 +1,4 @@
-"""A hostile model folder, repository, manifest or record: what it names stays inside, and it costs no more than its size.
+"""A hostile model folder, repository, manifest or record: what it names stays inside, and its cost is bounded.
 
 More than forty hostile files, folders and names are in `support.corpus`, tried by tests/formats/test_corpus.py."""
 
@@ -29,8 +29,10 @@ from support.models import tiny_hf
 from support.person import Person
 
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
-CLIMBS = ["../x", "a/../../x", "/etc/x", "a//x", "..", ".", "", "a/./x", "C:x", "C:\\x", "\\\\host\\share\\x", "a\\..\\x",
-          "con", "aux.gguf", "lpt1", "a\x00b", "a\x1b[31m", "a\u202egpj.gguf", "x" * 256, "a/" * 600 + "x", "a.", "a ", "a:b",
+PURPOSE = next(iter(Purpose)).value
+CLIMBS = ["../x", "a/../../x", "/etc/x", "a//x", "..", ".", "", "a/./x", "C:x", "C:\\x", "\\\\host\\share\\x",
+          "a\\..\\x", "con", "aux.gguf", "lpt1", "a\x00b", "a\x1b[31m", "a\u202egpj.gguf", "x" * 256, "a/" * 600 + "x",
+          "a.", "a ", "a:b",
           "a\nb", "\u2028", "a|b", "*"]
 
 
@@ -41,7 +43,7 @@ def person(home: Path) -> Person:
 
 @pytest.mark.parametrize("name", CLIMBS, ids=ascii)
 def test_no_manifest_or_projection_has_a_name_that_leads_out(name: str) -> None:
-    record = {"schema": 1, "format": "gguf", "quantization": "", "purpose": next(iter(Purpose)).value,
+    record = {"schema": 1, "format": "gguf", "quantization": "", "purpose": PURPOSE,
               "files": [{"path": name, "bytes": 1, "blake3": "0" * 64, "role": "weights"}]}
     with pytest.raises(UnsafeName):
         Manifest.decode(json.dumps(record).encode())
@@ -53,7 +55,7 @@ def test_no_manifest_or_projection_has_a_name_that_leads_out(name: str) -> None:
 def test_names_that_are_one_where_case_is_not_told_apart_are_refused_together() -> None:
     files = [{"path": path, "bytes": 1, "blake3": "0" * 64, "role": "weights"} for path in ("Model.gguf", "MODEL.gguf")]
     with pytest.raises(UnsafeName):
-        Manifest.decode(json.dumps({"schema": 1, "format": "gguf", "quantization": "", "purpose": next(iter(Purpose)).value,
+        Manifest.decode(json.dumps({"schema": 1, "format": "gguf", "quantization": "", "purpose": PURPOSE,
                                     "files": files}).encode())
 
 
@@ -137,7 +139,8 @@ def test_a_record_costs_bounded_memory_and_time(tmp_path: Path, kind: str) -> No
 
 def test_a_yaml_of_aliases_that_multiply_is_refused_or_read_in_no_time(person: Person) -> None:
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-        f"{name}: &{name} [{','.join(['*' + before] * 9)}]\n" for before, name in zip("abcdefghi", "bcdefghij", strict=True))
+        f"{name}: &{name} [{','.join(['*' + before] * 9)}]\n"
+        for before, name in zip("abcdefghi", "bcdefghij", strict=True))
     person.put(".localai/models/bomb.yaml", (bomb + "name: bomb\nparameters:\n  model: bomb.gguf\n").encode())
     person.put(".local/share/Jan/data/llamacpp/models/bomb/model.yml", bomb.encode())
     HelixStore.init(every=True, environ=person.environ)

@@ -239,6 +239,7 @@ def test_temporary_names_are_unpredictable_exclusive_and_private(person: Person,
             if not (private and ("O_APPEND" in flags or "lock" in path or path.endswith("mdb"))):
                 assert {"O_EXCL", "O_NOFOLLOW"} <= set(flags.split("|")), (path, flags)
                 assert int(mode, 8) & 0o077 == 0, (path, mode)
-    names = [{os.path.basename(path) for path, flags, _ in made if "O_EXCL" in flags and ".lock" not in path} for made in logs]
+    names = [{os.path.basename(path) for path, flags, _ in made if "O_EXCL" in flags and ".lock" not in path}
+             for made in logs]
     assert names[0] & names[1] == set()
     assert all(re.search(r"[0-9a-f]{12}", name) for name in names[0] | names[1]), names
