@@ -112,7 +112,8 @@ def _chosen(word: str, everybody: Iterable[HostView]) -> list[HostView]:
     if not found:
         raise NotFound(f"no computer that uses this store is called {word}", "helixstore host list")
     if len(ids) > 1:
-        raise Ambiguous(f"{word} means {len(ids)} computers: {', '.join(ids)}", "name one by its id: helixstore host list")
+        raise Ambiguous(f"{word} means {len(ids)} computers: {', '.join(ids)}",
+                        "name one by its id: helixstore host list")
     return found
 
 

@@ -199,8 +199,9 @@ class Session(Machine):
             return
         if (back := come_back(store, lambda: self._remembered(store))) is not None:
             self.notes.append(back.describe())
-            self.issues += [Issue("lost", name, f"files of {name} are gone from the store, since this computer's claims "
-                                  "had ended", "add it again from where it came from") for name in back.lost]
+            self.issues += [
+                Issue("lost", name, f"files of {name} are gone from the store, since this computer's claims had ended",
+                      "add it again from where it came from") for name in back.lost]
         store.hosts.renew()
 
     def _remembered(self, store: Store) -> list[Ref]:

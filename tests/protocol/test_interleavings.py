@@ -14,7 +14,7 @@ from typing import Any
 from unittest import mock
 
 from actors import Actor, current
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from helixstore.errors import Busy, NotFound
@@ -145,6 +145,8 @@ WORK = ("add", "reuse", "remove", "undo", "gc", "now", "restore")
 @given(ripe=st.booleans(),
        works=st.lists(st.tuples(st.sampled_from(("gc", "now", *WORK)), st.sampled_from("abc")), min_size=2, max_size=4),
        turns=st.lists(st.tuples(st.integers(0, 3), st.sampled_from((1, 2, 3, 5, 8, 13, 21, 34, 55, 999))), max_size=12))
+@example(ripe=True, works=[("now", "a"), ("add", "a"), ("add", "c"), ("undo", "a")],       # found, and mended
+         turns=[(1, 5), (3, 5), (3, 2), (3, 2), (0, 2), (2, 8), (3, 5), (3, 5)])
 def test_in_any_order_of_their_calls(ripe: bool, works: list[tuple[str, str]], turns: list[tuple[int, int]]) -> None:
     folder = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
     try:

@@ -4,10 +4,11 @@ real decisions (`verdicts`) in the real order (`rounds`): what a host relies on 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors import Actor
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from simulated import LEASE, SECOND, STALE, File, Seat, Server
@@ -36,6 +37,8 @@ class Promise:
 
 
 class Protocol(RuleBasedStateMachine):
+    """See the module. `teardown` is called at the end of each history."""
+
     def __init__(self) -> None:
         super().__init__()
         self.server = Server()
@@ -187,6 +190,9 @@ class Protocol(RuleBasedStateMachine):
 
     @initialize(looks=st.lists(st.sampled_from(HOSTS), max_size=3), ripe=st.booleans())
     def begin_with_what_is_due(self, looks: list[str], ripe: bool) -> None:
+        self.begin(looks, ripe)
+
+    def begin(self, looks: Sequence[str], ripe: bool) -> None:
         """A blob without a claim, condemned long enough to be moved, which some hosts have just looked at."""
         seat = self.seats["a"]
         seat.create("blobs", "x", File("x", self.server.now))
@@ -227,7 +233,9 @@ class Protocol(RuleBasedStateMachine):
         ("", "rename", "unlink", "create", "list refs", "list keeps", "open blobs", "end", "end", "end")))
     def step(self, data: st.DataObject, until: str) -> None:
         """One of them goes on: by one call, until just before such a call, or to its end."""
-        actor = data.draw(st.sampled_from([actor for actor in self.actors if not actor.ended]))
+        self.go_on(data.draw(st.sampled_from([actor for actor in self.actors if not actor.ended])), until)
+
+    def go_on(self, actor: Actor, until: str) -> None:
         while actor.step():
             self.check()
             if actor.at.startswith(until):
@@ -305,3 +313,43 @@ PROFILE = settings(max_examples=20_000 if os.environ.get("SOAK") else 150, state
                    suppress_health_check=list(HealthCheck))
 TestProtocol = Protocol.TestCase
 TestProtocol.settings = PROFILE
+
+
+STOPS = ("", "", "rename", "unlink", "create refs", "create condemned", "list refs", "list keeps", "list staging",
+         "open blobs", "clock", "end", "end")
+
+
+@settings(max_examples=20_000 if os.environ.get("SOAK") else 250, deadline=None,
+          suppress_health_check=list(HealthCheck))
+@given(now=st.booleans(), how=st.sampled_from(("new", "known", "swap")),
+       also=st.lists(st.sampled_from(("collect", "now", "finish", "remove", "known", "restore")), max_size=2),
+       turns=st.lists(st.one_of(st.tuples(st.integers(0, 3), st.sampled_from(STOPS)),
+                                st.tuples(st.just(-1), st.sampled_from(PAUSES))), min_size=3, max_size=10))
+def test_one_who_claims_beside_collections(now: bool, how: str, also: list[str],
+                                           turns: list[tuple[int, object]]) -> None:
+    """The heart of it: everybody's caches are full, a blob is due, and somebody on another host claims it just now."""
+    world = Protocol()
+    try:
+        world.begin(HOSTS, ripe=True)
+        one, other = world.seats["a"], world.seats["b"]
+        world.start("a collects", lambda: world.collect(one.process(), now))
+        world.start("b claims", lambda: world.add(other.process(), "x", how, False))
+        for what in also:
+            seat = world.seats["ci" if what in ("collect", "now") else "b"].process()
+            world.start(what, {
+                "collect": lambda seat=seat: world.collect(seat, False),
+                "now": lambda seat=seat: world.collect(seat, True),
+                "finish": lambda seat=seat: finish(seat, TERMS), "remove": lambda seat=seat: world.remove(seat, "x"),
+                "known": lambda seat=seat: world.add(seat, "x", "known", False),
+                "restore": lambda seat=seat: world.restore(seat, "x")}[what])
+        for which, what in turns:
+            if which < 0:
+                assert isinstance(what, int)
+                world.server.now += what * SECOND
+            elif which < len(world.actors):
+                world.go_on(world.actors[which], str(what))
+            world.check()
+        for actor in world.actors:
+            world.go_on(actor, "end")
+    finally:
+        world.teardown()
