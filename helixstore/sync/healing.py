@@ -87,8 +87,9 @@ def _actions(
                         "modified", where, "it was written to, so it is your own file now and stays as it is; the "
                         "store has what it was before", shlex.join(["cp", session.store.blobs.path(digest), where])))
             elif known:
-                yield Action("replace", root, path, ("weight", digest, record.bytes, ("hard", "symlink")), look,
-                             record.claims, record.order, record, _NOTE)
+                kinds = ("hard", "reflink", "copy")         # it was a file on its own disk, and stays one
+                yield Action("replace", root, path, ("weight", digest, record.bytes, kinds), look, record.claims,
+                             record.order, record, _NOTE)
 
 
 def _blob(session: Session, digest: str, damaged: Collection[tuple[int, int]]) -> os.stat_result | None:

@@ -98,7 +98,7 @@ class Rules:
         """Whether that volume has the blob."""
         if self.blobs is None or not self.blobs.volumes.attached:
             return has_blob(digest)
-        return any(place.volume.id == home and place.holds for place in self.blobs.places(digest))
+        return has_blob(digest) and any(place.volume.id == home and place.holds for place in self.blobs.places(digest))
 
 
 def user_name(uid: int) -> str:

@@ -80,7 +80,7 @@ def usable(session: Session, digest: str, progress: Progress | None = None) -> b
     path = blobs.path(digest)
     status = os.lstat(path)
     if not _foreign(session, status):
-        return True
+        return digest not in quarantine                 # a good copy that is found takes a damaged one's place
     if session.index.digest_at(path, fingerprint_of(status)) == digest:
         return digest not in quarantine
     return bool(_told(session, digest, path, status, progress, strict=True))

@@ -239,3 +239,16 @@ def test_undo_brings_no_damaged_bytes_back(laptop: Person) -> None:
         assert store.verify(repair=True, source=[laptop.home / "backup"]).bad == []
         store.sync(restore=True)
     all_right(laptop)
+
+
+def test_a_good_file_that_is_added_mends_too(laptop: Person) -> None:
+    """It takes the damaged blob's place, and what the person gave reads right after the next command."""
+    given = laptop.home / "models/big-F16.gguf"
+    with laptop.open() as store:
+        flip(blob(store), 9)
+        assert store.verify().bad
+        store.add(laptop.put("new/big-F16.gguf", BIG))
+        store.sync()
+        assert given.read_bytes() == BIG
+        assert given.samefile(blob(store))
+    all_right(laptop)

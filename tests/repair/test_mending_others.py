@@ -119,6 +119,9 @@ def test_a_copy_on_another_disk_mends_and_the_damaged_one_there_goes(ana: Person
         assert report.mended == [], "a whole copy is on the other disk: the damaged one is put aside"
         store.sync()
         assert shown(store, "big")
+        given = ana.home / "models/big-F16.gguf"
+        assert given.read_bytes() == BIG
+        assert not given.is_symlink(), "the person's file stays a file on its disk"
         store.verify()
     with ana.open() as store:
         assert there.read_bytes() == BIG
