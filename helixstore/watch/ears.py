@@ -185,8 +185,10 @@ class _OverflowLog(logging.Handler):
         self._logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """An overflow, or anything else that watchdog could not do."""
-        self._lose(f"events may have been lost: {record.getMessage()}")
+        """An overflow, or a tree that could not be listened to again after one."""
+        message = record.getMessage()
+        if "overflow" in message or "rebuild" in message:
+            self._lose(f"events were lost: {message}")
 
     def close(self) -> None:
         """Listen no more."""

@@ -35,14 +35,15 @@ class Passes:
         progress: of long ones.
 
     Attributes:
-        last_full: when the last pass over everything ended, on the monotonic clock.
+        last: when the last pass ended, or one was expected, on the monotonic clock.
+        last_full: when the last pass over everything ended.
     """
 
     def __init__(self, session: Session, progress: Progress | None) -> None:
         self._session, self._progress = session, progress
         self._still = Still()
         self._stop = False
-        self._used = 0.0
+        self.last = 0.0
         self.last_full = 0.0
 
     def run(self, roots: Collection[str] | None) -> SyncReport:
@@ -56,9 +57,9 @@ class Passes:
             Stopped: `stop` was called; what was begun is finished by the next pass.
         """
         report = change(self._session, Change("watch", still=self._still, within=roots), progress=self._step)
-        self._used = time.monotonic()
+        self.last = time.monotonic()
         if roots is None:
-            self.last_full = self._used
+            self.last_full = self.last
         return report
 
     def expect(self) -> None:
@@ -66,11 +67,11 @@ class Passes:
         if "xet" in aliases_needed(layout for name, layout in self._session.layouts.items()
                                    if self._session.is_on(name)):
             self._still.hasher.start()
-            self._used = time.monotonic()
+            self.last = time.monotonic()
 
     def rest(self) -> None:
         """Let go of what is only kept for the next pass, when that does not come soon."""
-        if time.monotonic() - self._used > _KEPT:
+        if time.monotonic() - self.last > _KEPT:
             self._still.hasher.close()
 
     def stop(self) -> None:

@@ -44,7 +44,7 @@ class Touched:
             self._ready.notify()
 
     def wake(self) -> None:
-        """End a `wait` without news. For signal handlers too: the thread that is interrupted may hold the lock."""
+        """End a `wait` without news."""
         with self._ready:
             self._woken = True
             self._ready.notify()

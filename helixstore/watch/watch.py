@@ -11,10 +11,12 @@ journaled, and the next one finishes what is left.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from helixstore.errors import HelixError
@@ -82,11 +84,11 @@ class Watch:
         """End `run` soon: what is being done is left where the next pass takes it up. For any thread or signal."""
         self._stop = True
         self._passes.stop()
-        self._touched.wake()
+        _apart(self._touched.wake)
 
     def rescan(self) -> None:
         """Look at everything now. For any thread or signal."""
-        self._touched.lose("asked for")
+        _apart(partial(self._touched.lose, "it was asked for"))
 
     def run(self) -> None:
         """Work until `stop`.
@@ -278,6 +280,11 @@ class Watch:
 
     def _say(self, event: str, text: str, **facts: object) -> None:
         self._tell(Told(event, text, facts))
+
+
+def _apart(call: Callable[[], None]) -> None:
+    """Call it from a thread of its own: a signal handler interrupts a thread that may hold the lock that it needs."""
+    threading.Thread(target=call, daemon=True).start()
 
 
 def _real(path: str) -> str:
