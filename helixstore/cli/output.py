@@ -90,7 +90,7 @@ class Output:
         for word, meaning in among.items():
             self.note(f"  {word:10}  {meaning}")
         while True:
-            self.stderr.write(f"{text} [{default}] ")
+            self.stderr.write(f"{printable(text)} [{default}] ")
             self.stderr.flush()
             line = sys.stdin.readline()
             found = [word for word in among if word.startswith(line.strip().lower())]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from helixstore.cli.output import Output
+from helixstore.cli.output import Output, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -113,7 +113,7 @@ def interactive() -> bool:
 
 def confirm(out: Output, text: str = "Go on?") -> bool:
     """Ask yes or no on the terminal; anything but yes, an end of input too, is no."""
-    out.stderr.write(f"{text} [y/N] ")
+    out.stderr.write(f"{printable(text)} [y/N] ")
     out.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
