@@ -152,6 +152,13 @@ class _Back:
         self._add(action, "own", body=("own", adoption.digest, adoption.expect.bytes, original,
                                        "" if twin == adoption.path else twin), expect=look, was=record)
         self._add(action, "decline", body=(), note=_UNDONE)
+        if adoption.root is not None:           # nothing is to be made there beside what is the person's alone again
+            self._hide(adoption.root, adoption.key, [Claim(name, adoption.key, False) for name in adoption.providers])
+
+    def _hide(self, root: str, key: Key, claims: Iterable[Claim]) -> None:
+        if (root, key) not in self._hidden:
+            self._hidden.add((root, key))
+            self.actions.append(Action("hide", root, "", (*key,), claims=tuple(claims), note=_UNDONE))
 
     def _record(self, action: Action) -> Record | None:
         return self.ledgers.of(action.root).records.get(action.path)

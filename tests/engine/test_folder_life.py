@@ -221,9 +221,11 @@ def test_renamed_there_it_stays_under_its_new_name(
         store.undo()
     renamed = str(program.weights(target).relative_to(one.home))
     assert one.tree() == before | {renamed: (before[renamed][0], 0o640)}, "it is the person's, as it was at first"
+    undone = one.tree()
     with one.person.open() as store:
         assert store.sync().issues == ()
-    assert one.states()[program.name] == "linked"
+    assert one.tree() == undone, "nothing is made beside it"
+    assert (one.states()[program.name], one.reads(program.witness)) == ("hidden", {data})
 
 
 @BY_NAME

@@ -209,3 +209,30 @@ def test_a_copy_of_a_shared_file_that_took_its_place_elsewhere_is_not_read_only_
     sync(person)
     leave(person)
     assert mode(moved) == 0o640
+
+
+def test_after_undo_a_renamed_file_keeps_its_new_name_and_nothing_is_made_beside_it(person: Person) -> None:
+    models = person.home / ".lmstudio/models/acme"
+    person.put(".lmstudio/models/acme/Small-GGUF/Small-F16.gguf", GEM)
+    HelixStore.init(every=True, environ=person.environ)
+
+    def there() -> list[str]:
+        return [str(path.relative_to(models.parent)) for path in models.parent.rglob("*.gguf")]
+
+    with person.open() as store:
+        store.sync()
+        (models / "Small-GGUF").rename(models / "Other-GGUF")
+        store.sync()
+        store.undo()
+        for _ in range(2):
+            assert there() == ["acme/Other-GGUF/Small-F16.gguf"]
+            assert (models / "Other-GGUF/Small-F16.gguf").stat().st_nlink == 1
+            store.sync()
+        assert store.sync().nothing
+        states = store.shared_models()[0].variants[0].providers
+        assert (states["lmstudio"].state, states["llamacpp"].state) == ("hidden", "linked")
+        store.sync(restore=True)
+        assert there() == ["acme/Other-GGUF/Small-F16.gguf"]
+        assert (models / "Other-GGUF/Small-F16.gguf").stat().st_nlink > 1
+        assert store.shared_models()[0].variants[0].providers["lmstudio"].state == "linked"
+        assert store.sync().nothing
