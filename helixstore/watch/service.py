@@ -129,6 +129,7 @@ def _variables(session: Session) -> dict[str, str]:
 
     asked = _Asked(session.environ)
     machine = Machine(asked)
+    machine.__dict__.update(places=session.places, settings=session.settings, layouts=dict(session.layouts))
     for _ in machine.roots(DiskReader(machine.places.home), session.farms):
         continue
     named = {name for name in session.environ if name.startswith(("HELIXSTORE_", "XDG_"))} - {"XDG_RUNTIME_DIR"}
