@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from armed import Armed, compiled
 from ground import Ground
-from judge import Judge
-
-Judging = Callable[[str], Judge]
+from judge import Judge, Judging
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import os
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from ground import Ground
 from reordered import Reordered
 from world import Seen, World
 
-__all__ = ["ERRORS", "Judge", "Scene"]
+__all__ = ["ERRORS", "Judge", "Judging", "Scene"]
 
 #: what fails, and whether it goes on failing
 ERRORS = (
@@ -145,9 +145,11 @@ class Judge:
         for at in chance.sample(numbers, min(killed or len(numbers), len(numbers))):
             yield Fault(KILL if chance.random() < 0.8 else TEAR, at)
         every = [(error, keeps, at) for error, keeps in ERRORS for at in range(1, ran.calls[error] + 1)]
-        by_error = [[one for one in every if one[:2] == kind] for kind in ERRORS]
+        by_error = [ones for kind in ERRORS if (ones := [one for one in every if one[:2] == kind])]
+        if 0 < failed < len(by_error):
+            by_error = chance.sample(by_error, failed)
         for ones in by_error:
-            share = max(1, failed // len(by_error)) if failed else len(ones)
+            share = -(-failed // len(by_error)) if failed else len(ones)
             for error, keeps, at in chance.sample(ones, min(share, len(ones))):
                 yield Fault(FAIL, at, error, keeps)
 
@@ -276,6 +278,10 @@ class Judge:
             yield f"blobs in the end: {sorted(final.blobs ^ scene.final.blobs)}"
         for one in sorted(_flat(told) ^ _flat(scene.told)):
             yield f"list in the end: {one}"
+
+
+#: the judge on a ground of this kind
+Judging = Callable[[str], Judge]
 
 
 def _flat(value: Any, path: str = "") -> set[str]:

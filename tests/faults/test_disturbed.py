@@ -8,8 +8,8 @@ import random
 import pytest
 from armed import KILL, Fault
 from cases import CASES, DAILY, ELSEWHERE, POWER, leaves
-from conftest import Judging
 from figures import SOAK, note, sample
+from judge import Judging
 
 
 def test_every_command_is_disturbed() -> None:
@@ -30,7 +30,7 @@ def test_killed_or_failed_at_a_system_call(name: str, judging: Judging) -> None:
 
 @pytest.mark.timeout(7200 if SOAK else 180)
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in ("ext4", "xfs", "btrfs") for name in POWER]
-                         if SOAK else [("ext4", "sync"), ("ext4", "undo")])
+                         if SOAK else [("ext4", "sync of changes")])
 def test_the_power_is_lost(kind: str, name: str, judging: Judging) -> None:
     """The disk is looked at as it is at that moment, with what its file system had flushed and no more."""
     judge = judging(f"{kind}, flushing")

@@ -8,7 +8,7 @@ import pytest
 from armed import FAIL, KILL, TEAR, Fault
 from blake3 import blake3
 from cases import NEW
-from conftest import Judging
+from judge import Judging
 
 _META = f"{blake3(NEW).hexdigest()}.json"
 _ENDED = Fault(KILL, 1, where="/result.json")           # all is done but the last line of the journal
@@ -19,7 +19,6 @@ FAULTS = {
     "what failed was told for ever": ("unhide", Fault(FAIL, 1, errno.ENOSPC, where="/.hidden.")),
     "an alias that could not be written was never learnt": ("add", Fault(FAIL, 1, errno.ENOSPC, where=_META)),
     "pin did not finish its own interrupted run": ("pin", _ENDED),
-    "unpin did not finish its own interrupted run": ("unpin", _ENDED),
     "link did not finish its own interrupted run": ("link", _ENDED),
     "remove found no such name, and finished nothing": ("remove", _ENDED),
     "an index that was cut short while it was made counted as damaged": (
