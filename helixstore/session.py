@@ -243,7 +243,7 @@ class Session(Machine):
 
         place = self.places.index_for(self.store.id).parent
         if why := hold_private(place):
-            raise IndexUnusable(f"{place} is not yours alone: {why}", "set HELIXSTORE_INDEX to a folder of yours", place)
+            raise IndexUnusable(f"{place} cannot be used: {why}", "set HELIXSTORE_INDEX to a folder of yours", place)
         index = Index.open(self.places.index_for(self.store.id), self.store)
         index.refresh()
         return index
@@ -262,7 +262,7 @@ class Session(Machine):
 
         for place in (self.places.state, self.places.state_for(self.store.id)):
             if why := hold_private(place):          # what is written there is carried out
-                raise ConfigError(f"{place} is not yours alone: {why}", "run helixstore as that user, or set "
+                raise ConfigError(f"{place} cannot be used: {why}", "run helixstore as that user, or set "
                                   "XDG_STATE_HOME to a folder of yours", place)
         farm = Farm(self.store, self.index, self.places.state_for(self.store.id), self.settings)
         farm.handlers.update(handlers(self.store, self.index, self.choices, farm.intent))

@@ -62,12 +62,15 @@ def hold_private(path: str | os.PathLike[str]) -> str:
     """Make a folder as `make_private` does, or close one of this person's that is there to everybody else.
 
     Returns:
-        Why it is not this person's alone even so; "" when it is.
+        Why it is not there, or not this person's alone even so; "" when it is.
     """
     from helixstore.fs import kernel
 
-    make_private(path)
-    status = os.stat(path)
+    try:
+        make_private(path)
+        status = os.stat(path)
+    except OSError as error:
+        return f"it cannot be made: {error.strerror or error}"
     if os.name == "posix" and status.st_uid == os.geteuid() and status.st_mode & 0o077:
         kernel.try_mode(path, stat.S_IMODE(status.st_mode) & ~0o077)
         status = os.stat(path)
