@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ def _bring(request: Request, file: OpenFile, staged: str) -> str:
         return "reflinked"
     if not request.copy:
         raise Failed(f"{request.source} cannot be linked into the store: {why}",
-                     "allow a copy, or keep a store on the same disk", request.source)
+                     f"helixstore add {shlex.quote(request.source)}", request.source)
     return "copied"
 
 
