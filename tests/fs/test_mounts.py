@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from helixstore.fs import mounts
 from helixstore.fs.mounts import mount_of
 from support.disks import Disks, as_root, run
 
@@ -50,3 +51,15 @@ def test_the_id_stays_when_the_device_gets_another_number(kind: str, tmp_path: P
                                check=True).stdout.splitlines():
         run("losetup", "--detach", line.partition(":")[0])
     assert seen[0][0] == seen[1][0]
+
+
+@pytest.mark.parametrize(("kind", "source", "network"), [
+    ("nfs4", "nas:/models", True), ("cifs", "//nas/models", True), ("9p", "share", True), ("virtiofs", "share", True),
+    ("fuse.sshfs", "ana@nas:/models", True), ("fuse.rclone", "remote:models", True), ("fuse.anything-new", "x", True),
+    ("fuse", "nas:/models", True), ("fuse", "//nas/models", True), ("fuse", "/home/ana/bound", False),
+    ("fuseblk", "/dev/sdb1", False), ("fuse.exfat", "/dev/sdb1", False), ("fuse.bindfs", "/home/ana", False),
+    ("fuse.mergerfs", "a:b", False), ("ext4", "/dev/sda1", False), ("overlay", "overlay", False),
+])
+def test_what_lies_on_another_machine(kind: str, source: str, network: bool) -> None:
+    line = f"36 35 98:0 / /mnt/somewhere rw,noatime - {kind} {source} rw"
+    assert mounts._from_mountinfo(line.split(" ")).network is network

@@ -47,7 +47,7 @@ def run(folder: Path, own: Path) -> dict[str, Any]:
     files = [put(home, ".lmstudio/models/pub/one/one.gguf", 1), put(home, "jan/two.gguf", 2),
              put(home, "again/one.gguf", 1)]
     before = {file: file.read_bytes() for file in files}
-    said: dict[str, Any] = {}
+    said: dict[str, Any] = {"files": [str(file) for file in files]}
     HelixStore.init(folder / "store", providers=list(PROGRAMS), scan=[home / "jan", home / "again"], environ=environ)
     with HelixStore(environ=environ) as store:
         first = store.sync()
