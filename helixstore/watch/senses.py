@@ -56,10 +56,13 @@ class Senses:
         self._polled: dict[str, str] = {}       # real folder that is looked at -> why
         self._quiet: dict[str, str] = {}        # mount point -> why nothing, or not all, is heard there
 
-    def aim(self, folders: Iterable[str]) -> None:
-        """Watch these folders and no others; they need not exist."""
-        self._targets = {path: _target(path) for path in folders}
-        self._arrange(frozenset())
+    def aim(self, folders: Iterable[str]) -> set[str]:
+        """Watch these folders and no others; they need not exist. Those that were not watched before."""
+        before = self._targets
+        self._targets = {path: before.get(path) or _target(path) for path in folders}
+        if self._targets.keys() != before.keys():
+            self._arrange(frozenset())
+        return self._targets.keys() - before.keys()
 
     def changed(self) -> dict[str, str]:
         """The folders that are not what they were -> "away", "there" or "replaced"; watched as they are now."""

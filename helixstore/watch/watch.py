@@ -132,12 +132,12 @@ class Watch:
         self._say("started", f"Watching {len(self._folders)} folders.", folders=self._folders,
                   polled=sorted(self._senses.polled))
 
-    def _aim(self) -> None:
-        """Watch the folders of the programs that are on, and the person's."""
+    def _aim(self) -> set[str]:
+        """Watch the folders of the programs that are on, and the person's; which of them are new."""
         with self._lock:
             roots = [str(place.root.path) for place in roots_of(self._session) if place.on and not place.root.forbid]
             self._folders = sorted({*roots, *map(str, self._session.settings.scan)})
-        self._senses.aim(self._folders)
+        return self._senses.aim(self._folders)
 
     # ---- one turn --------------------------------------------------------------------------------------------------
 
@@ -220,7 +220,8 @@ class Watch:
             self._spare_at = now + _SPARE
             self._passes.rest()
             self._senses.short()
-            self._aim()
+            for root in self._aim():            # a program's own settings name another folder now
+                self._waiting.setdefault(root, _Waiting(now, now))
         if now >= self._poll_at:
             self._poll_at = now + self._session.settings.poll
             with self._lock:
