@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,22 @@ def test_one_home_on_the_share_serves_two_hosts_at_once(pair: Pair) -> None:
     assert ana.models() == bob.models() == {path.stem: "linked" for path in put}
     assert {path: path.read_bytes() for path in put} == put
     ana.well()
+
+
+def test_each_host_links_by_what_its_own_client_can(pair: Pair) -> None:
+    """One has the share as NFS, the other as SMB without hard links; the programs' folders are on it."""
+    ana, bob = pair
+    bob.set(hard_links=False, modes="ignored")
+    for host in pair:
+        host.init()
+        host.helix("providers", "set", "lmstudio", "--root", str(host.nas / f"{host.name}-models"))
+    ana.helix("add", str(ana.model("one", 1)))
+    bob.helix("sync", "--yes")
+    links = {host.name: host.document("list")["models"][0]["variants"][0]["providers"]["lmstudio"] for host in pair}
+    assert {name: (one["state"], one["link"]) for name, one in links.items()} == {
+        "ana": ("linked", "hard"), "bob": ("linked", "symlink")}
+    assert "no such links" in links["bob"]["reason"]
+    for host in pair:
+        [path] = links[host.name]["paths"]
+        assert subprocess.run(host.on("cat", path), capture_output=True, check=True).stdout == model_gguf(seed=1)
+        host.well()
