@@ -7,6 +7,7 @@ project sets itself. Nothing here fails: a table is for reading, a slow machine 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import shutil
@@ -145,6 +146,33 @@ def syncing(scratch: Path, env: dict[str, str], models: int) -> list[Row]:
     return rows
 
 
+def watching(scratch: Path, env: dict[str, str]) -> list[Row]:
+    """From a new model's being whole to its lying in every program, and an idle minute; of a household of 63 models in
+    13 programs, and of 1,000 models."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from support.household import made
+
+    rows = []
+    for name in ("63 models in 13 programs", "1,000 models"):
+        home = scratch / name.replace(" ", "-")
+        (home / "models").mkdir(parents=True)
+        if name.startswith("63"):
+            made(home)
+        else:
+            many(home / "models" / "many", 900, 100)
+        its = {**env, "HOME": str(home)}
+        timed([PYTHON, "-m", "helixstore", "init", "--all", "--scan", str(home / "models")], its)
+        timed([PYTHON, "-m", "helixstore", "sync", "--yes", "--issues-ok"], its)
+        told = subprocess.run([PYTHON, str(Path(__file__).parent / "watching.py"), str(home)], env=its, check=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        found = json.loads(told.stdout)
+        rows.append(Row(f"watch, {name}: whole to everywhere", found["median"], "", None, f"worst {found['worst']:.3f} s",
+                        "< 0.15 s" if name.startswith("63") else "", found["resident"]))
+        rows.append(Row("    processor time of an idle minute", found["idle_cpu"], "", None, "", "near zero"))
+        shutil.rmtree(home)
+    return rows
+
+
 def helping(env: dict[str, str]) -> Row:
     """`helixstore --help` against the import of typer alone."""
     ours, theirs, ratio, _ = pairs([PYTHON, "-m", "helixstore", "--help"], [PYTHON, "-c", "import typer"], env, 15)
@@ -163,7 +191,7 @@ def table(rows: Sequence[Row]) -> str:
 def main() -> None:
     """Run them all, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", nargs="*", default=["help", "add", "link", "sync"])
+    parser.add_argument("which", nargs="*", default=["help", "add", "link", "sync", "watch"])
     parser.add_argument("--scratch", type=Path, help="a folder on the disk to measure; the system's own by default")
     parser.add_argument("--models", type=int, default=10_000)
     parser.add_argument("--links", type=int, default=100_000)
@@ -183,6 +211,8 @@ def main() -> None:
                 rows.append(linking(scratch, env, options.links))
             elif which == "sync":
                 rows += syncing(scratch, env, options.models)
+            elif which == "watch":
+                rows += watching(scratch, env)
             else:
                 parser.error(f"there is no benchmark {which}")
     print(table(rows))

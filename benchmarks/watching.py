@@ -44,7 +44,8 @@ def put(home: Path, number: int) -> tuple[tuple[str, ...], float]:
 
 def places(env: dict[str, str], names: tuple[str, ...]) -> list[str]:
     """Where programs see the model, of those paths that can be told of the next one too."""
-    done = subprocess.run([sys.executable, "-m", "helixstore", "list", "--json"], env=env, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "helixstore", "list", "--json"], env=env, capture_output=True,
+                          check=True)
     found = [path for model in json.loads(done.stdout)["models"] for variant in model["variants"]
              for provider in variant["providers"].values() for path in provider["paths"] if names[0] in model["name"]]
     return sorted({path for path in found if any(name in path for name in names)
