@@ -166,7 +166,8 @@ def watching(scratch: Path, env: dict[str, str]) -> list[Row]:
         told = subprocess.run([PYTHON, str(Path(__file__).parent / "watching.py"), str(home)], env=its, check=True,
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         found = json.loads(told.stdout)
-        rows.append(Row(f"watch, {name}: whole to everywhere", found["median"], "", None, f"worst {found['worst']:.3f} s",
+        rows.append(Row(f"watch, {name}: whole to everywhere", found["median"], "", None,
+                        f"worst {found['worst']:.3f} s",
                         "< 0.15 s" if name.startswith("63") else "", found["resident"]))
         rows.append(Row("    processor time of an idle minute", found["idle_cpu"], "", None, "", "near zero"))
         shutil.rmtree(home)
