@@ -151,9 +151,15 @@ def forget(store: Store, volume: Volume) -> None:
             for place, _, names in os.walk(f"{volume.path}/{folder}"):
                 if names:
                     raise Failed(f"{place} is not empty", f"helixstore volume move MODEL {MAIN}", place)
-    for path in (f"{store.volumes.paths}/{volume.id}.json", f"{store.volumes.registry}/{volume.id}.json"):
-        with suppress(FileNotFoundError):
+    for path in (f"{store.volumes.registry}/{volume.id}.json", f"{store.volumes.paths}/{volume.id}.json"):
+        try:
             kernel.unlink(path)
+        except FileNotFoundError:
+            continue
+        except PermissionError as error:
+            raise Failed(f"{volume.name} was added by user {os.lstat(path).st_uid}",
+                         "they, or the owner of the store, can give it up; to use it no more yourself: "
+                         f"helixstore volume detach {volume.name}", path) from error
     kernel.sync_folder(store.volumes.registry)
     if not volume.away:
         _empty(volume.path)

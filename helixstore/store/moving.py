@@ -10,10 +10,11 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
-from helixstore.errors import Corrupt, Failed, HelixError, NotFound, advice
+from helixstore.errors import Busy, Corrupt, Failed, HelixError, NotFound, advice
 from helixstore.fs import kernel
+from helixstore.store import records
 from helixstore.store.hashing import hash_file, hash_open, open_steady
 from helixstore.store.standins import digest_in
 from helixstore.store.store import Store
@@ -96,21 +97,52 @@ def let_go(store: Store, digest: str, keep: Volume, on: Volume | None = None) ->
         The bytes that were freed by that; none where another name leads to the same file.
 
     Raises:
-        Failed: `keep` has no copy of it.
+        Failed: `keep` has no copy of it, or the other one belongs to somebody else.
+        Busy: somebody else is letting go of copies.
     """
-    kept = copy_on(store, digest, keep)
-    if kept is None:
-        raise Failed(f"the blob {digest[:12]} is not on {keep.name}", f"helixstore volume move MODEL {keep.name}")
     freed = 0
-    for place in store.blobs.places(digest):
-        if place.volume.id == keep.id or place.volume.refers or (on is not None and place.volume.id != on.id):
-            continue
-        status = os.stat(place.path)
-        kernel.unlink(place.path)
-        kernel.sync_folder(os.path.dirname(place.path))
-        freed += status.st_size if status.st_nlink == 1 else 0
+    with _alone(store):
+        store.volumes.look(digest)
+        if copy_on(store, digest, keep) is None:
+            raise Failed(f"the blob {digest[:12]} is not on {keep.name}", f"helixstore volume move MODEL {keep.name}")
+        for place in store.blobs.places(digest):
+            if place.volume.id == keep.id or place.volume.refers or (on is not None and place.volume.id != on.id):
+                continue
+            status = os.stat(place.path)
+            try:
+                kernel.unlink(place.path)
+            except PermissionError as error:
+                raise Failed(f"the copy on {place.volume.name} belongs to user {status.st_uid} and stays",
+                             "they, or the owner of the store, can let it go", place.path) from error
+            kernel.sync_folder(os.path.dirname(place.path))
+            freed += status.st_size if status.st_nlink == 1 else 0
     store.volumes.look(digest)
     return freed
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    """One person at a time lets go of copies: of two, each of whom relies on the other's copy, one finds it gone.
+
+    The sign is a file that is made without replacing one, which holds on every file system; whoever finds their own,
+    of a run that was cut short, goes on under it: their farm lock keeps a second process of theirs out.
+    """
+    sign = f"{store.volumes.registry}/letting-go"
+    mine = {"host": store.host.id, "uid": store.host.uid}
+    record = records.canonical({"schema": records.SCHEMA, **mine})
+    with store.working() as staging:
+        while not records.publish_all(staging, [(sign, record)])[0]:
+            with suppress(FileNotFoundError):           # gone meanwhile: tried again
+                told, status = records.read_record(sign)
+                if mine == {key: told.get(key) for key in mine}:
+                    break
+                raise Busy(f"user {status.st_uid} is letting go of copies", "wait until they are done; if they are "
+                           f"not: ask them, or the owner of the store, to remove {sign}", sign)
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            kernel.unlink(sign)
 
 
 def orphans(store: Store, volume: Volume) -> Iterator[str]:
