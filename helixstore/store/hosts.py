@@ -7,7 +7,8 @@
 A claim (a ref or a keep) never ends by age. It ends when a person says so, by a record in `forgotten/` that is younger
 than the claim; and for an *ephemeral* host, a container or a CI run, when its lease is over: `lease` seconds after the
 later of the claim and of `seen.json`, which each command renews. All these times are mtimes that the store's own file
-system gave. Such a record or lease is believed of the person whose claims it ends, and of the store's owner.
+system gave. Such a record or lease is believed of the person whose claims it ends, and of the store's owner; a record
+of root, too.
 
 A host that comes back finds the record that it has not answered, and claims anew before it does anything else
 (`returning`).
@@ -229,7 +230,7 @@ class Hosts:
                 record, status = records.read_record(f"{self._root}/forgotten/{name}")
                 uid = record["uid"]
                 if isinstance(record["host"], str) and (uid is None or type(uid) is int) and believed(
-                        status, self._sharing.steward, *(() if uid is None else (uid,))):
+                        status, self._sharing.steward, 0, *(() if uid is None else (uid,))):
                     found.append(Forgotten(name, record["host"], uid, status.st_mtime_ns))
         return tuple(found)
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from support.disks import shared  # noqa: F401
+
 
 @dataclass
 class Ran:

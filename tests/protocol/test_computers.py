@@ -12,7 +12,12 @@ import pytest
 
 from helixstore import HelixStore
 from helixstore.errors import Failed
+from helixstore.hosts import forget
 from helixstore.results import ForgetReport
+from helixstore.session import Session
+from helixstore.store.host import Host
+from helixstore.store.store import Store
+from support.disks import SOMEBODY, apart, as_root
 from support.raw import model_gguf
 
 DAY = 86_400
@@ -154,3 +159,31 @@ def test_a_run_of_a_container_holds_its_models_for_the_time_of_its_lease(
         assert opened.gc().condemned == ()
         older(store, 10 * DAY, "condemned")
         assert opened.gc().trashed == (), "the run has renewed its lease"
+
+
+@as_root
+def test_only_the_owner_of_the_store_ends_the_claims_of_others(shared: Path) -> None:
+    """A member may end their own, from any computer; what another writes ends nothing."""
+    owner, member = SOMEBODY, SOMEBODY + 1
+    store = shared / "store"
+    for place, uid in ((store, owner), (shared / f"home{owner}", owner), (shared / f"home{member}", member)):
+        place.mkdir()
+        os.chown(place, uid, uid)
+    apart(lambda: Store.create(store, Host("desk", owner, "b")).path, owner)
+    for folder in [store, *[path for path in store.rglob("*") if path.is_dir()]]:
+        folder.chmod(0o1777)
+    apart(lambda: Store.open(store, Host("lap", member, "b")).register(), member)
+
+    def computer(uid: int) -> Session:
+        return Session({"HOME": str(shared / f"home{uid}"), "HELIXSTORE_STORE": str(store)})
+
+    def refused() -> str:
+        with pytest.raises(Failed) as error:
+            forget(computer(member), "desk", None)
+        return error.value.message
+
+    assert "only the owner" in str(apart(refused, member))
+    assert apart(lambda: forget(computer(member), "lap", None).ended, member) is True
+    [record] = apart(lambda: [one[1:3] for one in Store.open(store, Host("desk", owner, "b")).hosts.forgotten()], owner)
+    assert record == ("lap", member), "a member's record speaks for that member alone"
+    assert apart(lambda: forget(computer(owner), "lap", None).ended, owner) is True
