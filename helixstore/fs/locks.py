@@ -28,7 +28,7 @@ def lock_file(path: Name) -> Iterator[None]:
     Raises:
         OSError: it can be neither made nor locked here.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600)
     try:
         if sys.platform == "win32":
             import msvcrt
