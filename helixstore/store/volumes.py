@@ -91,7 +91,7 @@ class Volumes:
         self._store_id, self._host = store_id, host
         self._known: tuple[Volume, ...] | None = None
         self._far: dict[str, tuple[Place, ...]] = {}
-        self._listed: dict[tuple[str, str, str], tuple[int, dict[str, Place]]] = {}
+        self._listed: dict[tuple[Volume, str], tuple[int, dict[str, Place]]] = {}
         self._near: dict[str, Volume | None] = {}
         self._stagings: dict[str, Staging] = {}
         self._seen: dict[str, frozenset[str]] = {}
@@ -253,7 +253,7 @@ class Volumes:
                 changed = os.stat(folder).st_mtime_ns
             except OSError:
                 continue
-            key = (volume.id, volume.path, prefix)
+            key = (volume, prefix)                      # as it is now: what is allowed with it may have changed
             known = self._listed.get(key)
             if known is None or known[0] != changed or now - changed < young:
                 places = {}
