@@ -114,7 +114,10 @@ class Adopter:
         if look is not None and look.kind == "link" and look.target in self.services.store.blobs.texts(adoption.digest):
             self._enter(action, "symlink")
             return self._swapped_before(adoption)
-        if adoption.digest in self.failed or self._unchanged(adoption, fatal=False) is None:
+        if adoption.digest in self.failed:
+            self._refuse(adoption, "the other copy of it could not be taken into the store", fatal=False)
+            return SKIPPED
+        if self._unchanged(adoption, fatal=False) is None:
             return SKIPPED
         try:
             self._prove(adoption)
