@@ -223,7 +223,7 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
-@pytest.mark.parametrize("when", [0.0, 0.02, 0.1])
+@pytest.mark.parametrize("when", [0.0, 0.005, 0.02, 0.05, 0.1, 0.2] if os.environ.get("SOAK") else [0.02])
 def test_it_ends_in_the_middle_of_changing_the_farm(home: Home, when: float) -> None:
     for number in range(40):
         home.model(f"models/many-{number:02}-Q4_K_M.gguf", f"many-{number:02}", 100 + number)
