@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "FORBIDDEN", "LAST_DISKS", "LAST_ISSUES", "Machine", "PlacedRoot", "Session", "disks_changed", "disks_of",
 ]
+
+_MINUTE = 60.0
 
 #: Under this name the index keeps the issues of the last change, and thereby that it knows how things stand.
 LAST_ISSUES = "issues of the last sync"
@@ -159,6 +162,7 @@ class Session(Machine):
     folder: Path | None = None
     create: bool = False
     notes: list[str] = field(default_factory=list)
+    _finished: float = field(default=-float("inf"), init=False)
 
     @cached_property
     def store_folder(self) -> Path:
@@ -222,7 +226,9 @@ class Session(Machine):
         from helixstore.store.gc import finish_rounds
 
         self.greet(self.store)
-        finish_rounds(self.store, self.index)
+        if time.monotonic() - self._finished >= _MINUTE:        # a process that stays does this many times in a minute
+            self._finished = time.monotonic()
+            finish_rounds(self.store, self.index)
 
     @cached_property
     def public(self) -> PublicRepositories:
