@@ -56,8 +56,7 @@ def fault(op: str, error: str, done: bool, **more: object) -> dict[str, object]:
     return {"op": op, "error": error, "done": done, **more}
 
 
-@pytest.mark.parametrize("error", ["EIO", "ETIMEDOUT", "EEXIST"])
-@pytest.mark.parametrize("age", [0, 60])
+@pytest.mark.parametrize(("error", "age"), [("EIO", 0), ("EIO", 60), ("ETIMEDOUT", 60), ("EEXIST", 60)])
 def test_a_link_that_was_made_although_it_failed_is_a_publish(bench: Bench, error: str, age: int) -> None:
     (bench.behind / "new").write_text("bytes")
     bench.ana.set(age=age, faults=[fault("link", error, True)])

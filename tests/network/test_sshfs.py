@@ -55,18 +55,5 @@ def test_two_hosts_over_ssh_and_a_server_that_dies_under_a_command(lan: tuple[Ho
     bob.helix("gc")
     assert bob.seen("one") == model_gguf(seed=1)        # whatever ana gave up, bob's program has it until he syncs
     ana.well()
-
-
-def test_no_index_there_and_nobody_is_told_by_events(lan: tuple[Host, Host, Ssh]) -> None:
-    ana, bob, _ = lan
-    bob.send("doctor", "--mount", str(bob.nas), "--json")
-    report = ana.document("doctor", "--mount", str(ana.nas))
-    bob.receive()
-    works = {trial["name"]: trial["works"] for trial in report["trials"]}
-    assert (report["kind"], report["network"]) == ("fuse.sshfs", True)
-    assert (works["hard_links"], works["symbolic_links"], works["leases"]) == (False, True, False)
-    assert {verdict["what"]: verdict["answer"] for verdict in report["verdicts"]} == {
-        "store": "care", "program folders": "yes", "index": "no", "watch": "care"}
-    ana.init()
     ana.environ["HELIXSTORE_INDEX"] = str(ana.nas / "index")
     assert "network file system (fuse.sshfs)" in ana.document("list", expect=(1,))["error"]["message"]
