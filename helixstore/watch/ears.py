@@ -3,7 +3,7 @@
 Read from its sources (6.0.0, 7.1.0), beside what correctness.md section 9 has:
 
 - An overflow of the kernel's queue reaches no handler. 7.1 writes a warning to its log, which is listened to here; 6
-  drops it. But a queue that overflows was full, so whoever gets that many events without a pause may have lost some.
+  drops it. But a queue that overflows was full, so with 6 whoever gets many events without a pause may have lost some.
 - Where the limit of watches is reached below the root, 7.1 says nothing and goes on without. So after each tree one
   more watch is asked for, on a folder of ours: if there is none left, the tree is not wholly heard.
 - A rename holds back all that comes after it for half a second, while its second half is waited for. Both halves mean
@@ -47,8 +47,8 @@ from helixstore.fs import kernel
 __all__ = ["Ears"]
 
 _PAIRING = 0.01                 # seconds for which the halves of a rename wait for each other
-_BURST = 8_192                  # events without a pause: half of what the kernel's queue holds by default
-_PAUSE = 1.0                    # seconds that end a burst
+_BURST = 2_048                  # events without a pause: an eighth of what the kernel's queue holds by default
+_PAUSE = 3.0                    # seconds that end a burst
 _PATIENCE = 1.0                 # seconds for which an event is waited for
 _WATCHES_MOVED_IN = (7, 1)
 #: What a program does to its models. Writing itself is left out where closing is told: a download would never be quiet.
@@ -70,13 +70,13 @@ class Ears:
     def __init__(self, note: Callable[[str, bool], None], lose: Callable[[str], None], spare: str) -> None:
         _tame()
         self._lose = lose
-        self._handler = _Handler(note, lose, self._moved_in)
+        self._old = tuple(map(int, version("watchdog").split(".")[:2])) < _WATCHES_MOVED_IN
+        self._handler = _Handler(note, lose if self._old else lambda why: None, self._moved_in)
         self._overflow = _OverflowLog(lose)
         self._spare = spare
         self._observer: Any = None
         self._watches: dict[str, Any] = {}
         self._again: set[str] = set()
-        self._old = tuple(map(int, version("watchdog").split(".")[:2])) < _WATCHES_MOVED_IN
 
     def listen(self, folder: str, *, below: bool = True) -> str:
         """Listen to a folder, and with `below` to all in it.
