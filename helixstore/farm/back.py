@@ -39,22 +39,24 @@ def inverse(number: int, plan: Plan, result: Mapping[str, Any], ledgers: Ledgers
         ledgers: what is ours now.
         clones: whether a copy costs nothing at a path.
     """
-    back = _Back(plan, ledgers)
+    extra = [done for done in result["learnt"].get("extra", ()) if done]
+    back = _Back(plan, ledgers, frozenset(Key(move["model"], move["variant"]) for done in extra
+                                          for move in done.get("refs", ()) if move["manifest"] and not move["before"]))
     for index in range(len(plan.actions) - 1, -1, -1):
         if result["letters"][index] == DONE:
             back.action(plan.actions[index])
     order = {"unhide": 0, "folder": 1, "own": 3, "remove": 4, "unfolder": 5, "hide": 6, "decline": 7}
     actions = tuple(sorted(back.actions, key=lambda action: order.get(action.op, 2)))
-    extra = tuple({"kind": "revert", "of": done} for done in reversed(result["learnt"].get("extra", ())) if done)
-    return Plan("undo", actions, {**plan.texts}, issues=tuple(back.issues), extra=extra,
+    reverted = tuple({"kind": "revert", "of": done} for done in reversed(extra))
+    return Plan("undo", actions, {**plan.texts}, issues=tuple(back.issues), extra=reverted,
                 space=space_needed(actions, clones), undoes=(number,))
 
 
 class _Back:
-    """The inverse of each action of one plan."""
+    """The inverse of each action of one plan. `named`: the variants that got their names by it, and lose them again."""
 
-    def __init__(self, plan: Plan, ledgers: Ledgers) -> None:
-        self.plan, self.ledgers = plan, ledgers
+    def __init__(self, plan: Plan, ledgers: Ledgers, named: frozenset[Key]) -> None:
+        self.plan, self.ledgers, self.named = plan, ledgers, named
         self.actions: list[Action] = []
         self.issues: list[Issue] = []
         self._hidden: set[tuple[str, Key]] = set()
@@ -109,7 +111,9 @@ class _Back:
             self._add(action, "forget", was=record)
         if action.was is None:                  # an entry that was only repaired leaves its variant where it was
             for claim in record.claims:
-                if claim.key is not None and (action.root, claim.key) not in self._hidden:
+                if claim.key is None or claim.key in self.named:
+                    continue
+                if (action.root, claim.key) not in self._hidden:
                     self._hidden.add((action.root, claim.key))
                     self._add(action, "hide", path="", body=(*claim.key,), note=_UNDONE)
 

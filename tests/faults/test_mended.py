@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 from armed import FAIL, KILL, TEAR, Fault
@@ -44,3 +45,13 @@ def test_power_lost_in_undo_after_the_names_were_taken_back(judging: Judging) ->
     """They were said to have changed since."""
     wrong = judging("ext4, flushing").trial("undo", Fault(KILL, 1, where="/result.json", power=True))
     assert not wrong, "\n".join(wrong)
+
+
+def test_what_undo_took_back_can_be_added_again(judging: Judging) -> None:
+    """It stayed hidden from every program, and `path` said that a sync would help."""
+    judge = judging("ext4")
+    judge.begin("synced")
+    world = judge.world
+    for line in ("add ~/elsewhere/new.gguf --name fresh", "undo --yes", "add ~/elsewhere/new.gguf --name fresh"):
+        world.must(*line.split())
+    assert Path(world.must("path", "fresh").out.strip()).read_bytes() == NEW
