@@ -38,8 +38,8 @@ BELOW["engine"] = BELOW["testing"] | {"testing", "watch", "version"}
 BELOW["cli"] = BELOW["engine"] | {"engine"}
 #: what stands beside engine.py: one file for each kind of question or command
 ENGINE = frozenset({
-    "authoring", "before", "engine", "hosts", "intents", "queries", "explain", "init", "doctor", "mounts", "people", "site",
-    "usage", "repair", "survey", "upkeep", "volumes"})
+    "authoring", "before", "engine", "hosts", "intents", "queries", "explain", "init", "doctor", "mounts", "people",
+    "repair", "savings", "site", "survey", "upkeep", "usage", "volumes"})
 #: `import helixstore` and `python -m helixstore` hand on to the engine and the command line
 DOORS = frozenset({"__init__", "__main__"})
 
