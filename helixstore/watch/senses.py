@@ -65,7 +65,10 @@ class Senses:
         return self._targets.keys() - before.keys()
 
     def changed(self) -> dict[str, str]:
-        """The folders that are not what they were -> "away", "there" or "replaced"; watched as they are now."""
+        """The folders that are not what they were -> "away", "there" or "replaced"; watched as they are now.
+
+        "" for one that had to be listened to anew: what was not told yet is lost.
+        """
         found = {}
         for path, known in self._targets.items():
             now = _target(path)
@@ -75,6 +78,9 @@ class Senses:
         again = self._ears.anew()
         if found or again or self._missing() != self._parents:
             self._arrange(again | {self._targets[path].real for path in found})
+        for path, target in self._targets.items():
+            if any(target.real == real or target.real.startswith(real + os.sep) for real in again):
+                found.setdefault(path, "")
         return found
 
     def look(self, now: float) -> None:

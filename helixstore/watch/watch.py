@@ -237,8 +237,9 @@ class Watch:
         for root, how in self._senses.changed().items():
             ours = after_pass and how == "there" and root not in self._away and self._sieve.left(root)
             (self._away.add if how == "away" else self._away.discard)(root)
-            if not ours:
+            if how and not ours:
                 self._say(how, f"{root} is {how}.", path=root)
+            if not ours:
                 self._waiting.setdefault(root, _Waiting(now, now))
 
     # ---- passes ----------------------------------------------------------------------------------------------------
