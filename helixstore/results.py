@@ -14,7 +14,8 @@ from typing import Any
 from helixstore.values import Issue
 
 __all__ = [
-    "SCHEMA", "Adopted", "Check", "Duplicates", "Explanation", "FileView", "ForgetReport", "Holding", "HostView", "Model", "Mount", "Mounts",
+    "SCHEMA", "Adopted", "Check", "Duplicates", "Explanation", "FileView", "ForgetReport", "Holding",
+    "HostView", "Model", "Mount", "Mounts",
     "Placement", "ProviderDetail", "ProviderStatus", "ProviderView", "Status", "StoreFigures", "Survey", "SyncReport",
     "UsageRow", "UsageTable", "VariantView", "Verdict", "VolumeReport", "VolumeView", "as_json",
 ]
@@ -132,8 +133,10 @@ class ProviderStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoreFigures:
-    """Bytes: of all blobs; of duplicates that really lay on disk and were freed; of copies that linking avoided. How many
-    people use the store, on how many hosts: those that are forgotten or whose lease is over do not count."""
+    """Bytes: of all blobs; of duplicates that really lay on disk and were freed; of copies that linking avoided.
+
+    And how many people use the store, on how many hosts: those that are forgotten or whose lease is over do not count.
+    """
 
     path: str
     blobs: int

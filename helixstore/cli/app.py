@@ -64,7 +64,7 @@ COMMANDS: dict[str, dict[str, Place]] = {
         "remove": Place("upkeep", "remove", "Give up a model: its links go now, its bytes later."),
     },
     "Keep in order": {
-        "watch": Place("watch", "watch", "Do what sync does, continuously, as models come and go."),
+        "watch": Place("watch", "watch", "Do what sync does, continuously: a model is in all programs a moment later."),
         "apply": Place("share", "apply", "Run a plan that sync --plan saved."),
         "undo": Place("upkeep", "undo", "Take back the last operations, the latest first."),
         "leave": Place("upkeep", "leave", "Turn every link back into an ordinary file in its place."),

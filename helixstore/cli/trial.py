@@ -32,7 +32,8 @@ def tried(found: MountReport) -> Iterator[str]:
     yield f"Tried by two processes, one of them on {found.other}." if found.other else "Tried by two processes here."
     yield ""
     yield from table(("tried", "holds", ""), [
-        (_TITLES.get(trial.name, trial.name.replace("_", " ")), _ANSWERS[trial.works], trial.detail) for trial in found.trials])
+        (_TITLES.get(trial.name, trial.name.replace("_", " ")), _ANSWERS[trial.works], trial.detail)
+        for trial in found.trials])
     yield ""
     yield from table(("for", "answer", ""), [
         (verdict.what, "with care" if verdict.answer == "care" else verdict.answer, verdict.why)

@@ -30,7 +30,7 @@ def watch(
     uninstall: Annotated[bool, typer.Option("--uninstall", help="Stop that, and remove the service.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Do what sync does, continuously: a model that any program downloads is in all others a moment later.
+    """Do what sync does, continuously: a model is in all programs a moment later.
 
     Starts with a full scan and works until it is stopped (Ctrl-C, SIGTERM). Tells what it does, a line or with --json
     an object for each event. --install sets up a service of your own (systemd or launchd) that runs it; --dry-run says

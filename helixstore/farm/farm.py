@@ -28,8 +28,8 @@ from helixstore.farm.ledger import Ledgers, without_collector
 from helixstore.farm.lock import FarmLock
 from helixstore.farm.mend import keep_given, mend
 from helixstore.farm.moved import Moved, follow, is_gone
-from helixstore.farm.needed import spared
 from helixstore.farm.narrow import narrowed, others
+from helixstore.farm.needed import spared
 from helixstore.farm.outcome import AskNeeded, Bases, Handler, InUse, Memory, Outcome, Progress, Services
 from helixstore.farm.place import sweep
 from helixstore.farm.plan import Adoption, Plan, digests_needed

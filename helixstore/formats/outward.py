@@ -1,7 +1,7 @@
 """Small files of a model that are links to files elsewhere: what lies in a model's folder is handed on with the model.
 
-A folder that somebody else has made, such as a clone of a repository, can hold `README.md -> ../../.ssh/id_ed25519`. The
-links that programs make lead to a file in the same folder, to a hub cache's blob (named by its hash), or to a file
+A folder that somebody else has made, such as a clone of a repository, can hold `README.md -> ../../.ssh/id_ed25519`.
+The links that programs make lead to a file in the same folder, to a hub cache's blob (named by its hash), or to a file
 beside weights, which is a model's, too. What leads anywhere else is no part of the model.
 """
 

@@ -1,4 +1,4 @@
-"""What nobody but the person may have written: code that is to be run, settings that are to be followed, own folders."""
+"""What nobody but the person may have written: code that is to be run, settings to be followed, own folders."""
 
 from __future__ import annotations
 

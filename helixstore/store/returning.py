@@ -82,6 +82,7 @@ def _mine(store: Store, remembered: Callable[[], Iterable[Ref]]) -> list[Ref]:
 def _whole(store: Store, ref: Ref) -> bool:
     try:
         missing = [digest for digest in store.manifests.blobs(ref.manifest or "") if not store.blobs.ensure(digest)]
-        return not missing
     except (HelixError, OSError):
         return False
+    else:
+        return not missing

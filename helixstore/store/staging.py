@@ -133,7 +133,7 @@ class Staging:
             if release is not None:
                 try:
                     freed += kernel.remove_tree(folder)
-                except PermissionError:                 # of a host that is gone: its person's to remove, or the steward's
+                except PermissionError:                 # of a host that is gone: for its person or the steward
                     if ours:
                         raise
                 finally:

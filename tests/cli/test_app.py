@@ -41,11 +41,12 @@ def test_every_command_of_this_version_is_there_and_none_of_a_later_one() -> Non
     wanted = {
         "init", "sync", "share", "add", "hide", "unhide", "pin", "unpin", "list", "list-shared", "show", "path", "link",
         "explain", "status", "du", "compat", "remove", "undo", "leave", "trash", "gc", "verify", "reindex", "log",
-        "providers", "config", "doctor", "apply", "models", "layouts", "volume", "host",
+        "providers", "config", "doctor", "apply", "models", "layouts", "volume", "host", "watch",
     }
     assert {path for path in ALL if " " not in path} == wanted
     assert {path for path in ALL if " " in path} == {
-        "host list", "host forget", "models list", "trash list", "trash restore", "config list", "config get", "config set",
+        "host list", "host forget", "models list", "trash list", "trash restore", "config list", "config get",
+        "config set",
         "providers list", "providers show", "providers on", "providers off", "providers set",
         "layouts list", "layouts new", "layouts check",
         "volume add", "volume list", "volume move", "volume detach", "volume remove"}

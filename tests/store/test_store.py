@@ -24,8 +24,8 @@ def test_a_new_store_is_as_written_down(disk: Path) -> None:
     for kind in ("blobs", "meta", "manifests"):
         assert sorted(os.listdir(store.path / kind)) == [f"{number:02x}" for number in range(256)]
     assert sorted(os.listdir(store.path)) == sorted([
-        "README", "store.json", "blobs", "meta", "manifests", "refs", "hosts", "forgotten", "condemned", "trash", "quarantine",
-        "staging"])
+        "README", "store.json", "blobs", "meta", "manifests", "refs", "hosts", "forgotten", "condemned", "trash",
+        "quarantine", "staging"])
     record = json.loads((store.path / "store.json").read_text())
     assert record["features"] == {"compat": {}, "ro_compat": {}, "incompat": {}}
     assert (store.path / "hosts" / "host1" / "host.json").exists()

@@ -39,7 +39,7 @@ BELOW["cli"] = BELOW["engine"] | {"engine"}
 #: what stands beside engine.py: one file for each kind of question or command
 ENGINE = frozenset({
     "authoring", "before", "engine", "hosts", "intents", "queries", "explain", "init", "doctor", "mounts", "people",
-    "repair", "savings", "site", "survey", "upkeep", "usage", "volumes"})
+    "repair", "savings", "site", "survey", "tenants", "upkeep", "usage", "volumes"})
 #: `import helixstore` and `python -m helixstore` hand on to the engine and the command line
 DOORS = frozenset({"__init__", "__main__"})
 

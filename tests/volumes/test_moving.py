@@ -129,7 +129,9 @@ def test_undo_after_a_move_goes_back_over_it(ana: Person, bench: Bench, steps: i
         assert not dangling(ana.home)
 
 
-def test_a_copy_that_another_computer_uses_stays_until_it_has_the_disk(ana: Person, bench: Bench, tmp_path: Path) -> None:
+def test_a_copy_that_another_computer_uses_stays_until_it_has_the_disk(
+    ana: Person, bench: Bench, tmp_path: Path
+) -> None:
     ana.put("models/Big-F16.gguf", BIG)
     scan(ana, ana.home / "models")
     store, disk = with_disk(ana, bench, always=True)
