@@ -152,8 +152,8 @@ def heads(refs: Iterable[Ref], me: Claimant) -> tuple[dict[tuple[str, str], Seen
                 claim = (ref.claimant, folded(ref.name), ref.variant)
                 first[claim] = min(first.get(claim, ref.mtime_ns), ref.mtime_ns)
     winners: dict[tuple[str, str], Seen] = {}
-    issues = [Issue("forged", ref.path, f"it speaks for user {ref.uid}, and its file belongs to somebody else; it gives "
-                    "no names", "the owner of the store can find out who put it there, and remove it")
+    issues = [Issue("forged", ref.path, f"it speaks for user {ref.uid}, and its file belongs to somebody else; it "
+                    "gives no names", "the owner of the store can find out who put it there, and remove it")
               for ref in said if not ref.believed]
     for (name, variant), group in groups.items():
         mine = [ref for ref in group if ref.claimant == me]
