@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def at_once(*works: Callable[[], None]) -> None:
                 os.read(reading, 1)                     # until the parent closes its end
                 work()
                 status = 0
+            except BaseException:                       # told here, since the process ends here
+                traceback.print_exc()
             finally:
                 os._exit(status)
         children.append(child)

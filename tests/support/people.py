@@ -8,6 +8,7 @@ import grp
 import json
 import os
 import pwd
+import secrets
 import shutil
 import stat
 import subprocess
@@ -185,7 +186,7 @@ def people(umasks: Mapping[str, int]) -> Iterator[People]:
     place = Path("/srv") if Path("/srv").is_dir() else Path("/")
     folder = Path(tempfile.mkdtemp(prefix="helixstore-people-", dir=place))
     folder.chmod(0o755)
-    tag = f"hx{os.getpid() % 100000:05d}"
+    tag = f"hx{secrets.token_hex(3)}"
     group = f"{tag}models"
     names = {who: f"{tag}{who}" for who in (*umasks, "stranger", "service")}
     subprocess.run(["groupadd", group], check=True, capture_output=True)
