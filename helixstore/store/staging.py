@@ -167,8 +167,8 @@ class Staging:
             if not name.startswith(self._prefix):       # from another start of this machine
                 return None if network and time.time_ns() - _latest_ns(folder) < _QUIET_NS else lambda: None
             lock = locks.lock_folder(folder)
-        except FileNotFoundError:
-            return lambda: None
+        except FileNotFoundError:                       # the folder, or a file in it, which tells that it is in use
+            return None if os.path.lexists(folder) else lambda: None
         except OSError:
             return None if _alive(name) else lambda: None
         if lock is not None and network and _alive(name):
