@@ -50,7 +50,8 @@ def hash_and_name(session: Session, wanted: Change, looked: Looked, progress: Pr
     hasher = Hasher(recall, remember, step, sha256="sha256" in aliases_needed(on) or hubs)
     names = [name for _, name in wanted.paths if name]
     rules = Rules(session.store.path, session.store.host.uid, "sha256" in aliases_needed(on), session.settings.share,
-                  wanted.copy, names[0] if names else None, session.store.blobs, admission(session))
+                  wanted.copy, names[0] if names else None, session.store.blobs, admission(session),
+                  session.settings.settle)
     return take_in(looked.candidates, hasher, rules, [_known(v) for v in index.variants()], inodes,
                    lambda digest: usable(session, digest, progress), _adopted_as(session), session.farm.ledgers.has)
 

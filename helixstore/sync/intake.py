@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -229,7 +229,7 @@ def take_in(
     measured = []
     for candidate in candidates:
         intake.seen += 1
-        if digests := _measure(candidate, hasher, rules, intake):
+        if digests := _measure(candidate, hasher, rules, blobs, intake):
             foreign = [(p.location, digests[p.path].hashes) for p in candidate.pieces
                        if p.role in LINKED_ROLES and rules.anothers(digests[p.path].fingerprint.uid)]
             if why := rules.left_to_others(foreign, candidate.asked, has_blob):
@@ -258,7 +258,9 @@ def take_in(
     return intake
 
 
-def _measure(candidate: Candidate, hasher: Hasher, rules: Rules, intake: Intake) -> dict[str, Digest] | None:
+def _measure(
+    candidate: Candidate, hasher: Hasher, rules: Rules, blobs: Container[tuple[int, int]], intake: Intake
+) -> dict[str, Digest] | None:
     """The digest of each piece; None, with an issue or a note, when the candidate must be left alone."""
     inspection = candidate.found.inspection
     where = str(inspection.location)
@@ -275,6 +277,11 @@ def _measure(candidate: Candidate, hasher: Hasher, rules: Rules, intake: Intake)
     digests = {}
     for piece in candidate.pieces:
         try:
+            mark = kernel.fingerprint(piece.location)
+            if not candidate.asked and (mark.device, mark.inode) not in blobs and rules.unsettled(piece.location):
+                intake.notes.append(f"{piece.location}: nobody can tell whether it is still being written, and it has "
+                                    f"changed within the last {rules.settle / 60:.0f} minutes: a later sync takes it")
+                return None
             digests[piece.path] = hasher.digest(piece.location)
         except Busy as error:
             intake.notes.append(f"{error.message}; it is taken when it is finished")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from helixstore.fs import kernel
 from helixstore.fs.access import person
+from helixstore.fs.locks import Lease, writers_of
 from helixstore.fs.mounts import mount_of
 from helixstore.store.volumes import MAIN
 
@@ -35,6 +37,7 @@ class Rules:
         copy: content from elsewhere may be copied into the store (`add` of a path that the person named).
         name: the model name that the person gave.
         blobs: the store's, if it may lie on several disks.
+        settle: seconds that a file must be unchanged where nobody can tell who writes it, unless the person named it.
         admit: which of the candidates with their digests may enter by themselves, given what is known; None: all.
     """
 
@@ -46,6 +49,11 @@ class Rules:
     name: str | None = None
     blobs: Blobs | None = None
     admit: Callable[[Any, Sequence[Known], Any], Any] | None = None
+    settle: float = 0.0
+
+    def unsettled(self, location: str) -> bool:
+        """Whether a file has changed so lately that it may still be being written, and nobody can tell."""
+        return time.time() - os.stat(location).st_mtime < self.settle and writers_of(location) is Lease.UNKNOWN
 
     def anothers(self, owner: int) -> bool:
         """Whether a file of that owner stays theirs. Root, and who copies, may take anybody's."""
