@@ -214,3 +214,19 @@ def test_each_host_links_by_what_its_own_client_can(pair: Pair) -> None:
         [path] = links[host.name]["paths"]
         assert subprocess.run(host.on("cat", path), capture_output=True, check=True).stdout == model_gguf(seed=1)
         host.well()
+
+
+def test_a_file_that_another_host_may_still_be_writing_waits(pair: Pair) -> None:
+    """A download that was laid out at its full size looks whole from the first byte on, and no lease tells."""
+    ana, _ = pair
+    loose = ana.home.parent / "backing" / "loose"
+    loose.mkdir()
+    path = loose / "new.gguf"
+    path.write_bytes(model_gguf(seed=1))
+    ana.helix("init", "--store", str(ana.nas / "store"), "--provider", "lmstudio", "--scan", str(ana.nas / "loose"))
+    assert "nobody can tell whether it is still being written" in " ".join(ana.document("sync", "--yes")["notes"])
+    assert ana.models() == {}
+    assert path.stat().st_mode & 0o222, "it can still be written"
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    ana.helix("sync", "--yes")
+    assert ana.models() == {"new": "linked"}
