@@ -69,7 +69,8 @@ def test_what_a_share_lacks_is_found(two: tuple[Host, Host, Path], rules: dict[s
     report = ana.document("doctor", "--mount", str(ana.nas))
     assert works(report)[name] is False
     assert {trial for trial, good in works(report).items() if good is False} <= {
-        name, "reflinks", "rename_no_replace", "leases", "acl_inheritance", "flock", "record_locks", "set_gid"}
+        name, "reflinks", "rename_no_replace", "leases", "acl_inheritance", "flock", "record_locks", "set_gid",
+        *(["publish_race"] if name == "hard_links" else [])}        # a matter of chance then
     assert os.listdir(backing) == []
 
 
