@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,27 @@ def test_after_fork_each_process_has_its_own_staging(store: Store) -> None:
         assert folder != outer
         assert store.blobs.exists(digest)
         assert os.listdir(store.path / "staging") == [os.path.basename(outer)]
+
+
+def test_a_file_that_vanishes_while_a_folder_is_looked_at_is_a_sign_of_life(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another host's process finishes a file between the listing of its folder and the look at the file."""
+    other = Store.open(store.path, here(name="host2"))
+    listing = os.scandir
+    with other.working() as folder:
+        vanishing = Path(folder, "x")
+        vanishing.write_bytes(b"")
+
+        @contextmanager
+        def finished_meanwhile(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+            with listing(path) as entries:
+                found = list(entries)
+            if path == folder:
+                vanishing.unlink(missing_ok=True)
+            yield iter(found)
+
+        monkeypatch.setattr(os, "scandir", finished_meanwhile)
+        assert store.staging.clean() == 0
+        monkeypatch.undo()
+        assert os.path.isdir(folder)
