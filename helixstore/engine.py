@@ -15,13 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from helixstore.before import Before
+from helixstore.commands.before import Before
 from helixstore.errors import NotFound, Usage
 from helixstore.session import FORBIDDEN, LAST_ISSUES, Session, disks_changed
 from helixstore.values import LIBRARY, Format
 
 if TYPE_CHECKING:
-    from helixstore.hosts import Computers
+    from helixstore.commands.hosts import Computers
+    from helixstore.commands.volumes import Disks
     from helixstore.index import ReindexReport
     from helixstore.results import (
         Check,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from helixstore.store.gc import CollectReport
     from helixstore.store.verify import VerifyReport
     from helixstore.sync.wanted import Ask, Change, Progress
-    from helixstore.volumes import Disks
     from helixstore.watch.service import Service
     from helixstore.watch.told import Told
     from helixstore.watch.watch import Watch
@@ -122,14 +122,14 @@ class HelixStore(Before):
     @_one_at_a_time
     def shared_models(self) -> list[Model]:
         """Every model with its variants, and how each stands with each provider."""
-        from helixstore.queries import models
+        from helixstore.commands.queries import models
 
         return models(self._informed())
 
     @_one_at_a_time
     def show(self, ref: str) -> Model:
         """One model by any name a program uses for it."""
-        from helixstore.queries import show
+        from helixstore.commands.queries import show
 
         return show(self._informed(), ref)
 
@@ -141,56 +141,56 @@ class HelixStore(Before):
             NotFound: no such model, or not in that format.
             Ambiguous: several variants fit; the message lists them.
         """
-        from helixstore.queries import path
+        from helixstore.commands.queries import path
 
         return path(self._session, ref, Format(format) if format is not None else None)
 
     @_one_at_a_time
     def explain(self, subject: str) -> Explanation:
         """What a path or a model is, how it is linked, and why so."""
-        from helixstore.explain import explain
+        from helixstore.commands.explain import explain
 
         return explain(self._informed(), subject)
 
     @_one_at_a_time
     def status(self) -> Status:
         """The store's figures, each provider's state, and what is wrong."""
-        from helixstore.queries import status
+        from helixstore.commands.queries import status
 
         return status(self._informed())
 
     @_one_at_a_time
     def du(self, by: str = "model") -> UsageTable:
         """Who uses what, and what each would free: by "model", "provider", "user" or "month", and the total."""
-        from helixstore.usage import usage
+        from helixstore.commands.usage import usage
 
         return usage(self._informed(), by)
 
     @_one_at_a_time
     def compat(self, subject: str, provider: str | None = None) -> list[Verdict]:
         """Whether providers can run a model, or a file or folder that is not in the store yet."""
-        from helixstore.queries import compat
+        from helixstore.commands.queries import compat
 
         return compat(self._session, subject, provider)
 
     @_one_at_a_time
     def doctor(self) -> list[Check]:
         """What holds and what does not, found out by trying."""
-        from helixstore.doctor import doctor
+        from helixstore.commands.doctor import doctor
 
         return doctor(self._session)
 
     @_one_at_a_time
     def providers(self) -> list[ProviderView]:
         """Every provider: on or off, installed or not, where its roots are."""
-        from helixstore.queries import providers
+        from helixstore.commands.queries import providers
 
         return providers(self._session)
 
     @_one_at_a_time
     def provider(self, name: str) -> ProviderDetail:
         """One provider in full: how its folders stand, and by which links its models lie there."""
-        from helixstore.queries import provider
+        from helixstore.commands.queries import provider
 
         return provider(self._session, name)
 
@@ -201,7 +201,7 @@ class HelixStore(Before):
         Raises:
             NotFound: none of the program's folders is there.
         """
-        from helixstore.mounts import mounts
+        from helixstore.commands.mounts import mounts
 
         return mounts(self._session, provider)
 
@@ -238,7 +238,7 @@ class HelixStore(Before):
             self._session.layout(name)
         wanted = _change("sync", providers=providers, restore=restore)
         if keep is not None:
-            from helixstore.volumes import across
+            from helixstore.commands.volumes import across
 
             return across(self._session, wanted, keep, dry_run=dry_run, ask=ask, progress=self._progress)
         return self._change(wanted, dry_run=dry_run, ask=ask, save_plan=save_plan)
@@ -269,28 +269,28 @@ class HelixStore(Before):
         self, target: str | Path, *, provider: str | None = None, name: str | None = None, dry_run: bool = False
     ) -> SyncReport:
         """Share a model of the store, or a file or folder, with all providers or with one by name."""
-        from helixstore.intents import share
+        from helixstore.commands.intents import share
 
         return share(self._session, str(target), provider, name, dry_run=dry_run, progress=self._progress)
 
     @_one_at_a_time
     def hide(self, ref: str, provider: str, *, dry_run: bool = False) -> SyncReport:
         """Take a model out of one provider; later syncs leave it out."""
-        from helixstore.intents import hide
+        from helixstore.commands.intents import hide
 
         return hide(self._session, ref, provider, dry_run=dry_run)
 
     @_one_at_a_time
     def unhide(self, ref: str, provider: str | None = None, *, dry_run: bool = False) -> SyncReport:
         """Show a model again where it was hidden or deleted."""
-        from helixstore.intents import unhide
+        from helixstore.commands.intents import unhide
 
         return unhide(self._session, ref, provider, dry_run=dry_run)
 
     @_one_at_a_time
     def pin(self, ref: str, pinned: bool = True) -> None:
         """Keep a variant at its version, or no longer."""
-        from helixstore.intents import pin
+        from helixstore.commands.intents import pin
 
         pin(self._session, ref, pinned)
 
@@ -301,7 +301,7 @@ class HelixStore(Before):
     @_one_at_a_time
     def link(self, ref: str, folder: str | Path, *, dry_run: bool = False) -> SyncReport:
         """Put the model's files, under their real names, into a folder of the person's."""
-        from helixstore.intents import link
+        from helixstore.commands.intents import link
 
         return link(self._session, ref, Path(os.path.abspath(folder)), dry_run=dry_run)
 
@@ -314,7 +314,7 @@ class HelixStore(Before):
 
         Paths that the person gave stay; bytes go by `gc`.
         """
-        from helixstore.intents import remove
+        from helixstore.commands.intents import remove
 
         if (ref is None) == (not unused):
             raise Usage("name a model, or ask for the unused ones", "helixstore remove MODEL, or remove --unused")
@@ -323,14 +323,14 @@ class HelixStore(Before):
     @_one_at_a_time
     def undo(self, n: int = 1, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
         """Walk back the latest `n` operations."""
-        from helixstore.intents import undo
+        from helixstore.commands.intents import undo
 
         return undo(self._session, n, dry_run=dry_run, ask=ask)
 
     @_one_at_a_time
     def leave(self, provider: str | None = None, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
         """Make every linked or adopted file an ordinary one in its place: the way out, at any time."""
-        from helixstore.intents import leave
+        from helixstore.commands.intents import leave
 
         return leave(self._session, provider, dry_run=dry_run, ask=ask)
 
@@ -374,14 +374,14 @@ class HelixStore(Before):
     @property
     def volumes(self) -> Disks:
         """The disks that the store lies on: list, add, move a model, detach, remove."""
-        from helixstore.volumes import Disks
+        from helixstore.commands.volumes import Disks
 
         return Disks(self._session, self._lock, self._progress)
 
     @property
     def hosts(self) -> Computers:
         """The computers that use the store: list them, forget one that is gone for good."""
-        from helixstore.hosts import Computers
+        from helixstore.commands.hosts import Computers
 
         return Computers(self._session, self._lock)
 
@@ -395,21 +395,21 @@ class HelixStore(Before):
     @_one_at_a_time
     def trash(self) -> list[Mapping[str, Any]]:
         """What `gc` moved out of the way and can still be restored."""
-        from helixstore.upkeep import trash
+        from helixstore.commands.upkeep import trash
 
         return trash(self._session)
 
     @_one_at_a_time
     def restore_from_trash(self, which: str) -> int:
         """Bring back an epoch, or one digest; the number of blobs that came back."""
-        from helixstore.upkeep import restore
+        from helixstore.commands.upkeep import restore
 
         return restore(self._session, which)
 
     @_one_at_a_time
     def gc(self, *, now: bool = False, dry_run: bool = False) -> CollectReport:
         """Let go of what nobody claims: condemned, then in the trash, then gone."""
-        from helixstore.upkeep import collect
+        from helixstore.commands.upkeep import collect
 
         return collect(self._session, now=now, dry_run=dry_run)
 
@@ -427,7 +427,7 @@ class HelixStore(Before):
             source: files, folders or other stores that may have them.
             dry_run: write and fetch nothing; with `repair` say what would be taken from where.
         """
-        from helixstore.upkeep import verify
+        from helixstore.commands.upkeep import verify
 
         return verify(self._session, ref, self._progress, sample=sample, repair=repair,
                       sources=[Path(one) for one in source], dry_run=dry_run)
@@ -435,7 +435,7 @@ class HelixStore(Before):
     @_one_at_a_time
     def reindex(self) -> ReindexReport:
         """Make the index anew from the store."""
-        from helixstore.upkeep import reindex
+        from helixstore.commands.upkeep import reindex
 
         return reindex(self._session, self._progress)
 

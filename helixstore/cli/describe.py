@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from helixstore.cli.output import count, homely, parameters, size, table
 
 if TYPE_CHECKING:
-    from helixstore.init import InitReport, Proposal
+    from helixstore.commands.init import InitReport, Proposal
     from helixstore.results import (
         Model,
         Mounts,

@@ -12,7 +12,7 @@ from helixstore.cli.output import count, homely, table
 from helixstore.cli.session import session
 
 if TYPE_CHECKING:
-    from helixstore.authoring import Checked, LayoutView, Scaffold
+    from helixstore.commands.authoring import Checked, LayoutView, Scaffold
 
 __all__ = ["layouts"]
 

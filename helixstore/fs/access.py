@@ -136,13 +136,13 @@ def members(gid: int) -> list[Person]:
 
 
 def user_name(uid: int) -> str:
-    """What a person is called on this machine; their number where it has no name for it."""
+    """What a person is called on this machine, or "user 1234" where it has no name for them."""
     try:
         import pwd
 
         return pwd.getpwuid(uid).pw_name
     except (ImportError, KeyError):
-        return str(uid)
+        return f"user {uid}"
 
 
 def group_name(gid: int) -> str:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from helixstore.errors import Busy, HelixError
 from helixstore.fs import kernel
+from helixstore.fs.access import user_name
 from helixstore.providers.layout import Found
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.store.manifests import Manifest, ManifestFile
 from helixstore.store.volumes import MAIN
 from helixstore.sync.naming import Known, Names, Newcomer, Origin, Placed, variant_id
-from helixstore.sync.rules import Rules, user_name, writable_near
+from helixstore.sync.rules import Rules, writable_near
 from helixstore.values import File, Issue, Key, Role, Source, Variant
 
 if TYPE_CHECKING:

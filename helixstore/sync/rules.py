@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helixstore.fs import kernel
-from helixstore.fs.access import person
+from helixstore.fs.access import user_name
 from helixstore.fs.locks import Lease, writers_of
 from helixstore.fs.mounts import mount_of
 from helixstore.store.volumes import MAIN
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from helixstore.store.hashing import Hashes
     from helixstore.sync.naming import Known
 
-__all__ = ["Rules", "user_name", "writable_near"]
+__all__ = ["Rules", "writable_near"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +107,6 @@ class Rules:
         if self.blobs is None or not self.blobs.volumes.attached:
             return has_blob(digest)
         return has_blob(digest) and any(place.volume.id == home and place.holds for place in self.blobs.places(digest))
-
-
-def user_name(uid: int) -> str:
-    """The person's name, for people; the number where they have none."""
-    known = person(uid)
-    return known.name if known is not None else f"user {uid}"
 
 
 def writable_near(location: str) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from helixstore import HelixStore
+from helixstore.commands.hosts import forget
 from helixstore.errors import Failed
-from helixstore.hosts import forget
 from helixstore.results import ForgetReport
 from helixstore.session import Session
 from helixstore.store.host import Host

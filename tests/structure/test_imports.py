@@ -34,12 +34,9 @@ BELOW = {
 }
 BELOW["sync"] = frozenset(BELOW) - {"values", "errors"}
 BELOW["testing"] = BELOW["watch"] = BELOW["sync"] | {"sync"}
-BELOW["engine"] = BELOW["testing"] | {"testing", "watch", "version"}
+BELOW["commands"] = BELOW["testing"] | {"testing", "watch", "version"}
+BELOW["engine"] = BELOW["commands"] | {"commands"}
 BELOW["cli"] = BELOW["engine"] | {"engine"}
-#: what stands beside engine.py: one file for each kind of question or command
-ENGINE = frozenset({
-    "authoring", "before", "engine", "hosts", "intents", "queries", "explain", "init", "doctor", "mounts", "people",
-    "repair", "savings", "site", "survey", "tenants", "upkeep", "usage", "volumes"})
 #: `import helixstore` and `python -m helixstore` hand on to the engine and the command line
 DOORS = frozenset({"__init__", "__main__"})
 
@@ -91,10 +88,10 @@ def imports(path: Path) -> Iterator[Import]:
 
 
 def part_of(module: str) -> str:
-    """`helixstore.store.blobs` -> `store`; the files beside engine.py are one part."""
+    """`helixstore.store.blobs` -> `store`."""
     words = module.split(".")
     name = words[1] if len(words) > 1 else "__init__"
-    return "engine" if name in ENGINE or name == "HelixStore" else "version" if name == "__version__" else name
+    return "engine" if name == "HelixStore" else "version" if name == "__version__" else name
 
 
 def where(one: Import) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from helixstore import HelixStore
-from helixstore.authoring import scaffold
+from helixstore.commands.authoring import scaffold
 from helixstore.errors import Failed, Usage
 from helixstore.testing import CHECKS
 from support.disks import in_memory  # noqa: F401 - a test's folder in memory

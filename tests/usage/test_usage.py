@@ -18,6 +18,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from helixstore import HelixStore
+from helixstore.commands.usage import WAYS
 from helixstore.errors import Usage
 from helixstore.results import UsageRow, UsageTable
 from helixstore.store.host import Host
@@ -25,7 +26,6 @@ from helixstore.store.manifests import Manifest, ManifestFile
 from helixstore.store.refs import Claim
 from helixstore.store.saved import Freed
 from helixstore.store.store import Store
-from helixstore.usage import WAYS
 from helixstore.values import Format, Purpose, Role
 from support.person import GGUF, Person
 from support.raw import model_gguf
@@ -170,7 +170,7 @@ def test_who_owns_the_files_is_told_and_what_nobody_claims(tmp_path: Path) -> No
     found = rows_of(table)
     assert found["ana"].owned_bytes is None
     assert found["ben@desk"].owned_bytes == size([1])
-    assert found["4242"].owned_bytes == size([2])
+    assert found["user 4242"].owned_bytes == size([2])
     assert found["(nobody)"].bytes == size([2, 3, 4, 5])
     assert table.total.owned_bytes == table.total.bytes == size(range(len(BLOBS)))
 

@@ -14,8 +14,8 @@ from helixstore.errors import NotFound
 from helixstore.session import Session
 
 if TYPE_CHECKING:
-    from helixstore.authoring import Checked, LayoutView, Scaffold
-    from helixstore.init import InitReport, Proposal
+    from helixstore.commands.authoring import Checked, LayoutView, Scaffold
+    from helixstore.commands.init import InitReport, Proposal
     from helixstore.results import Survey, Verdict
     from helixstore.trial import MountReport
     from helixstore.values import Issue
@@ -40,14 +40,14 @@ class Before:
     @staticmethod
     def survey(environ: Mapping[str, str] | None = None, seconds: float = 5.0) -> Survey:
         """What each program holds and how much is there twice; writes nothing, hashes nothing in full."""
-        from helixstore.survey import survey
+        from helixstore.commands.survey import survey
 
         return survey(os.environ if environ is None else environ, seconds)
 
     @staticmethod
     def propose(environ: Mapping[str, str] | None = None) -> Proposal:
         """Where a store would best lie, and why."""
-        from helixstore.init import propose
+        from helixstore.commands.init import propose
 
         return propose(os.environ if environ is None else environ)
 
@@ -56,7 +56,7 @@ class Before:
         path: str | Path, provider: str | None = None, environ: Mapping[str, str] | None = None
     ) -> list[Verdict]:
         """Whether providers can run the models in a file or folder; `compat` for when there is no store."""
-        from helixstore.queries import compat_of
+        from helixstore.commands.queries import compat_of
         from helixstore.session import Machine
 
         return compat_of(Machine(os.environ if environ is None else environ), Path(os.path.abspath(path)), provider)
@@ -64,14 +64,14 @@ class Before:
     @staticmethod
     def layouts(environ: Mapping[str, str] | None = None) -> tuple[list[LayoutView], list[Issue]]:
         """Every layout, and what is wrong with those that could not be loaded."""
-        from helixstore.authoring import layouts
+        from helixstore.commands.authoring import layouts
 
         return layouts(os.environ if environ is None else environ)
 
     @staticmethod
     def new_layout(name: str, *, dry_run: bool = False, environ: Mapping[str, str] | None = None) -> Scaffold:
-        """Write a first layout of the person's own into their configuration; see `helixstore.authoring.new`."""
-        from helixstore.authoring import new
+        """Write a first layout of the person's own into their configuration; see `commands.authoring.new`."""
+        from helixstore.commands.authoring import new
 
         return new(os.environ if environ is None else environ, name, dry_run=dry_run)
 
@@ -80,7 +80,7 @@ class Before:
         name: str, only: Sequence[str] | None = None, environ: Mapping[str, str] | None = None
     ) -> Checked:
         """Try a layout with every check of `helixstore.testing`, or with some."""
-        from helixstore.authoring import check
+        from helixstore.commands.authoring import check
 
         return check(os.environ if environ is None else environ, name, only)
 
@@ -99,8 +99,8 @@ class Before:
         scan: Sequence[str | Path] = (), share: str | None = None, group: str = "", site: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> InitReport:
-        """Make the store and turn providers on; see `helixstore.init.init`."""
-        from helixstore.init import init
+        """Make the store and turn providers on; see `helixstore.commands.init.init`."""
+        from helixstore.commands.init import init
 
         return init(os.environ if environ is None else environ, Path(path) if path is not None else None,
                     providers=providers, every=every, scan=[Path(one) for one in scan], share=share, group=group,

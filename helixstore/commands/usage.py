@@ -22,15 +22,15 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from helixstore.commands.savings import savings
+from helixstore.commands.tenants import Tenants, owned, tenants
 from helixstore.errors import Usage
 from helixstore.fs.names import folded
 from helixstore.results import UsageRow, UsageTable
-from helixstore.savings import savings
 from helixstore.session import Session
 from helixstore.store.refs import Ref, current
 from helixstore.store.saved import Saving
 from helixstore.sync.standing import avoided
-from helixstore.tenants import Tenants, owned, tenants
 
 __all__ = ["WAYS", "usage"]
 

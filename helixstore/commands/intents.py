@@ -62,7 +62,7 @@ def share(
 
 def _loadable(session: Session, target: str, provider: str) -> None:
     """Nothing, if the provider can load one of the variants that `target` means."""
-    from helixstore.queries import compat
+    from helixstore.commands.queries import compat
 
     verdicts = compat(session, target, provider)
     if verdicts and all(verdict.answer != "yes" for verdict in verdicts):

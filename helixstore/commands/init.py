@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helixstore.commands.site import Site, write_site
+from helixstore.commands.survey import survey
 from helixstore.errors import Usage
 from helixstore.fs.access import members
 from helixstore.fs.mounts import mount_of
 from helixstore.session import Machine
 from helixstore.settings import new_namespace, set_value
-from helixstore.site import Site, write_site
-from helixstore.survey import survey
 from helixstore.sync.joining import installed
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def init(
 
 def _barred(store: Store) -> Iterator[str]:
     """Which folders keep the members out, and what opens them."""
-    from helixstore.people import barring
+    from helixstore.commands.people import barring
 
     if store.sharing.shared:
         gid = store.sharing.gid

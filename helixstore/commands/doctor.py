@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from helixstore.commands.people import people_checks, service_check
 from helixstore.errors import HelixError
 from helixstore.fs.mounts import mount_of
 from helixstore.fs.probe import probe
-from helixstore.people import people_checks, service_check
 from helixstore.providers.reader import DiskReader
 from helixstore.results import Check
 from helixstore.session import PlacedRoot, Session

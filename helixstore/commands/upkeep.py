@@ -71,7 +71,7 @@ def verify(
         ref: the model to read; None for the whole store.
         progress: told how far the reading is.
         sample: read only so much: "5%", "20GB", or "100" files; first what was not read for the longest time.
-        repair: mend what is damaged or missing; see `helixstore.repair`.
+        repair: mend what is damaged or missing; see `helixstore.commands.repair`.
         sources: files, folders or other stores that may have it, before all others.
         dry_run: write nothing, and fetch nothing; with `repair` the report says what would be taken from where.
 
@@ -109,7 +109,7 @@ def verify(
         verified.note(digest, time.time())              # damaged, or not ours to read: else each sample began with it
     done: dict[str, Hashes] = {}
     if repair:
-        from helixstore.repair import repair as mend
+        from helixstore.commands.repair import repair as mend
 
         lost = [digest for digest in named if digest not in sizes and not session.store.blobs.absent(digest)]
         damaged = [bad.digest for bad in report.bad if bad.digest not in rows]      # else another disk has it whole

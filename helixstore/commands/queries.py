@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from helixstore.commands.savings import figures
 from helixstore.errors import Ambiguous, Corrupt, Failed, NotFound
 from helixstore.farm.library import Library, place_of
 from helixstore.farm.scan import root_state
@@ -26,7 +27,6 @@ from helixstore.results import (
     VariantView,
     Verdict,
 )
-from helixstore.savings import figures
 from helixstore.session import Machine, Session
 from helixstore.sync.disks import must_be_here
 from helixstore.sync.look import given
@@ -163,7 +163,7 @@ def provider(session: Session, name: str) -> ProviderDetail:
 
 def status(session: Session) -> Status:
     """Figures, providers, disks, and everything that waits for the person."""
-    from helixstore.volumes import views
+    from helixstore.commands.volumes import views
 
     counted = session.index.figures()
     saved = figures(session)
