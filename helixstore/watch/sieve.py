@@ -65,6 +65,9 @@ class Sieve:
             path: absolute, as settings and layouts name the folder that it is in.
             folder: the event was about a folder.
         """
+        beside = next((ending for ending in _CONTROL if path.endswith(ending)), "")
+        if beside and not os.path.lexists(path):
+            path = path.removesuffix(beside)        # what said that this is unfinished is gone, as aria2 leaves it
         if unfinished(os.path.basename(path)):
             return News.NOTHING
         try:

@@ -72,6 +72,19 @@ def test_a_preallocated_file_is_no_model_while_it_is_open(watching: Watching) ->
     assert Path(paths[0]).read_bytes() == data
 
 
+def test_a_file_is_taken_when_what_lies_beside_it_goes(watching: Watching) -> None:
+    """aria2 closes the file first and removes its control file after that."""
+    path = watching.home.home / "models/controlled-Q4_K_M.gguf"
+    control = path.with_name(path.name + ".aria2")
+    control.touch()
+    path.write_bytes(gguf("controlled", seed=23))
+    watching.adopted(watching.home.model("models/later-Q4_K_M.gguf", "later", 24))
+    assert watching.home.where("controlled") == {}
+    control.unlink()
+    watching.adopted(path)
+    watching.home.everywhere("controlled")
+
+
 def test_a_download_that_is_cut_and_resumed(watching: Watching) -> None:
     path, data, before = watching.home.home / "models/resumed-Q4_K_M.gguf", gguf("resumed", seed=22), watching.count()
     path.write_bytes(data[:-100])
