@@ -1,6 +1,12 @@
 """Disks that can be put back as they were: inodes, times and all, which a copy of the files could not do.
 
 Each is an image in memory with a real file system; saving and restoring copies the image, some 10 to 30 ms.
+
+Btrfs cannot be shut down as ext4 and XFS can (its ioctl came after Linux 6.18), so the power is lost by copying its
+image as it is at that moment, when what was to write is dead. It writes nothing over what its last commit or its log of
+flushed files refers to, so what else reaches the image while it is copied does not count. And it gives an image another
+UUID that is mounted while a copy of it still is, as in a mount namespace that somebody made meanwhile: so its copies
+wait until the one before is let go.
 """
 
 from __future__ import annotations
@@ -12,6 +18,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 __all__ = ["Disk", "Ground"]
@@ -24,11 +31,22 @@ _OPTIONS = {"ext4": ("-m", "0"), "btrfs": ("-m", "single", "-d", "single")}
 _MOUNT = {"xfs": "loop,nouuid", "btrfs": "loop,commit=300"}
 _SHUTDOWN = 0x8004587D              # FS_IOC_SHUTDOWN of linux/fs.h, XFS_IOC_GOINGDOWN: as fstests loses the power
 _NO_LOG_FLUSH = 2
+_LET_GO = 60.0                      # seconds
 
 
 def _run(*command: str | Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+def _text(file: Path) -> str:
+    """What stands in a file of /sys that may go meanwhile."""
+    try:
+        return file.read_text()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+            raise
+        return ""
 
 
 class Disk:
@@ -47,6 +65,8 @@ class Disk:
         self._left: Path | None = None
 
     def mount(self) -> None:
+        if self.kind == "btrfs":
+            self._wait_until_let_go()
         _run("mount", "-o", _MOUNT.get(self.kind, "loop"), self._image, self.point)
         self._mounted = True
 
@@ -54,6 +74,13 @@ class Disk:
         if self._mounted:
             _run("umount", self.point)
             self._mounted = False
+
+    def _wait_until_let_go(self) -> None:
+        """Until no image of this disk is mounted anywhere."""
+        begun, mine = time.monotonic(), f"{self.base}/{self.name}."
+        while any(_text(file).startswith(mine) for file in Path("/sys/block").glob("loop*/loop/backing_file")):
+            assert time.monotonic() - begun < _LET_GO, f"{mine}* is still mounted in another mount namespace"
+            time.sleep(0.05)
 
     def save(self, state: str) -> None:
         _run("sync", "-f", self.point)      # a mount namespace made meanwhile may hold it, and then unmounting does not
@@ -68,7 +95,6 @@ class Disk:
         self._image = self.base / f"{self.name}.{self._number}"
         _run("cp", "--sparse=always", self.base / f"{self.name}.{state}", self._image)
         self.mount()
-
 
     def stop(self) -> None:
         """The power goes: from now on nothing reaches the disk, what is in its journal neither."""
@@ -117,6 +143,13 @@ class Ground:
         self.home.mkdir()
         self.other = self.disks[1].point
         self.states: set[str] = set()
+
+    def _wait_until_let_go(self) -> None:
+        """Until no image of this disk is mounted anywhere."""
+        begun, mine = time.monotonic(), f"{self.base}/{self.name}."
+        while any(_text(file).startswith(mine) for file in Path("/sys/block").glob("loop*/loop/backing_file")):
+            assert time.monotonic() - begun < _LET_GO, f"{mine}* is still mounted in another mount namespace"
+            time.sleep(0.05)
 
     def save(self, state: str) -> None:
         """Remember everything as it is now."""

@@ -29,7 +29,7 @@ def test_killed_or_failed_at_a_system_call(name: str, judging: Judging) -> None:
 
 
 @pytest.mark.timeout(7200 if SOAK else 180)
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in ("ext4", "xfs") for name in POWER]
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in ("ext4", "xfs", "btrfs") for name in POWER]
                          if SOAK else [("ext4", "sync of changes")])
 def test_the_power_is_lost(kind: str, name: str, judging: Judging) -> None:
     """The disk is looked at as it is at that moment, with what its file system had flushed and no more."""
