@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from helixstore.commands.before import Before
+from helixstore.commands.without_store import WithoutStore
 from helixstore.errors import NotFound, Usage
 from helixstore.session import FORBIDDEN, LAST_ISSUES, Session, disks_changed
 from helixstore.values import LIBRARY, Format
@@ -62,7 +62,7 @@ def _one_at_a_time(
     return locked
 
 
-class HelixStore(Before):
+class HelixStore(WithoutStore):
     """A store, and this person's view of it.
 
     Args:
@@ -201,7 +201,7 @@ class HelixStore(Before):
         Raises:
             NotFound: none of the program's folders is there.
         """
-        from helixstore.commands.mounts import mounts
+        from helixstore.commands.containers import mounts
 
         return mounts(self._session, provider)
 
@@ -238,7 +238,7 @@ class HelixStore(Before):
             self._session.layout(name)
         wanted = _change("sync", providers=providers, restore=restore)
         if keep is not None:
-            from helixstore.commands.volumes import across
+            from helixstore.commands.moving import across
 
             return across(self._session, wanted, keep, dry_run=dry_run, ask=ask, progress=self._progress)
         return self._change(wanted, dry_run=dry_run, ask=ask, save_plan=save_plan)
@@ -323,14 +323,14 @@ class HelixStore(Before):
     @_one_at_a_time
     def undo(self, n: int = 1, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
         """Walk back the latest `n` operations."""
-        from helixstore.commands.intents import undo
+        from helixstore.commands.back import undo
 
         return undo(self._session, n, dry_run=dry_run, ask=ask)
 
     @_one_at_a_time
     def leave(self, provider: str | None = None, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
         """Make every linked or adopted file an ordinary one in its place: the way out, at any time."""
-        from helixstore.commands.intents import leave
+        from helixstore.commands.back import leave
 
         return leave(self._session, provider, dry_run=dry_run, ask=ask)
 

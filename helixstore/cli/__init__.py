@@ -1,4 +1,18 @@
-"""The command line: parse, call the engine, print."""
+"""The command line: parse, call the engine, print.
+
+The commands, by the pages of `helixstore --help`:
+
+    setup, ask, share, upkeep           the store; looking; who sees what; keeping it in order
+    volume, host, providers, layouts    groups of commands of their own
+    watch                               the one that stays
+
+What they share:
+
+    app, session                    which commands there are, and how a run begins and ends; one run
+    options, completion             options of several commands; what the shell completes
+    output, progress                all printing; bars
+    describe, report, findings, trial   answers as text: questions; what was done; what upkeep and a mount's trial found
+"""
 
 from __future__ import annotations
 

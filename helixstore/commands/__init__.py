@@ -1,1 +1,23 @@
-"""What each command does: one file for each kind of question or deed. `HelixStore` calls them; nothing else does."""
+"""What each command does: one file for each kind of question or deed. `HelixStore` calls them; nothing else does.
+
+Before there is a store:
+
+    without_store               all of these, as `HelixStore` has them
+    survey, init, site          what the programs hold; making a store; settings for everybody on the machine
+    authoring                   `layouts`: for those who write one
+
+Questions:
+
+    queries, explain            `list`, `show`, `path`, `status`, `compat`, `providers`; what a path is, and why
+    usage, savings, people      `du`: who uses what; what was saved; who is who
+    doctor, access              what holds and what does not; who gets to the store and who does not
+    containers                  what a container must be given
+
+Deeds (`sync` itself, by which most of them go, is in `helixstore.sync.change`):
+
+    intents, back               `share`, `hide`, `pin`, `link`, `remove`; `undo` and `leave`
+    volumes, volume_views       `volume`: disks added and removed; how they stand
+    moving                      `volume move`, and one copy kept of several
+    hosts                       `host`: the computers that use the store
+    upkeep, repair              `gc`, `trash`, `verify`, `reindex`; `verify --repair`
+"""

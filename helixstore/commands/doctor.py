@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from helixstore.commands.people import people_checks, service_check
+from helixstore.commands.access import people_checks, service_check
 from helixstore.errors import HelixError
 from helixstore.fs.mounts import mount_of
 from helixstore.fs.probe import probe

@@ -151,7 +151,7 @@ def init(
 
 def _barred(store: Store) -> Iterator[str]:
     """Which folders keep the members out, and what opens them."""
-    from helixstore.commands.people import barring
+    from helixstore.commands.access import barring
 
     if store.sharing.shared:
         gid = store.sharing.gid

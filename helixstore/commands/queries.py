@@ -163,7 +163,7 @@ def provider(session: Session, name: str) -> ProviderDetail:
 
 def status(session: Session) -> Status:
     """Figures, providers, disks, and everything that waits for the person."""
-    from helixstore.commands.volumes import views
+    from helixstore.commands.volume_views import views
 
     counted = session.index.figures()
     saved = figures(session)

@@ -22,8 +22,8 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from helixstore.commands.people import owned, who_is_who
 from helixstore.commands.savings import savings
-from helixstore.commands.tenants import Tenants, owned, tenants
 from helixstore.errors import Usage
 from helixstore.fs.names import folded
 from helixstore.results import UsageRow, UsageTable
@@ -92,7 +92,7 @@ class _Count:
         self.claims = [ref for ref in current(every)
                        if ref.manifest is not None and not over(ref.host, ref.uid, ref.mtime_ns)]
         people, self.savings = savings(session)
-        self.tenants: Tenants = tenants(session.store, people, {ref.claimant for ref in self.claims})
+        self.who = who_is_who(session.store, people, {ref.claimant for ref in self.claims})
         self.people = people
         self.first = _first_claimed(every) if by == "month" else {}
         self.shown = self._shown() if by == "provider" else {}
@@ -114,7 +114,7 @@ class _Count:
         return UsageTable(self.by, tuple(found), self._row("", self.total))
 
     def _row(self, label: str, one: _Sum) -> UsageRow:
-        uid, hosts = self.tenants.facts.get(label, (None, ())) if self.by == "user" else (None, ())
+        uid, hosts = self.who.facts.get(label, (None, ())) if self.by == "user" else (None, ())
         return UsageRow(label, len(one.models), one.bytes, one.freed, one.saved, one.avoided, one.only, one.share,
                         one.owned, uid, hosts)
 
@@ -166,7 +166,7 @@ class _Count:
     def _labels(self, ref: Ref) -> tuple[str, ...]:
         """The rows that a claim belongs to."""
         if self.by == "user":
-            return (self.tenants.label(ref.claimant),)
+            return (self.who.label(ref.claimant),)
         if self.by == "month":
             return (_month(self.first[ref.claimant, folded(ref.name), ref.variant, ref.manifest or ""]),)
         if self.by == "model":
@@ -200,7 +200,7 @@ class _Count:
 
     def _saved_in(self, one: Saving, blobs: Mapping[str, _Users]) -> Iterable[str]:
         if self.by == "user":
-            return (self.tenants.label((one.host, one.uid)),)
+            return (self.who.label((one.host, one.uid)),)
         if self.by == "month":
             return (_month(one.time_ns),)
         if self.by == "model":
@@ -213,10 +213,10 @@ class _Count:
         self.total.avoided = mine.bytes + sum(others.values())
         for claimant, size in others.items():
             if size:
-                self._sum(self.tenants.label(claimant) if self.by == "user" else _OTHERS).avoided += size
+                self._sum(self.who.label(claimant) if self.by == "user" else _OTHERS).avoided += size
         if self.by == "user":
             if mine.bytes:
-                self._sum(self.tenants.label(self.me)).avoided += mine.bytes
+                self._sum(self.who.label(self.me)).avoided += mine.bytes
         elif self.by == "provider":
             for name, size in mine.programs.items():
                 self._sum(name).avoided += size
@@ -231,7 +231,7 @@ class _Count:
         held, trash = owned(self.session.store)
         self.total.owned = 0
         for digest, uid, size in [*held, *(("", uid, size) for uid, size in trash)]:
-            row = self._sum(self.tenants.owner(uid))
+            row = self._sum(self.who.owner(uid))
             row.owned = (row.owned or 0) + size
             self.total.owned += size
             if digest not in blobs:

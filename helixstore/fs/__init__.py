@@ -1,1 +1,11 @@
-"""The one place that calls link, rename, ioctl and lease, and that finds out what a mount can do."""
+"""The one place that calls link, rename, ioctl and lease, and that finds out what a mount can do.
+
+    kernel                  links, renames, clones, flushes: the calls that change a disk
+    mending, locks          the same for mending a file; locks and leases
+    folders, parents        making folders with the mode that is wanted; on the way to a file
+    inside                  paths that no exchanged folder leads astray
+    fingerprint             what stat says of a file
+    mounts, probe           which file system this is; which links work from here to there
+    names                   which names may become a path
+    access, private         who may do what; what nobody else may have written
+"""

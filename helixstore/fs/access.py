@@ -2,7 +2,8 @@
 
 The rules are those of acl(5) and path_resolution(7): the owner's bits if one is the owner, else a named user's, else
 what one of the person's groups gives, else the others'; named users and all groups are limited by the mask. What an
-NFSv4 ACL, a server or a security module says besides is not known here; a try as that person tells (`people.tried`).
+NFSv4 ACL, a server or a security module says besides is not known here; a try as that person tells
+(`commands.access.tried`).
 """
 
 from __future__ import annotations

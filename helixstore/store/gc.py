@@ -1,6 +1,6 @@
 """Collecting what nobody claims, without a daemon, a working lock or equal clocks, beside anybody who is adding.
 
-What is decided, and why it is safe, is in `verdicts`; the order of the steps in `rounds`; here they act on the disk.
+What is decided, and why it is safe, is in `gc_rules`; the order of the steps in `gc_round`; here they act on the disk.
 All times are mtimes that the store's own file system gave. Anything that cannot be read keeps everything. What is on a
 volume that is away is neither looked for nor missed: only blobs that are here are ever condemned.
 
@@ -21,12 +21,12 @@ from helixstore.errors import Busy
 from helixstore.fs import locks
 from helixstore.fs.mounts import mount_of
 from helixstore.store.alive import Alive, Memory
-from helixstore.store.collector import Collector
+from helixstore.store.gc_disk import Collector
+from helixstore.store.gc_round import Round, finish, go_round
+from helixstore.store.gc_rules import Terms
 from helixstore.store.hosts import Expiry
-from helixstore.store.rounds import Round, finish, go_round
 from helixstore.store.store import Store
 from helixstore.store.sweeping import sweep_hosts
-from helixstore.store.verdicts import Terms
 from helixstore.values import Issue
 
 __all__ = ["GRACE", "UNDO_WINDOW", "CollectReport", "collect", "finish_rounds", "referenced"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from helixstore.errors import NotFound
 from helixstore.fs import kernel
 from helixstore.store import records
-from helixstore.store.notes import write_note
+from helixstore.store.gc_notes import write_note
 from helixstore.store.store import Store
 
 __all__ = ["Trashed", "move_in", "restore", "trashed"]

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from actors import current
 
+from helixstore.store.gc_rules import Claims, Lying, Note
 from helixstore.store.hosts import SETTLE, Expiry, Forgotten, LastSeen
 from helixstore.store.refs import Ref
 from helixstore.store.refs import current as current_refs
-from helixstore.store.verdicts import Claims, Lying, Note
 
 __all__ = ["LEASE", "SECOND", "STALE", "File", "Item", "Seat", "Server"]
 

@@ -1,5 +1,5 @@
 """Several hosts on one store, with stale caches, pauses of any length and deaths at any step, in a model that runs the
-real decisions (`verdicts`) in the real order (`rounds`): what a host relies on is never gone."""
+real decisions (`gc_rules`) in the real order (`gc_round`): what a host relies on is never gone."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from simulated import LEASE, SECOND, STALE, File, Seat, Server
 
+from helixstore.store.gc_round import finish, go_round
+from helixstore.store.gc_rules import Terms
 from helixstore.store.hosts import SETTLE, Expiry, Forgotten, LastSeen
-from helixstore.store.rounds import finish, go_round
-from helixstore.store.verdicts import Terms
 
 HOUR = 3600 * SECOND
 GRACE, UNDO = 24 * HOUR, 7 * 24 * HOUR

@@ -8,7 +8,7 @@ from samples import every_file, here, manifest, model
 
 from helixstore.errors import Busy, NotFound, StoreError
 from helixstore.fs import locks
-from helixstore.store import collector
+from helixstore.store import gc_disk
 from helixstore.store.alive import Alive
 from helixstore.store.gc import collect
 from helixstore.store.store import Store
@@ -151,14 +151,14 @@ def test_now_waits_for_whoever_is_at_work(store: Store, moment: str, monkeypatch
             assert adder.blobs.exists(digest)
         return
     work = adder.working()
-    real = collector.move_in
+    real = gc_disk.move_in
 
     def move_in(*arguments: object) -> dict[str, str]:
         work.__enter__()
         assert adder.blobs.exists(digest)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(collector, "move_in", move_in)
+    monkeypatch.setattr(gc_disk, "move_in", move_in)
     assert collect(store, now=True).unlinked == ()
     adder.refs.publish("m", "gguf:Q4", written)
     assert adder.blobs.ensure(digest), "the reused blob is gone for good"

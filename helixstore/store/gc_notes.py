@@ -2,7 +2,7 @@
 
     {digests: [...], absolved: [...], trashed: [[epoch, digest], ...], settled: [[epoch, digest], ...]}
 
-Never edited; what they mean is in `verdicts`.
+Never edited; what they mean is in `gc_rules`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 from helixstore.errors import HelixError
 from helixstore.fs import kernel
 from helixstore.store import records
+from helixstore.store.gc_rules import Note
 from helixstore.store.store import Store
 from helixstore.store.trust import believed, steward_of
-from helixstore.store.verdicts import Note
 
 __all__ = ["forget_notes", "read_notes", "write_note"]
 
@@ -45,7 +45,7 @@ def read_notes(store: Store) -> list[Note]:
 
 def write_note(store: Store, *, condemned: Collection[str] = (), absolved: Collection[str] = (),
                trashed: Collection[tuple[str, str]] = (), settled: Collection[tuple[str, str]] = ()) -> None:
-    """Publish a note; durable when it returns. See `verdicts.Note`."""
+    """Publish a note; durable when it returns. See `gc_rules.Note`."""
     record = {"schema": records.SCHEMA, "digests": sorted(condemned), "absolved": sorted(absolved),
               "trashed": sorted(list(one) for one in trashed), "settled": sorted(list(one) for one in settled)}
     with store.working() as staging:

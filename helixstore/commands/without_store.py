@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from helixstore.trial import MountReport
     from helixstore.values import Issue
 
-__all__ = ["Before"]
+__all__ = ["WithoutStore"]
 
 
-class Before:
+class WithoutStore:
     """The part of `HelixStore` that needs no store."""
 
     @staticmethod

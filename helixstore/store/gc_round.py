@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from helixstore.store.verdicts import Claims, First, Lying, Note, Second, Terms, first, open_until, second, spent
+from helixstore.store.gc_rules import Claims, First, Lying, Note, Second, Terms, first, open_until, second, spent
 
 __all__ = ["Round", "World", "finish", "go_round"]
 

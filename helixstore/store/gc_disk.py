@@ -11,11 +11,11 @@ from helixstore.errors import Failed
 from helixstore.fs import kernel, locks
 from helixstore.fs.inside import Inside
 from helixstore.store.alive import Alive, Memory
-from helixstore.store.notes import forget_notes, read_notes, write_note
+from helixstore.store.gc_notes import forget_notes, read_notes, write_note
+from helixstore.store.gc_rules import Claims, Lying, Note
 from helixstore.store.standins import of_blob
 from helixstore.store.store import Store
 from helixstore.store.trash import Trashed, move_in, trashed
-from helixstore.store.verdicts import Claims, Lying, Note
 from helixstore.store.volumes import MAIN, Place
 from helixstore.values import Issue
 
@@ -38,7 +38,7 @@ class _Item(NamedTuple):
 
 
 class Collector:
-    """See `rounds.World`; and what was found and done there.
+    """See `gc_round.World`; and what was found and done there.
 
     Args:
         store: to be collected.
