@@ -21,6 +21,7 @@ from helixstore.values import Issue, LinkKind, Source
 if TYPE_CHECKING:
     from helixstore.farm.choice import Choices
     from helixstore.farm.farm import Farm
+    from helixstore.hub.names import HubNames
     from helixstore.hub.public import PublicRepositories
     from helixstore.index import Index
     from helixstore.providers.layout import Env, Facts, Layout, Reader, Root
@@ -137,7 +138,7 @@ class Machine:
 
     def forget_settings(self) -> None:
         """Read the settings anew when they are next asked for."""
-        for name in ("settings", "facts", "public"):
+        for name in ("settings", "facts", "public", "hub_names"):
             self.__dict__.pop(name, None)
 
     def installed(self, placed: PlacedRoot) -> bool:
@@ -192,6 +193,7 @@ class Session(Machine):
             from helixstore.store.own_sources import OwnSources
 
             store.refs.own_sources = OwnSources(str(self.places.state_for(store.id) / "sources"), self._published)
+            store.refs.proofs = self.hub_names
         self.greet(store)
         return store
 
@@ -236,6 +238,13 @@ class Session(Machine):
         from helixstore.hub.public import PublicRepositories
 
         return PublicRepositories(self.settings.public, str(self.places.state / "public.json"), self.environ)
+
+    @cached_property
+    def hub_names(self) -> HubNames:
+        """Which of the hub's names that others give to content the hub has confirmed to this person."""
+        from helixstore.hub.names import HubNames
+
+        return HubNames(str(self.places.state / "hub-names.json"), self.environ, self.settings.trust_hub_names)
 
     def _published(self, source: Source) -> bool:
         """Whether the group that fills the store may read that a model comes from there."""
@@ -317,6 +326,8 @@ class Session(Machine):
         super().forget_settings()
         if "farm" in self.__dict__:
             self.farm.settings = self.settings
+        if "store" in self.__dict__ and self.store.sharing.shared:
+            self.store.refs.proofs = self.hub_names
 
     def close(self) -> None:
         """Let go of the index."""

@@ -10,6 +10,7 @@
     lease = "6h"                        what a container or CI run claims is kept that long after its last command
     local_namespace = "local-1a2b"      in the hub cache, for models that are on no hub
     public = ["org/*"]                  hub repositories that everybody may read, for a store that a group fills
+    trust_hub_names = false             believe other members which repository of the hub their models are, unasked
     rescan = "10m"                      `watch` looks at everything that often, whatever it has heard
     poll = "5s"                         and that often at what it cannot hear, such as a network file system
     verify = "30d"                      `watch` reads every blob once in that time, in the background; 0: never
@@ -75,6 +76,8 @@ class Settings:
         lease: seconds for which the claims of an ephemeral host outlive its last command.
         local_namespace: owner part of hub names that we make up.
         public: glob patterns of hub repositories that everybody may read; a group's store takes these in by itself.
+        trust_hub_names: whether a model is shown as a repository of the hub by another member's word alone; else the
+            hub is asked first.
         rescan: seconds between two full scans of `watch`.
         poll: seconds between two looks of `watch` at what it cannot hear.
         verify: seconds in which `watch` reads every blob once; 0 for never.
@@ -94,6 +97,7 @@ class Settings:
     lease: float = 6 * 3600.0
     local_namespace: str = "local-helixstore"
     public: tuple[str, ...] = ()
+    trust_hub_names: bool = False
     rescan: float = 600.0
     poll: float = 5.0
     verify: float = 30 * 86_400.0
@@ -219,6 +223,7 @@ _KEYS: dict[str, Callable[[Any, _Origin], Any]] = {
     "lease": _seconds,
     "local_namespace": _namespace,
     "public": _repositories,
+    "trust_hub_names": _switch,
     "rescan": _seconds,
     "poll": _seconds,
     "verify": _seconds,

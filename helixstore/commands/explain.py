@@ -14,6 +14,7 @@ from helixstore.fs import kernel
 from helixstore.providers.reader import DiskReader
 from helixstore.results import Explanation
 from helixstore.session import Session
+from helixstore.sync.hub_names import why_not
 from helixstore.values import LinkKind, Source, Variant
 
 __all__ = ["explain"]
@@ -150,6 +151,9 @@ def _of_model(session: Session, ref: str) -> Explanation:
     facts: dict[str, Any] = {"model": variants[0].key.model, "variants": []}
     for variant in variants:
         lines += _head(variant)
+        unproven = why_not(session, variant.key)
+        lines += [f"  not shown as {word.source.repository} at {(word.source.revision or '')[:12]} of the hub, as user "
+                  f"{word.by.rpartition('/')[2]} calls it: {why}" for word, why in unproven]
         standings = session.index.standings([variant.key])[variant.key]
         providers: dict[str, Any] = {}
         for name, layout in session.layouts.items():
@@ -163,7 +167,9 @@ def _of_model(session: Session, ref: str) -> Explanation:
             providers[name] = {"state": state, "reason": reason, "paths": list(one.paths) if one else []}
         library = standings.get(Library.name)
         facts["variants"].append({"id": variant.key.variant, "manifest": variant.manifest, "providers": providers,
-                                  "library": list(library.paths) if library else []})
+                                  "library": list(library.paths) if library else [],
+                                  "unproven": [{**word.source.described(), "by": word.by, "reason": why}
+                                               for word, why in unproven]})
     return Explanation(variants[0].key.model, tuple(lines), facts)
 
 

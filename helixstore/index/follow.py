@@ -25,17 +25,19 @@ from helixstore.index.tables import raw, row_key
 from helixstore.values import File, Format, Header, Issue, Key, Purpose, Role, Source, Variant
 
 if TYPE_CHECKING:
-    from helixstore.store.refs import Claimant, Ref, Seen
+    from helixstore.store.refs import Claimant, Ref, Refs, Said, Seen
     from helixstore.store.store import Store
 
 __all__ = [
-    "News", "claimed", "conflicts", "files_of", "folders_of", "header_of", "look", "ref_of", "take_in", "unclaimed",
-    "variant_of",
+    "News", "claimed", "conflicts", "files_of", "folders_of", "header_of", "look", "ref_of", "said", "take_in",
+    "unclaimed", "variant_of",
 ]
 
 _FOLDERS = b"refs' folders"
 _CONFLICTS = b"conflicts"
 _UNCLAIMED = b"unclaimed"
+_SAID = b"said of the hub"
+_PROOFS = b"proofs"
 Progress = Callable[[int, int], None]
 
 
@@ -45,6 +47,7 @@ class News:
 
     Attributes:
         folders: what to remember of the refs' folders.
+        proofs: `Proofs.mark`; "" in a store of one's own.
         refs: new ones.
         gone: ids of those that are no longer there.
         manifests: digest -> (manifest as a row, content key) of those not known yet.
@@ -55,6 +58,7 @@ class News:
     """
 
     folders: dict[str, int]
+    proofs: str = ""
     refs: list[Ref] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
     manifests: dict[str, tuple[list[Any], str]] = field(default_factory=dict)
@@ -118,20 +122,23 @@ def look(
         progress: (manifests done, manifests in all).
         all_anew: as if nothing were known.
     """
-    def noted(tables: Tables) -> dict[str, int]:
-        note = tables.get("notes", _FOLDERS)
-        return dict(loads(note)) if note else {}
+    def noted(tables: Tables) -> tuple[dict[str, int], str]:
+        note, mark = tables.get("notes", _FOLDERS), tables.get("notes", _PROOFS)
+        return dict(loads(note)) if note else {}, mark.decode() if mark else ""
 
+    proofs = store.refs.proofs.mark if store.refs.proofs is not None else ""
     folders: dict[str, int] = {}
     before: set[str] = set()
+    same = False
     if not all_anew:
-        folders = read(noted)
-        if unchanged(folders):
+        folders, mark = read(noted)
+        same = mark == proofs
+        if same and unchanged(folders):
             return None
         before = read(lambda tables: {key.decode(errors="replace") for key, _ in tables.items("refs")})
     times, ids, issues = folders_of(store)
-    news = News(times, gone=before - ids if not issues else set(), issues=issues)
-    if not issues and times == folders and ids == before:
+    news = News(times, proofs, gone=before - ids if not issues else set(), issues=issues)
+    if same and not issues and times == folders and ids == before:
         return None
     if ids - before:
         news.refs, unread = store.refs.scan(before)
@@ -208,8 +215,8 @@ def _blob_row(store: Store, digest: str, size: int, issues: list[Issue]) -> Blob
     return BlobRow(digest, size, meta.sha256, meta.gitsha1, xet=meta.xet)
 
 
-def take_in(tables: Tables, news: News, me: Claimant) -> bool:
-    """Put what a look found, as `me` sees it; whether any variant changed."""
+def take_in(tables: Tables, news: News, me: Claimant, seen_by: Refs) -> bool:
+    """Put what a look found, as `me` sees it; whether any variant changed. `seen_by`: says what counts for `me`."""
     for digest, (row, content) in news.manifests.items():
         tables.put("manifests", raw(digest), dumps([*row, content]))
         tables.put("contents", raw(content) + raw(digest), b"")
@@ -222,10 +229,11 @@ def take_in(tables: Tables, news: News, me: Claimant) -> bool:
     for id in news.gone:
         tables.delete("refs", id.encode())
     tables.put("notes", _FOLDERS, dumps(news.folders))
-    if not (news.refs or news.gone or news.headers):
+    if not (news.refs or news.gone or news.headers) and (tables.get("notes", _PROOFS) or b"").decode() == news.proofs:
         return False
     refs = [ref_of(key.decode(), value) for key, value in tables.items("refs")]
-    changed = _set_heads(tables, refs, news.headers.keys(), me)
+    changed = _set_heads(tables, refs, news.headers.keys(), me, seen_by)
+    tables.put("notes", _PROOFS, news.proofs.encode())
     if news.gone:
         _drop_unnamed(tables, {ref.manifest for ref in refs if ref.manifest is not None})
     return changed
@@ -243,20 +251,32 @@ def unclaimed(tables: Tables) -> list[tuple[Key, str, str]]:
     return [(Key(*key), manifest, leader) for *key, manifest, leader in loads(note)] if note is not None else []
 
 
+def said(tables: Tables) -> list[tuple[Key, str, Said]]:
+    """The hub's names that others give to what this person sees and that do not count: key, manifest, and whose word.
+    """
+    from helixstore.store.refs import Said
+
+    note = tables.get("notes", _SAID)
+    return [(Key(*key), manifest, Said(unpack_source(source), by))
+            for *key, manifest, source, by in loads(note)] if note is not None else []
+
+
 def claimed(tables: Tables, key: Key) -> list[Ref]:
     """This person's current refs for a key, however it is spelt, the latest last; tombstones too."""
     note = tables.get("claimed", _folded_key(key.model, key.variant))
     return [ref_of(id, tables.get("refs", id.encode()) or b"") for id in loads(note)] if note is not None else []
 
 
-def _set_heads(tables: Tables, refs: list[Ref], read: Collection[str], me: Claimant) -> bool:
+def _set_heads(tables: Tables, refs: list[Ref], read: Collection[str], me: Claimant, seen_by: Refs) -> bool:
     """Bring the rows to the heads among all refs; also those of manifests whose headers were `read` only now."""
     from helixstore.store.refs import heads as heads_of
 
-    heads, issues = heads_of(refs, me)
+    heads, issues = heads_of(refs, me, seen_by.counts)
     tables.put("notes", _CONFLICTS, dumps([[one.kind, one.path, one.message, one.remedy] for one in issues]))
     tables.put("notes", _UNCLAIMED, dumps([[*key, seen.ref.manifest, f"{seen.ref.host}/{seen.ref.uid}"]
                                            for key, seen in heads.items() if not seen.claimed]))
+    tables.put("notes", _SAID, dumps([[*key, seen.ref.manifest, pack_source(one.source), one.by]
+                                      for key, seen in heads.items() for one in seen.said]))
     _set_claimed(tables, refs, me)
     wanted = {row_key(Key(*key)): seen for key, seen in heads.items()}
     there = dict(tables.items("heads"))
@@ -276,9 +296,9 @@ def _set_heads(tables: Tables, refs: list[Ref], read: Collection[str], me: Claim
 
 
 def _token(seen: Seen) -> bytes:
-    """The ref's uuid, and what else a variant's row depends on: others' sources come and go without it."""
-    more = [pack_source(source) for source in seen.sources if source not in seen.ref.sources]
-    return seen.ref.id.encode() + (dumps(more) if more else b"")
+    """The ref's uuid, and what else a variant's row depends on: others' sources come and go, and count, without it."""
+    more = [pack_source(source) for source in seen.sources] if seen.sources != seen.ref.sources else None
+    return seen.ref.id.encode() + (dumps(more) if more is not None else b"")
 
 
 def _set_claimed(tables: Tables, refs: list[Ref], me: Claimant) -> None:
@@ -342,14 +362,16 @@ def _drop_unnamed(tables: Tables, manifests: set[str]) -> None:
 
 def _pack_ref(ref: Ref) -> bytes:
     return dumps([ref.host, ref.uid, ref.name, ref.variant, ref.manifest, [pack_source(one) for one in ref.sources],
-                  ref.pinned, list(ref.supersedes), ref.mtime_ns, ref.follows, ref.everyone, ref.believed])
+                  ref.pinned, list(ref.supersedes), ref.mtime_ns, ref.follows, ref.everyone, ref.believed,
+                  ref.by_steward])
 
 
 def ref_of(id: str, data: bytes) -> Ref:
     """The ref in a row."""
     from helixstore.store.refs import Ref
 
-    host, uid, name, variant, manifest, sources, pinned, supersedes, mtime_ns, follows, everyone, believed = loads(data)
+    (host, uid, name, variant, manifest, sources, pinned, supersedes, mtime_ns, follows, everyone, believed,
+     by_steward) = loads(data)
     return Ref(uuid=id.rpartition("/")[2], host=host, uid=uid, name=name, variant=variant, manifest=manifest,
                sources=tuple([unpack_source(one) for one in sources]), pinned=pinned, supersedes=tuple(supersedes),
-               mtime_ns=mtime_ns, follows=follows, everyone=everyone, believed=believed)
+               mtime_ns=mtime_ns, follows=follows, everyone=everyone, believed=believed, by_steward=by_steward)

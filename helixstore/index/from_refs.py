@@ -109,7 +109,8 @@ class _RefShelf:
     def older(self, model: str) -> list[Candidate]:
         refs = [ref for ref in self._refs(set(_holding(self._texts, [model]))) if folded(ref.name) == model]
         refs.sort(key=lambda ref: (ref.mtime_ns, ref.uuid), reverse=True)
-        return [self._candidate(Seen(ref, ref.sources, True)) for ref in refs if ref.manifest is not None]
+        counted = self._store.refs.counted
+        return [self._candidate(Seen(ref, counted(ref), True)) for ref in refs if ref.manifest is not None]
 
     def models(self) -> list[str]:
         return sorted({ref.name for ref in self._refs(self._texts)})
@@ -129,7 +130,7 @@ class _RefShelf:
         """The heads among these refs."""
         uuids = [id.rpartition("/")[2] for id in ids]
         ids = set(self._texts) if len(ids) > _FEW else ids | set(_holding(self._texts, uuids))
-        winners, _ = heads(self._refs(ids) if ids else [], claimant_of(self._store.host))
+        winners, _ = heads(self._refs(ids) if ids else [], claimant_of(self._store.host), self._store.refs.counts)
         return [self._candidate(seen) for seen in winners.values()]
 
     def _candidate(self, seen: Seen) -> Candidate:

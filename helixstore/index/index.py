@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from helixstore.store.hashing import Hashes
     from helixstore.store.host import Host
-    from helixstore.store.refs import Ref
+    from helixstore.store.refs import Ref, Said
     from helixstore.store.store import Store
 
 __all__ = ["Figures", "Index", "ReindexReport"]
@@ -154,7 +154,7 @@ class Index:
             if all_anew:
                 for table in TABLES:
                     tables.clear(table)
-            return follow.take_in(tables, news, self._me)
+            return follow.take_in(tables, news, self._me, self._store.refs)
         changed: bool = self._write(take_in)
         self._unread = tuple(news.issues)
         self._given.clear()
@@ -181,6 +181,10 @@ class Index:
     def unclaimed(self) -> list[tuple[Key, str, str]]:
         """What this person sees by another's claim only: key, manifest, and `<host>/<uid>` of whose claim it is."""
         return self._read(follow.unclaimed)
+
+    def said(self) -> list[tuple[Key, str, Said]]:
+        """The hub's names that others give to content and that do not count: key, manifest, and whose word it is."""
+        return self._read(follow.said)
 
     def claims(self) -> list[Ref]:
         """Every ref, of all people and hosts, superseded ones too."""
@@ -216,13 +220,13 @@ class Index:
         """
         def look_up(tables: Tables) -> list[Variant]:
             found = []
-            for candidate in resolve(query, IndexShelf(tables)):
+            for candidate in resolve(query, IndexShelf(tables, self._store.refs)):
                 if isinstance(candidate.token, Variant):
                     found.append(candidate.token)
                 else:
                     id = str(candidate.token)
                     ref = follow.ref_of(id, tables.get("refs", id.encode()) or b"")
-                    found.append(follow.variant_of(tables, ref, ref.sources, ref.pinned))
+                    found.append(follow.variant_of(tables, ref, self._store.refs.counted(ref), ref.pinned))
             return found
         return self._read(look_up)
 
@@ -245,6 +249,13 @@ class Index:
     def blob(self, digest: str) -> BlobRow | None:
         """What is known of a blob in the store."""
         return self._read(lambda tables: blob_of(tables, digest))
+
+    def aliased(self, alias: str) -> str | None:
+        """The blob that has this SHA-256, git-SHA-1 or Xet hash (hex), as far as is known; it need not be there."""
+        def find(tables: Tables) -> str | None:
+            digest = tables.get("aliases", raw(alias))
+            return digest.hex() if digest is not None else None
+        return self._read(find)
 
     def put_blobs(self, rows: Iterable[BlobRow]) -> None:
         """Add to what is known of blobs; what a row does not say stays. Variants learn the other hashes."""
@@ -278,6 +289,11 @@ class Index:
     def digest_at(self, path: str, mark: Fingerprint) -> str | None:
         """The digest of what lies at an absolute path, if nothing says that it changed since it was hashed."""
         return self._paths.digest_at(path, mark)
+
+    def only_linked(self, path: str, mark: Fingerprint) -> bool:
+        """Whether the file at an absolute path has another number of names than when it was hashed, and another time of
+        change, as that goes with it, and is as it was in all else."""
+        return self._paths.only_linked(path, mark)
 
     def hashes(self, digest: str) -> Hashes | None:
         """What was learnt of content when it was hashed, blocks apart; in the store or not."""
@@ -356,7 +372,7 @@ class Index:
         database.discard(str(error))
         news = follow.look(self._store, database.read, self._given)
         if news is not None:
-            database.write(lambda tables: follow.take_in(tables, news, self._me))
+            database.write(lambda tables: follow.take_in(tables, news, self._me, self._store.refs))
 
 
 def _handed(path: str, store: Path, host: Host, map_bytes: int) -> Index:

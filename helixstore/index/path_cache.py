@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PathCache", "add_hashes"]
 
-_ROW = struct.Struct("<QQqq32s")                # inode, bytes, mtime, ctime, digest
+_ROW = struct.Struct("<QQqqI32s")               # inode, bytes, mtime, ctime, names, digest
 _INODES = 0xFFFF_FFFF_FFFF_FFFF                 # ReFS has 128 bits
+_NAMES = 0xFFFF_FFFF
 _RACY_NS = 2_000_000_000
 _WAITING_ROWS = 256
 _WAITING_BYTES = 1 << 30                        # about a second's hashing: what an interruption may cost
@@ -49,13 +50,24 @@ class PathCache:
 
     def digest_at(self, path: str, mark: Fingerprint) -> str | None:
         """The digest of what lies at `path`, if nothing says that it changed since it was hashed."""
+        if (row := self._row(path)) is None:
+            return None
+        *numbers, _, digest = row
+        return digest.hex() if numbers == _numbers(mark) else None
+
+    def only_linked(self, path: str, mark: Fingerprint) -> bool:
+        """Whether what lies at `path` has more or fewer names than when it was hashed, and is else as it was, but for
+        the time of change, which that moves."""
+        if (row := self._row(path)) is None:
+            return False
+        *numbers, names, _ = row
+        return numbers[:3] == _numbers(mark)[:3] and names != min(mark.nlink, _NAMES)
+
+    def _row(self, path: str) -> tuple[Any, ...] | None:
         key = path_key(path)
         waiting = self._waiting.get(key)
         row = waiting[0] if waiting else self._read(lambda tables: tables.get("paths", key))
-        if row is None or len(row) != _ROW.size:
-            return None
-        *numbers, digest = _ROW.unpack(row)
-        return digest.hex() if numbers == _numbers(mark) else None
+        return _ROW.unpack(row) if row is not None and len(row) == _ROW.size else None
 
     def hashes(self, digest: str) -> Hashes | None:
         """What was learnt of content when it was hashed, blocks apart; in the store or not."""
@@ -86,7 +98,8 @@ class PathCache:
             if not self._waiting:
                 self._since = time.monotonic()
             for path, mark, hashes in items:
-                row = _ROW.pack(*_numbers(mark), raw(hashes.blake3)) if mark.mtime_ns < limit else b""
+                row = _ROW.pack(*_numbers(mark), min(mark.nlink, _NAMES), raw(hashes.blake3))
+                row = row if mark.mtime_ns < limit else b""
                 self._waiting[path_key(path)] = row, hashes
                 self._waiting_bytes += hashes.bytes
             full = (len(self._waiting) >= _WAITING_ROWS or self._waiting_bytes >= _WAITING_BYTES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from helixstore.fs.names import folded
 from helixstore.index.codec import unpack_rows, unpack_variant
@@ -13,14 +14,22 @@ from helixstore.index.rows import names_of_variant
 from helixstore.index.tables import text_key
 from helixstore.values import Key, Variant
 
+if TYPE_CHECKING:
+    from helixstore.store.refs import Refs
+
 __all__ = ["IndexShelf"]
 
 
 class IndexShelf:
-    """Names as they stand in the tables, within one transaction. A token is a variant, or the uuid of an older ref."""
+    """Names as they stand in the tables, within one transaction. A token is a variant, or the uuid of an older ref.
 
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
+    Args:
+        tables: of the index.
+        refs: of its store, to say what of the older ones counts.
+    """
+
+    def __init__(self, tables: Tables, refs: Refs) -> None:
+        self._tables, self._refs = tables, refs
 
     def named(self, names: Sequence[str]) -> list[Candidate]:
         """See `names.Shelf`."""
@@ -45,9 +54,9 @@ class IndexShelf:
         refs = [ref_of(key.decode(), value) for key, value in self._tables.items("refs")]
         mine = [ref for ref in refs if ref.manifest is not None and ref.believed and folded(ref.name) == model]
         mine.sort(key=lambda ref: (ref.mtime_ns, ref.uuid), reverse=True)
-        return [Candidate(Key(ref.name, ref.variant), ref.manifest or "", "", "", frozenset(names_of(ref.sources)),
-                          tuple(source.revision for source in ref.sources if source.revision), ref.id)
-                for ref in mine]
+        return [Candidate(Key(ref.name, ref.variant), ref.manifest or "", "", "", frozenset(names_of(sources)),
+                          tuple(source.revision for source in sources if source.revision), ref.id)
+                for ref, sources in [(ref, self._refs.counted(ref)) for ref in mine]]
 
     def models(self) -> list[str]:
         """See `names.Shelf`."""

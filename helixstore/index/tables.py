@@ -10,7 +10,7 @@ from helixstore.values import Key
 __all__ = ["FROM_STORE", "STAMP", "TABLES", "farm_key", "path_key", "raw", "root_key", "row_key", "text_key"]
 
 #: Goes up when a table changes its meaning; an index with another stamp is thrown away.
-STAMP = "helixstore index 6"
+STAMP = "helixstore index 7"
 
 #: What follows from the store's refs and manifests alone. A row key stands for (model, variant).
 FROM_STORE = (

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from helixstore.errors import HelixError, Unreadable, UnsafeName
 from helixstore.fs.names import folded
@@ -29,7 +29,7 @@ from helixstore.store.sharing import Sharing
 from helixstore.store.trust import believed
 from helixstore.values import Issue, Source
 
-__all__ = ["Claim", "Claimant", "Ref", "Refs", "Seen", "claimant_of", "current", "heads", "named"]
+__all__ = ["Claim", "Claimant", "Proofs", "Ref", "Refs", "Said", "Seen", "claimant_of", "current", "heads", "named"]
 
 #: (host id, uid)
 Claimant = tuple[str, int]
@@ -56,6 +56,7 @@ class Ref:
             root, only.
         believed: its file belongs to the person whose claim it is, or to the store's owner. One that does not gives no
             names and supersedes nothing, but what it names is kept.
+        by_steward: its file belongs to the store's owner.
     """
 
     uuid: str
@@ -71,6 +72,7 @@ class Ref:
     follows: str | None = None
     everyone: bool = False
     believed: bool = True
+    by_steward: bool = False
 
     @property
     def id(self) -> str:
@@ -101,18 +103,43 @@ class Claim(NamedTuple):
     everyone: bool = False
 
 
+class Said(NamedTuple):
+    """A name of the hub that somebody else gives to content, and that nothing has shown to be true.
+
+    Attributes:
+        source: the repository and revision.
+        by: `<host>/<uid>` of whose word it is.
+    """
+
+    source: Source
+    by: str
+
+
 class Seen(NamedTuple):
     """What one claimant sees under a name.
 
     Attributes:
         ref: the one that counts; its claimant need not be the one who looks.
-        sources: theirs, and what others know of the hub's names for the same content.
+        sources: theirs, and what others know of the hub's names for the same content, as far as it counts.
         claimed: whether who looks has a current claim on that content under this name.
+        said: the hub's names for it that do not count.
     """
 
     ref: Ref
     sources: tuple[Source, ...]
     claimed: bool
+    said: tuple[Said, ...] = ()
+
+
+class Proofs(Protocol):
+    """What tells whether a hub's name for some content is true; see `helixstore.hub.names`."""
+
+    @property
+    def mark(self) -> str:
+        """Another text whenever another answer may be given."""
+
+    def proven(self, source: Source, manifest: str) -> bool:
+        """Whether that repository has, at that revision, what the manifest names."""
 
 
 def claimant_of(host: Host) -> Claimant:
@@ -129,7 +156,9 @@ def current(refs: Iterable[Ref]) -> list[Ref]:
                   key=lambda ref: (ref.mtime_ns, ref.uuid))
 
 
-def heads(refs: Iterable[Ref], me: Claimant) -> tuple[dict[tuple[str, str], Seen], list[Issue]]:
+def heads(
+    refs: Iterable[Ref], me: Claimant, counts: Callable[[Ref, Source], bool] = lambda ref, source: True,
+) -> tuple[dict[tuple[str, str], Seen], list[Issue]]:
     """What `me` sees under each (name, variant). Pure.
 
     My own claim counts: the latest by the store's clock, then by uuid. If it is a tombstone I see nothing, whoever
@@ -138,7 +167,8 @@ def heads(refs: Iterable[Ref], me: Claimant) -> tuple[dict[tuple[str, str], Seen
     So nobody can put other content under a name that I use.
 
     Names are compared by case-fold and NFC, and kept as the winner spells them. Two claims of mine on different
-    content are reported, whichever order they were published in; and each that speaks in another's name.
+    content are reported, whichever order they were published in; and each that speaks in another's name. `counts`:
+    whether I go by what a ref says of where content came from (`Refs.counts`).
     """
     said = list(refs)
     every = [ref for ref in said if ref.believed]
@@ -162,10 +192,13 @@ def heads(refs: Iterable[Ref], me: Claimant) -> tuple[dict[tuple[str, str], Seen
                                          first.get((ref.claimant, name, variant), ref.mtime_ns), ref.uuid))
         if (head := _counting(mine, others)) is not None:
             told = head.sources if head.claimant == me else ()
-            known = [source for other in (head, *others) if other.manifest == head.manifest
+            known = [(other, source) for other in (head, *others) if other.manifest == head.manifest
                      for source in other.sources if source.kind != "program"]
-            sources = tuple(dict.fromkeys((*told, *known)))
-            winners[head.name, variant] = Seen(head, sources, any(own.manifest == head.manifest for own in mine))
+            good = [source for ref, source in known if counts(ref, source)]
+            sources = tuple(dict.fromkeys((*told, *good)))
+            rest = {source: Said(source, f"{ref.host}/{ref.uid}") for ref, source in known if source not in sources}
+            winners[head.name, variant] = Seen(head, sources, any(own.manifest == head.manifest for own in mine),
+                                               tuple(rest.values()))
         if len({own.manifest for own in mine}) > 1:
             issues.append(_twice(mine))
     return winners, issues
@@ -199,6 +232,7 @@ class Refs:
     Attributes:
         own_sources: keeps what the group must not read of where this person's models came from; None in a store of
             one's own, whose refs say all.
+        proofs: tells which of the hub's names that others give to content are true; None: none of them counts.
     """
 
     def __init__(self, root: str, host: Host, working: Callable[[], AbstractContextManager[str]],
@@ -209,6 +243,21 @@ class Refs:
         self._host = host
         self._working = working
         self.own_sources: OwnSources | None = None
+        self.proofs: Proofs | None = None
+
+    def counts(self, ref: Ref, source: Source) -> bool:
+        """Whether this person goes by what a ref says of where its content came from.
+
+        That it is a certain commit of a repository of the hub is believed of oneself, who has compared the digests
+        that the hub's client left, and of the store's owner; of all others when it is proven.
+        """
+        if source.kind != "hub" or not self._sharing.shared or ref.uid == self._host.uid or ref.by_steward:
+            return True
+        return self.proofs is not None and self.proofs.proven(source, ref.manifest or "")
+
+    def counted(self, ref: Ref) -> tuple[Source, ...]:
+        """What of a ref's sources this person goes by."""
+        return tuple(source for source in ref.sources if self.counts(ref, source))
 
     def publish(self, name: str, variant: str, manifest: str | None, sources: Sequence[Source] = (),
                 pinned: bool = False, supersedes: Sequence[str] = (), follows: str | None = None,
@@ -230,8 +279,10 @@ class Refs:
             told = [(name, claim._replace(sources=own.published(claim.sources))) for name, claim in named]
         with self._working() as staging:
             records.publish_all(staging, [(f"{folder}/{name}.json", _encode(claim)) for name, claim in told])
-        return [Ref(name, self._host.id, self._host.uid, *claim[:6], os.stat(f"{folder}/{name}.json").st_mtime_ns,
-                    *claim[6:]) for name, claim in named]
+        found = [os.stat(f"{folder}/{name}.json") for name, _ in named]
+        return [Ref(name, self._host.id, self._host.uid, *claim[:6], status.st_mtime_ns, *claim[6:],
+                    by_steward=status.st_uid == self._sharing.steward)
+                for (name, claim), status in zip(named, found, strict=True)]
 
     def folders(self) -> dict[str, int]:
         """`<host>/<uid>` -> the folder's mtime in nanoseconds.
@@ -339,7 +390,8 @@ def _decode(path: str, name: str, host: str, uid: int, owner: int) -> Ref:
                    tuple(_source(item) for item in record.get("sources", ())), bool(record.get("pinned")),
                    tuple(_text(old) for old in record.get("supersedes", ())), status.st_mtime_ns,
                    _text(record["follows"]) if record.get("follows") is not None else None,
-                   record.get("everyone") is True and status.st_uid in (owner, 0), believed(status, owner, uid))
+                   record.get("everyone") is True and status.st_uid in (owner, 0), believed(status, owner, uid),
+                   status.st_uid == owner)
     except (KeyError, TypeError, AttributeError, UnsafeName) as error:
         raise Unreadable(f"{path} is not a ref: {error!r}", "restore it from a backup", path) from None
 

@@ -44,6 +44,7 @@ from helixstore.sync.following import follow_moved
 from helixstore.sync.forgotten import forgotten
 from helixstore.sync.hashing import hash_and_name, with_aliases
 from helixstore.sync.healing import heal
+from helixstore.sync.hub_names import due, prove_names
 from helixstore.sync.intake import Intake, Wish
 from helixstore.sync.joining import join
 from helixstore.sync.look import Looked, look, roots_of
@@ -134,15 +135,16 @@ def _change(
     session.index.refresh()                     # `since` must not be later than what the plan rests on
     issues = [*recovered, *session.issues, *session.settings.issues]
     issues += damage(session)
+    unproven = prove_names(session, progress) if wanted.scan and within is None else []
     looking = dry_run or save_plan is not None
     if not looking and within is None:
         mend_stand_ins(session)
     follow_moved(session, roots_of(session), keep=not looking)
-    looked = look(session, scan=wanted.scan, paths=wanted.paths, providers=wanted.providers, restore=wanted.restore,
+    looked = look(session, scan=wanted.scan, paths=wanted.paths, brought=wanted.brought, providers=wanted.providers, restore=wanted.restore,
                   within=within, drifted=still.drifted if still is not None else {})
     waiting = _waiting(session, looked) if ask is None and not looking else []
     intake = hash_and_name(session, wanted, looked, progress)
-    intake.notes += [*waiting, *(f"{path}: {why}" for path, why in looked.reader.notes.items())]
+    intake.notes += [*waiting, *unproven, *(f"{path}: {why}" for path, why in looked.reader.notes.items())]
     variants = _current(session, intake, wanted)
     renamed = forgotten(session, looked.placed, intake.present, variants, looked.untouched) if wanted.scan else {}
     variants = [replace(v, sources=renamed.get(v.key, v.sources)) for v in variants] if renamed else variants
@@ -171,7 +173,7 @@ def _change(
     if save_plan is not None:
         _save(save_plan, seal(plan.encode(), session.farm.state))
     if wanted == Change() and plan.empty and not (intake.wishes or waiting or projection.closed or intake.unsure):
-        remember(session, looked, plan.unchanged, dict.fromkeys(issues), began_ns)
+        remember(session, looked, plan.unchanged, dict.fromkeys(issues), began_ns, due(session))
     if looking:
         return preview
     note_waiting(session, intake, complete=wanted.scan and wanted.providers is None and within is None)

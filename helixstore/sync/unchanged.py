@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -41,7 +43,7 @@ def unchanged(session: Session, placed: Iterable[PlacedRoot]) -> tuple[int, list
         return None
     head, _, body = kept.partition(b"\n")
     facts = json.loads(head)
-    if facts["inputs"] != _inputs(session, placed):
+    if facts["inputs"] != _inputs(session, placed) or (facts["until"] is not None and facts["until"] <= time.time()):
         return None
     snapshot = Snapshot.decode(body)
     if snapshot is None or changed(snapshot, first=True):
@@ -49,7 +51,9 @@ def unchanged(session: Session, placed: Iterable[PlacedRoot]) -> tuple[int, list
     return facts["unchanged"], [Issue(*row) for row in facts["issues"]]
 
 
-def remember(session: Session, looked: Looked, count: int, issues: Iterable[Issue], began_ns: int) -> None:
+def remember(
+    session: Session, looked: Looked, count: int, issues: Iterable[Issue], began_ns: int, until: float,
+) -> None:
     """Keep what a scan that found nothing to do rested on.
 
     Args:
@@ -58,6 +62,7 @@ def remember(session: Session, looked: Looked, count: int, issues: Iterable[Issu
         count: entries that are as they should be.
         issues: what the scan found, to be told again as long as nothing changes.
         began_ns: when the scan began, nanoseconds since 1970.
+        until: when there will be something to do although nothing has changed, seconds since 1970; may be infinite.
     """
     folders, files = dict(looked.reader.folders), dict(looked.reader.files)
     wanted_folders, wanted_files = _ours(session)
@@ -71,6 +76,7 @@ def remember(session: Session, looked: Looked, count: int, issues: Iterable[Issu
         except OSError:
             folders.setdefault(path, ABSENT)        # it changes as soon as something lies there
     head = {"inputs": _inputs(session, looked.placed), "unchanged": count,
+            "until": until if math.isfinite(until) else None,
             "issues": [[i.kind, i.path, i.message, i.remedy] for i in issues]}
     snapshot = take(folders, files, began_ns)
     session.index.put_state(_NAME, json.dumps(head).encode() + b"\n" + snapshot.encode())
@@ -113,7 +119,7 @@ def _inputs(session: Session, placed: Iterable[PlacedRoot]) -> str:
     settings = session.settings
     facts = [
         __version__, session.store.id, str(session.facts), settings.share, settings.adopt, settings.exclude,
-        settings.public,
+        settings.public, settings.trust_hub_names, session.hub_names.offline,
         [str(folder) for folder in settings.scan], [i.message for i in (*settings.issues, *session.issues)],
         [(v.id, v.path, v.away) for v in session.store.volumes.attached],
         sorted((p.provider, str(p.root.path), p.root.label, p.root.forbid, p.on, str(p.links)) for p in placed
