@@ -17,8 +17,9 @@ from typing import Any
 
 from helixstore.errors import Failed, HelixError, advice
 from helixstore.farm.adopt import Adopter
-from helixstore.farm.compare import found, gone, holds, is_already
+from helixstore.farm.compare import found, gone, holds, is_already, origin_of
 from helixstore.farm.journal import DONE, FAILED, SKIPPED, WITHDRAWN
+from helixstore.farm.last import LAST, Last
 from helixstore.farm.ledger import FOLDER, Ledger, Record
 from helixstore.farm.needed import Needed
 from helixstore.farm.outcome import Outcome, Progress, Services
@@ -54,7 +55,7 @@ class Executor:
         self.outcome = Outcome(plan=plan)
         self.letters = [SKIPPED] * len(plan.actions)
         self.extra: list[Mapping[str, Any]] = []
-        self.needed = Needed(services.needed)
+        self.needed, self.last = Needed(services.needed), Last(services.store.blobs, plan.actions)
         self.adopter = Adopter(services, plan, self.outcome, recovering)
         self.placers: dict[str, Placer] = {}
         self.ledgers: dict[str, Ledger] = {"": services.ledgers.of("")}
@@ -183,13 +184,14 @@ class Executor:
     def replace(self, action: Action) -> str:
         """An entry that is ours, in one step; or the person's text with ours merged in."""
         placer = self.near(action)
-        path = placer.at(action.absolute)
-        look = look_at(path)
+        look = look_at(path := placer.at(action.absolute))
         if look is None or not holds(action, look):
             if look is not None and is_already(action, look, placer, self.plan.texts):
-                self.put(action, found(action, look, placer), *_origin(action))
+                self.put(action, found(action, look, placer), *origin_of(action))
                 return DONE if self.recovering else SKIPPED
             return self.skip(action, "it is not what it was when the plan was made")
+        if self.last(action):
+            return self.stay(action)
         made: list[Placed] = []
 
         def make(temporary: str) -> None:
@@ -205,7 +207,7 @@ class Executor:
         if not placer.stage.put(path, make, finish):
             return self.skip(action, "it changed in the last moment")
         now = placer.placed(path, made[-1].kind, made[-1].digest) if made[-1].kind != "symlink" else made[-1]
-        self.put(action, now._replace(target=made[-1].target, why=made[-1].why), *_origin(action))
+        self.put(action, now._replace(target=made[-1].target, why=made[-1].why), *origin_of(action))
         return DONE
 
     def restore(self, action: Action) -> str:
@@ -262,12 +264,13 @@ class Executor:
     def remove(self, action: Action) -> str:
         """Take away what we made, if it still is that."""
         path = action.absolute
-        at = self.near(action).at(path)
-        look = look_at(at)
+        look = look_at(at := self.near(action).at(path))
         if look is not None:
             if not holds(action, look):
                 self.drop(action)
                 return self.skip(action, "it was changed meanwhile, so it stays")
+            if self.last(action):
+                return self.stay(action)
             if self.services.in_use(path, (claim.provider for claim in action.claims)):
                 self.drop(action)
                 return self.skip(action, "the program uses it, so it is the program's now")
@@ -279,6 +282,12 @@ class Executor:
             self.outcome.removed += 1
         self.drop(action)
         return DONE
+
+    def stay(self, action: Action) -> str:
+        """It may be the last there is of its bytes: it stays, and is the person's."""
+        self.drop(action)
+        self.outcome.issues.append(Issue("modified", action.absolute, *LAST))
+        return SKIPPED
 
     def give(self, action: Action, look: Look) -> str:
         """What was ours is the program's own from now on, and never a link that may lead nowhere one day."""
@@ -489,12 +498,3 @@ class Executor:
         self._unflushed = 0
         for ledger in ledgers:
             ledger.flush()
-
-
-def _origin(action: Action) -> tuple[str, str]:
-    """Of what a replacement leaves: its origin, and the digest of the person's text that we wrote into."""
-    if action.body[0] == "text" and len(action.body) > 3:
-        return "merged", action.body[3]
-    if action.was is not None and action.was.kind in ("symlink", "hard") and action.was.origin == "adopted":
-        return "adopted", action.was.original       # a link in the place of a copy that the person gave stays theirs
-    return "made", ""

@@ -10,8 +10,9 @@ from blake3 import blake3
 
 from helixstore.farm.place import Placed, Placer
 from helixstore.farm.plan import LAY_THERE, Action, Look
+from helixstore.fs.listing import listdir
 
-__all__ = ["content", "found", "gone", "holds", "is_already"]
+__all__ = ["content", "found", "gone", "holds", "is_already", "origin_of"]
 
 _CHUNK = 1 << 20         # bytes read at once
 
@@ -25,7 +26,7 @@ def gone(paths: Iterable[str]) -> set[str]:
         if folder not in listed:
             listed[folder] = set()
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                listed[folder] = set(os.listdir(folder))
+                listed[folder] = set(listdir(folder))
         if name not in listed[folder]:
             missing.add(path)
     return missing
@@ -87,6 +88,15 @@ def found(action: Action, look: Look, placer: Placer) -> Placed:
         _, status = placer.source(body[1], body[2])
         kind = "hard" if status.st_ino == look.inode else "copy"
     return Placed(kind, body[1], look.inode, look.bytes, look.mtime_ns, "", "")
+
+
+def origin_of(action: Action) -> tuple[str, str]:
+    """Of what a replacement leaves: its origin, and the digest of the person's text that we wrote into."""
+    if action.body[0] == "text" and len(action.body) > 3:
+        return "merged", action.body[3]
+    if action.was is not None and action.was.kind in ("symlink", "hard") and action.was.origin == "adopted":
+        return "adopted", action.was.original       # a link in the place of a copy that the person gave stays theirs
+    return "made", ""
 
 
 def _leads_to(path: str, status: os.stat_result) -> bool:

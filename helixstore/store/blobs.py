@@ -18,6 +18,7 @@ from helixstore.errors import Corrupt, Failed, HelixError, NotFound, StoreError,
 from helixstore.fs import kernel
 from helixstore.fs.inside import Inside
 from helixstore.fs.kernel import Fingerprint
+from helixstore.fs.listing import listdir
 from helixstore.store import adding, records, references
 from helixstore.store.adding import Added, Trusted
 from helixstore.store.hashing import Hashes, hash_open, open_steady
@@ -156,6 +157,14 @@ class Blobs:
                     raise                               # else somebody's link or pipe, which is no blob
         return bool(self.volumes.attached and self.volumes.look(digest))
 
+    def lies(self, digest: str) -> bool:
+        """Whether a blob lies anywhere: in its place, in a trash, or, when last seen, on a disk that is not here."""
+        if any(os.path.lexists(place.path) for place in self.places(digest)) or any(
+                digest in self.volumes.last_seen(volume) for volume in self.volumes.away):
+            return True
+        epochs = [f"{volume.path}/trash" for volume in self.volumes.here if not volume.refers]
+        return any(os.path.lexists(f"{trash}/{epoch}/{digest}") for trash in epochs for epoch in listdir(trash))
+
     def ensure(self, digest: str) -> bool:
         """As `exists`, but first brings the blob back if a collector has just put it into the trash.
 
@@ -169,7 +178,7 @@ class Blobs:
         for volume in self.volumes.here:
             target, trash = volume.blob(digest), f"{volume.path}/trash"
             inside = Inside(trash)                      # a link in the trash leads to no trash
-            for epoch in sorted(os.listdir(trash), reverse=True) if not volume.refers else ():
+            for epoch in sorted(listdir(trash), reverse=True) if not volume.refers else ():
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError, Failed):
                     if kernel.rename_new(inside.at(f"{trash}/{epoch}/{digest}"), target):
                         kernel.sync_folder(os.path.dirname(target))
@@ -244,6 +253,26 @@ class Blobs:
         for added in outcomes:
             self._learn(added)
         return outcomes
+
+    def take(self, path: str, hashes: Hashes) -> Added:
+        """Make a file of ours, which lies in the store's own folder and nobody else uses, the blob; the path is gone
+        then.
+
+        Args:
+            path: absolute, on the disk of the store's own folder.
+            hashes: of exactly its bytes, computed from the file by the caller.
+
+        Raises:
+            OSError: it is still where it was.
+        """
+        with self._working():
+            new = self._publisher(None).publish(path, hashes.blake3, 0o444)
+            if not new:
+                kernel.unlink(path)
+        self.learn(hashes.blake3, bytes=hashes.bytes, sha256=hashes.sha256, gitsha1=hashes.gitsha1,
+                   blocks=hashes.blocks)
+        return Added(hashes.blake3, hashes.bytes, hashes.sha256, hashes.gitsha1, "taken" if new else "known",
+                     kernel.fingerprint(self._main(hashes.blake3)))
 
     def check(self, digest: str, *, sha256: bool = False, blocks: bool = False,
               progress: Callable[[int], None] | None = None, at: str = "") -> tuple[Hashes, Fingerprint]:
