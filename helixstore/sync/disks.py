@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from helixstore.errors import NotFound
@@ -41,7 +41,7 @@ def limit(
         variants: the current ones.
         coming: digest -> where the files lie that this plan takes into the store as that blob.
     """
-    projection.away = away_of(session, variants)
+    projection.away = away_of(session, variants, coming or {})
     for index, root in enumerate(projection.roots):
         withdrawn = {claim[:2] for joined in root.entries.values() for claim in joined.claims
                      if claim.key in projection.away} if projection.away else frozenset()
@@ -54,8 +54,16 @@ def limit(
         projection.roots[index] = kept
 
 
-def away_of(session: Session, variants: Iterable[Variant]) -> dict[Key, tuple[str, frozenset[str]]]:
-    """Variants of which a file is on a disk that is not here -> why, and the ids of the volumes that it may be on."""
+def away_of(
+    session: Session, variants: Iterable[Variant], coming: Container[str] = (),
+) -> dict[Key, tuple[str, frozenset[str]]]:
+    """Variants of which a file is on a disk that is not here -> why, and the ids of the volumes that it may be on.
+
+    Args:
+        session: whose store and volumes.
+        variants: those asked about.
+        coming: digests that a plan takes into the store, and that are here after it.
+    """
     blobs = session.store.blobs
     if not blobs.volumes.attached:
         return {}
@@ -63,7 +71,7 @@ def away_of(session: Session, variants: Iterable[Variant]) -> dict[Key, tuple[st
     found: dict[Key, tuple[str, frozenset[str]]] = {}
     for variant in variants:
         for file in variant.files:
-            if file.blake3 not in here and (why := blobs.absent(file.blake3)):
+            if file.blake3 not in here and file.blake3 not in coming and (why := blobs.absent(file.blake3)):
                 found[variant.key] = why, frozenset(volume.id for volume in blobs.volumes.missing(file.blake3))
                 break
     return found

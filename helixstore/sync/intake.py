@@ -115,11 +115,11 @@ class Intake:
 
     @property
     def coming(self) -> dict[str, list[str]]:
-        """Digest -> where the files lie that become that blob."""
+        """Digest -> where the files lie that become that blob; nowhere, if it is a copy of their bytes."""
         found: dict[str, list[str]] = {}
         for wish in self.wishes:
-            if wish.how in ("adopt", "add"):
-                found.setdefault(wish.digest.hashes.blake3, []).append(wish.location)
+            if wish.how != "replace":
+                found.setdefault(wish.digest.hashes.blake3, []).extend([wish.location] if wish.how != "copy" else ())
         return found
 
     @property
@@ -232,7 +232,8 @@ def take_in(
         intake.seen += 1
         if digests := _measure(candidate, hasher, rules, blobs, intake):
             foreign = [(p.location, digests[p.path].hashes) for p in candidate.pieces
-                       if p.role in LINKED_ROLES and rules.anothers(digests[p.path].fingerprint.uid)]
+                       if p.role in LINKED_ROLES and rules.anothers((mark := digests[p.path].fingerprint).uid)
+                       and (mark.device, mark.inode) not in blobs]
             if why := rules.left_to_others(foreign, candidate.asked, has_blob):
                 intake.notes.append(f"{candidate.found.inspection.location}: {why}")
             else:

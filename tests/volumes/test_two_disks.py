@@ -170,3 +170,20 @@ def test_an_index_made_anew_while_a_disk_is_away_learns_its_models_when_it_is_ba
         [variant] = store.show("Big").variants
         assert variant.architecture == "llama"
         assert store.sync().nothing
+
+
+def test_what_is_new_while_a_disk_is_away_is_everywhere_at_once(ana: Person, bench: Bench) -> None:
+    disk = bench.disk()
+    put(disk.point / "models/Big-F16.gguf", BIG)
+    scan(ana, disk.point / "models", ana.home / "models")
+    with ana.open() as store:
+        store.volumes.add(disk.point, always=True)
+        assert store.sync().issues == ()
+        disk.unplug()
+        ana.put("models/Fresh-F16.gguf", model_gguf(seed=33))
+        tiny_hf(ana.home / "models/fresh-llama", seed=34)
+        [issue] = store.sync().issues
+        assert issue.message.endswith("away with it: Big"), issue
+        assert states(store, "Fresh")["ollama"] == states(store, "fresh-llama")["vllm"] == "linked"
+        assert store.sync().nothing
+        disk.plug()
