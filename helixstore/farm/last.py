@@ -44,14 +44,15 @@ class Last:
         """Whether to leave what lies there, since it belongs to a model that may be nowhere else."""
         if self._stay is None:
             aside = damaged_inodes(volume.path for volume in self._blobs.volumes.here)
-            taken = [(one.root, one.was, one.absolute) for one in self._actions if one.op in _OPS and one.was]
-            self._stay = {(root, claim.provider, claim.key) for root, was, path in taken
-                          if self._ends(was, path, aside) for claim in was.claims}
-        return bool(self._stay and action.was is not None and action.was.claims) and all(
-            (action.root, claim.provider, claim.key) in self._stay for claim in action.was.claims)
+            self._stay = {(one.root, claim.provider, claim.key) for one in self._actions
+                          if one.op in _OPS and self._ends(one.was, one.absolute, aside) for claim in one.claims}
+        return bool(self._stay and action.claims) and all(
+            (action.root, claim.provider, claim.key) in self._stay for claim in action.claims)
 
-    def _ends(self, was: Record, path: str, aside: dict[str, set[tuple[int, int]]]) -> bool:
+    def _ends(self, was: Record | None, path: str, aside: dict[str, set[tuple[int, int]]]) -> bool:
         """Whether taking this entry away could end its bytes. What cannot be looked at is its own step's to say."""
+        if was is None:
+            return False
         with suppress(OSError):
             if was.kind == "hard":
                 status = os.lstat(path)
