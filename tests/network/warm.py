@@ -15,7 +15,8 @@ import traceback
 from importlib import import_module
 
 _MODULES = (
-    "engine", "session", "init", "doctor", "explain", "intents", "queries", "upkeep", "usage", "trial", "index",
+    "engine", "session", "trial", "index", *(f"commands.{name}" for name in (
+        "back", "doctor", "explain", "init", "intents", "queries", "upkeep", "usage")),
     "farm.farm", "farm.handlers", "store.gc", "store.verify", "sync.change", "cli.app", "cli.ask", "cli.share",
     "cli.setup", "cli.upkeep", "cli.findings", "cli.report", "cli.progress", "cli.trial", "cli.providers",
     "providers.registry", "formats",
