@@ -24,6 +24,7 @@ BELOW = {
     "fs": frozenset(),
     "formats": frozenset({"fs"}),
     "hub": frozenset({"fs"}),
+    "oci": frozenset({"fs", "formats", "hub"}),
     "store": frozenset({"fs"}),
     "index": frozenset({"fs", "formats", "store"}),
     "providers": frozenset({"fs", "formats"}),
@@ -35,7 +36,8 @@ BELOW = {
 }
 BELOW["sync"] = frozenset(BELOW) - {"values", "errors"}
 BELOW["testing"] = BELOW["watch"] = BELOW["sync"] | {"sync"}
-BELOW["commands"] = BELOW["testing"] | {"testing", "watch", "version"}
+BELOW["download"] = BELOW["sync"] | {"sync", "session"}
+BELOW["commands"] = BELOW["testing"] | {"testing", "watch", "download", "version"}
 BELOW["engine"] = BELOW["commands"] | {"commands"}
 BELOW["cli"] = BELOW["engine"] | {"engine"}
 #: `import helixstore` and `python -m helixstore` hand on to the engine and the command line

@@ -1,0 +1,279 @@
+"""One repository of a registry: its manifests, its blobs, and what is pushed to it.
+
+Distribution specification 1.1. Whoever calls has the digests: what a blob's bytes hash to is compared by them, since
+they hash while they write (`BlobStream.check`), so that nothing is read twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from helixstore.errors import Failed, NotFound
+from helixstore.oci import uploads
+from helixstore.oci.access import Access
+from helixstore.oci.manifest import ACCEPTED, LARGEST_MANIFEST, Descriptor, Index, Manifest, read_manifest
+from helixstore.oci.reference import Reference
+from helixstore.oci.uploads import Pushed
+from helixstore.oci.wire import Cut, Wire
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+__all__ = ["SMALL", "BlobStream", "Registry"]
+
+#: bytes of a blob that is read as a whole: configurations, templates, licences
+SMALL = 8 << 20
+_BLOCK = 1 << 20
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_PREFERRED = ("application/vnd.cncf.model.manifest.v1+json",)
+
+
+class Registry:
+    """A repository.
+
+    Args:
+        reference: which, and which artifact of it.
+        access: how it is reached.
+    """
+
+    def __init__(self, reference: Reference, access: Access) -> None:
+        self.reference = reference
+        self._wire = Wire(reference, access)
+        self._pull = frozenset({f"repository:{reference.repository}:pull"})
+
+    # ---- pull --------------------------------------------------------------------------------------------------------
+
+    def manifest(self, digest: str | None = None) -> Manifest | Index:
+        """The manifest that the reference names, or the one of that digest, proven by it.
+
+        Args:
+            digest: 64 hex digits.
+
+        Raises:
+            NotFound: there is none.
+            Failed: it cannot be had, or is not to be believed.
+        """
+        expected = digest or self.reference.digest
+        wanted = f"sha256:{expected}" if expected else self.reference.wanted
+        name = f"{self.reference.host}/{self.reference.repository}{'@' if expected else ':'}{wanted}"
+
+        def one() -> tuple[bytes, str, str]:
+            response = self._wire.once("GET", self._wire.address(f"manifests/{wanted}"), frozenset({200}),
+                                       headers={"Accept": ", ".join(ACCEPTED)}, scopes=self._pull)
+            return (self._wire.text(response, LARGEST_MANIFEST), response.headers.get("Content-Type", ""),
+                    response.headers.get("Docker-Content-Digest", ""))
+
+        try:
+            raw, content_type, told = self._wire.trying(one)
+        except NotFound as error:
+            raise NotFound(f"{name} is not there", "see whether registry, name and tag are right") from error
+        found = hashlib.sha256(raw).hexdigest()
+        said = expected or (told.removeprefix("sha256:") if told.startswith("sha256:") else None)
+        if said and found != said.lower():
+            raise Failed(f"{name} is not what its digest says: {found[:12]} instead of {said[:12]}",
+                         "try again; if it stays so, the registry or something before it is damaged or hostile")
+        return read_manifest(raw, content_type, name)
+
+    def model(self) -> Manifest:
+        """The manifest of the model; from an index the one that is a model's.
+
+        Raises:
+            NotFound, Failed: as for `manifest`; or an index holds no model, or several.
+        """
+        found = self.manifest()
+        if isinstance(found, Manifest):
+            return found
+        models = [one for one in found.manifests if one.artifact_type in _PREFERRED] or list(found.manifests)
+        if len(models) != 1:
+            raise Failed(f"{self.reference} holds {len(found.manifests)} artifacts, and none of them alone is a model",
+                         f"name one of them by its digest: oci://{self.reference.host}/{self.reference.repository}"
+                         "@sha256:...")
+        inner = self.manifest(models[0].sha256)
+        if isinstance(inner, Index):
+            raise Failed(f"{self.reference} is an index of indexes", "ask those who pushed it to push it again")
+        return inner
+
+    def size(self, sha256: str) -> int | None:
+        """Bytes of a blob; None where the repository has none of that digest."""
+        try:
+            response = self._wire.ask("HEAD", self._wire.address(f"blobs/sha256:{sha256}"), frozenset({200}),
+                                      scopes=self._pull)
+        except NotFound:
+            return None
+        response.release_conn()
+        length = response.headers.get("Content-Length", "")
+        return int(length) if length.isdecimal() and len(length) < 16 else 0
+
+    def small(self, blob: Descriptor) -> bytes:
+        """A small blob as a whole, proven by its digest.
+
+        Raises:
+            NotFound, Failed: it cannot be had, is too large, or is not what its digest says.
+        """
+        if blob.bytes > SMALL:
+            raise Failed(f"the {blob.media_type} of {self.reference} has {blob.bytes:,} bytes instead of few",
+                         "ask those who pushed it to push it again")
+        with self.blob(blob.sha256, blob.bytes) as stream:
+            data = b"".join(stream)
+            stream.check(hashlib.sha256(data).hexdigest())
+        return data
+
+    def blob(self, sha256: str, size: int, offset: int = 0) -> BlobStream:
+        """A blob's bytes from an offset on, as they come; a cut connection is gone on with where it was cut.
+
+        Args:
+            sha256: 64 hex digits.
+            size: in bytes, of the whole blob, as its manifest says.
+            offset: bytes that are here already.
+        """
+        return BlobStream(self._wire, self._pull, str(self.reference), sha256, size, offset)
+
+    # ---- push --------------------------------------------------------------------------------------------------------
+
+    def push_blob(self, path: str, sha256: str, size: int, *, mounts: Sequence[str] = (), session: str = "",
+                  remember: Callable[[str], None] | None = None,
+                  progress: Callable[[int], None] | None = None) -> Pushed:
+        """Make sure that the repository has a blob; see `uploads.push`."""
+        job = uploads.Job(path, sha256, size, remember or (lambda _: None), progress or (lambda _: None))
+        return uploads.push(self._wire, self.reference, job, mounts, session, self.size)
+
+    def push_small(self, data: bytes, sha256: str) -> Pushed:
+        """The same for bytes in memory."""
+        if self.size(sha256) is not None:
+            return Pushed("there", 0)
+        uploads.push_small(self._wire, self.reference, data, sha256)
+        return Pushed("sent", len(data))
+
+    def push_manifest(self, raw: bytes, media_type: str) -> str:
+        """Give the manifest its tag, last of all: from then on others find the model.
+
+        Returns:
+            Its SHA-256, 64 hex digits.
+
+        Raises:
+            Failed: it is refused.
+        """
+        digest = hashlib.sha256(raw).hexdigest()
+        response = self._wire.ask(
+            "PUT", self._wire.address(f"manifests/{self.reference.tag or f'sha256:{digest}'}"), frozenset({200, 201}),
+            headers={"Content-Type": media_type}, body=raw, scopes=uploads.scopes(self.reference))
+        told = response.headers.get("Docker-Content-Digest", "")
+        response.drain_conn()
+        if told.startswith("sha256:") and told != f"sha256:{digest}":
+            raise Failed(f"{self.reference} became another manifest than the one that was pushed",
+                         "tell those who run the registry; something before it changes what passes")
+        return digest
+
+
+class BlobStream:
+    """The bytes of a blob, in blocks; closed at the end of a `with`.
+
+    Attributes:
+        offset: where the next block begins.
+        received: bytes that came over the network, those that had to be thrown away included.
+        ranges: False once the registry ignored that only the rest was wanted; what was here already came again then.
+    """
+
+    def __init__(self, wire: Wire, scopes: frozenset[str], name: str, sha256: str, size: int, offset: int) -> None:
+        self._wire, self._scopes, self._name, self._sha256, self._size = wire, scopes, name, sha256, size
+        self.offset, self.received, self.ranges = offset, 0, True
+        self._response: BaseHTTPResponse | None = None
+        self._skip = 0
+
+    def __enter__(self) -> BlobStream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._drop()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Blocks until the end.
+
+        Raises:
+            NotFound: the registry has not got it.
+            Failed: it does not come, or has another size.
+        """
+        failed = 0
+        while self.offset < self._size:
+            try:
+                block = self._block()
+            except Cut as cut:
+                self._drop()
+                failed += 1
+                self._wire.pause(cut, failed)
+                continue
+            failed = 0
+            self.offset += len(block)
+            yield block
+
+    def check(self, sha256: str) -> None:
+        """Compare what came with what was wanted.
+
+        Args:
+            sha256: of all bytes, those that were here already included; 64 hex digits.
+
+        Raises:
+            Failed: it is something else.
+        """
+        if sha256 != self._sha256:
+            raise Failed(f"a blob of {self._name} is not what its digest says: {sha256[:12]} instead of "
+                         f"{self._sha256[:12]}", "run the command again: it is fetched anew; if it stays so, the "
+                         "registry or something before it is damaged or hostile")
+
+    def _block(self) -> bytes:
+        from urllib3.exceptions import HTTPError
+
+        while True:
+            response = self._response or self._open()
+            try:
+                block = response.read(_BLOCK)
+            except (HTTPError, OSError) as error:
+                raise Cut(f"{self._name} broke off after {self.offset:,} of {self._size:,} bytes",
+                          "run the command again: it goes on from there") from error
+            if not block:
+                raise Cut(f"{self._name} ended after {self.offset:,} of {self._size:,} bytes",
+                          "run the command again: it goes on from there")
+            self.received += len(block)
+            skipped = min(self._skip, len(block))
+            self._skip -= skipped
+            block = block[skipped:]
+            if len(block) > self._size - self.offset:
+                raise Failed(f"a blob of {self._name} is longer than the {self._size:,} bytes that its manifest says",
+                             "the registry or something before it is damaged or hostile")
+            if block:
+                return block
+
+    def _open(self) -> BaseHTTPResponse:
+        """Ask for the rest; a registry that sends all of it is noticed, and the part that is here left out."""
+        headers = {"Range": f"bytes={self.offset}-"} if self.offset else {}
+        response = self._wire.once("GET", self._wire.address(f"blobs/sha256:{self._sha256}"),
+                                   frozenset({200, 206, 416}), headers=headers, scopes=self._scopes)
+        self._response, self._skip = response, 0
+        told = response.headers.get("Content-Length", "")
+        total: int | None = None
+        if response.status == 206:
+            found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if found is None or int(found[1]) != self.offset:
+                raise Failed(f"{self._name}: the registry sent another range than the one that was wanted",
+                             "tell those who run the registry")
+            total = int(found[3]) if found[3] != "*" else None
+        elif response.status == 200:
+            self._skip, self.ranges = self.offset, self.ranges and not self.offset
+            total = int(told) if told.isdecimal() else None
+        if response.status == 416 or total not in (None, self._size):
+            has = "fewer" if total is None else f"{total:,}"
+            raise Failed(f"a blob of {self._name} has {has} bytes instead of the {self._size:,} that its manifest says",
+                         "the registry or something before it is damaged or hostile")
+        if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
+            raise Failed(f"{self._name} comes compressed, which was not asked for", "tell those who run the registry")
+        return response
+
+    def _drop(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None

@@ -1,0 +1,340 @@
+"""One registry over HTTP: requests with the right login, redirects, and tries again. urllib3 does the HTTP.
+
+- A login goes to the registry itself only (same scheme, host and port), never where it redirects to; nobody is sent
+  from an encrypted address to a plain one.
+- 408, 429, 500 and 502 to 504, and connections that fail or are cut, are tried again after a wait that doubles, or that
+  the registry asks for (Retry-After).
+- No error shows a query, a header or a token: addresses that a registry redirects to are signed in their queries.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import io
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from helixstore.errors import Failed, HelixError, NotFound
+from helixstore.fs.names import printable
+from helixstore.oci.access import Access
+from helixstore.oci.logins import DOCKER_HUB, Login
+from helixstore.oci.reference import Reference, is_loopback
+from helixstore.oci.tokens import Tokens, read_challenges
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+__all__ = ["Cut", "Refused", "Wire", "shown"]
+
+_T = TypeVar("_T")
+#: of a request: bytes, or what opens it anew for each try
+Body = bytes | Callable[[], io.RawIOBase] | None
+_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS = 6
+_CONNECT = 15.0                 # seconds
+_ERROR_BYTES = 16 << 10         # of an error's text
+_BLOCK = 1 << 20                # bytes that are read or sent at a time
+
+
+class Cut(Failed):
+    """The connection failed, or the registry said to try again; what was under way can go on.
+
+    Attributes:
+        pause: seconds that the registry asked for; None where it did not.
+    """
+
+    pause: float | None = None
+
+
+class Refused(Failed):
+    """The registry will not do it.
+
+    Attributes:
+        status: of its answer.
+    """
+
+    status = 0
+
+
+class Wire:
+    """The connection to one registry, for one repository.
+
+    Args:
+        reference: whose host and repository.
+        access: see there.
+    """
+
+    def __init__(self, reference: Reference, access: Access) -> None:
+        self.host, self.access = reference.host, access
+        self._address = f"registry-1.{DOCKER_HUB}" if reference.host == DOCKER_HUB else reference.host
+        self._repository = reference.repository
+        self._pools: dict[tuple[str, str], PoolManager] = {}
+        self._tokens = Tokens(self.host, access, lambda: self._login, self._for_token)
+
+    @cached_property
+    def _login(self) -> Login | None:
+        return self.access.logins.find(self.host, self._repository)
+
+    def address(self, rest: str) -> str:
+        """The address of something of the repository: `blobs/sha256:...`."""
+        return f"{self._base}/v2/{self._repository}/{rest}"
+
+    def joined(self, location: str, base: str) -> str:
+        """Where a registry says that an upload goes on; on itself always by the scheme that we speak with it."""
+        address = urljoin(base, location)
+        ours, theirs = urlsplit(self._base), urlsplit(address)
+        if theirs.hostname == ours.hostname and theirs.scheme != ours.scheme and theirs.port in (ours.port, None):
+            return theirs._replace(scheme=ours.scheme, netloc=ours.netloc).geturl()
+        self._check_scheme(base, address)
+        return address
+
+    # ---- requests ----------------------------------------------------------------------------------------------------
+
+    def ask(self, method: str, address: str, wanted: frozenset[int], *, headers: Mapping[str, str] | None = None,
+            body: bytes | None = None, scopes: frozenset[str] = frozenset()) -> BaseHTTPResponse:
+        """A request that may be made any number of times, tried until it is answered. The answer's body is not read.
+
+        Args:
+            method, address: see `address`.
+            wanted: statuses that are no failure.
+            headers, body: of the request.
+            scopes: what a token has to be good for.
+
+        Raises:
+            NotFound: there is no such thing (404).
+            Failed: it is refused, or not answered.
+        """
+        return self.trying(lambda: self.once(method, address, wanted, headers=headers, body=body, scopes=scopes))
+
+    def trying(self, action: Callable[[], _T]) -> _T:
+        """The same action until it is not `Cut`."""
+        failed = 0
+        while True:
+            try:
+                return action()
+            except Cut as cut:
+                failed += 1
+                self.pause(cut, failed)
+
+    def pause(self, cut: Cut, failed: int) -> None:
+        """Wait after so many failures in a row; raise `cut` when they are enough."""
+        patience = self.access.patience
+        if failed >= patience.tries or (cut.pause or 0.0) > patience.asked:
+            raise cut
+        alone: float = min(patience.longest, patience.first * 2 ** (failed - 1)) * random.uniform(0.7, 1.3)  # noqa: S311
+        patience.wait(alone if cut.pause is None else max(cut.pause, alone))
+
+    def once(self, method: str, address: str, wanted: frozenset[int], *, headers: Mapping[str, str] | None = None,
+             body: Body = None, scopes: frozenset[str] = frozenset(),
+             silence: float | None = None) -> BaseHTTPResponse:
+        """One try of a request, with what it takes to be let in; see `ask`. GET and HEAD follow redirects.
+
+        Args:
+            body: bytes, or what opens them anew where it is long; its length is in `headers`.
+            silence: seconds without an answer; None: as `Patience` says.
+
+        Raises:
+            Cut: it is worth another try.
+        """
+        let_in = True
+        while True:
+            response = self._followed(method, address, dict(headers or {}), body, scopes, silence)
+            if response.status in wanted:
+                return response
+            if response.status == 401 and let_in and not self._elsewhere(address):
+                challenges = read_challenges(response.headers.getlist("WWW-Authenticate"))
+                response.drain_conn()
+                let_in = self._tokens.answer(challenges, scopes)
+                if let_in:
+                    continue
+            raise self._refusal(response, method, address)
+
+    def _followed(self, method: str, address: str, headers: dict[str, str], body: Body, scopes: frozenset[str],
+                  silence: float | None) -> BaseHTTPResponse:
+        for _ in range(_REDIRECTS):
+            sent = {"Accept-Encoding": "identity", "User-Agent": "helixstore", **headers}
+            if not self._elsewhere(address) and (let_in := self._tokens.header(scopes)):
+                sent["Authorization"] = let_in
+            response = self._raw(method, address, sent, body, silence)
+            location = response.headers.get("Location")
+            if response.status not in _MOVED or method not in ("GET", "HEAD") or not location:
+                return response
+            response.drain_conn()
+            following = urljoin(address, location)
+            self._check_scheme(address, following)
+            address = following
+        raise Failed(f"{self.host} sends one round in circles: more than {_REDIRECTS} redirects",
+                     "tell those who run the registry")
+
+    def _raw(self, method: str, address: str, headers: Mapping[str, str], body: Body,
+             silence: float | None = None) -> BaseHTTPResponse:
+        import urllib3
+        from urllib3.exceptions import HTTPError, SSLError
+
+        opened = body() if callable(body) else body
+        timeout = urllib3.Timeout(connect=_CONNECT, read=silence or self.access.patience.silence)
+        try:
+            return self._pool(address).request(method, address, opened, headers=headers, redirect=False, retries=False,
+                                               timeout=timeout, preload_content=False, decode_content=False)
+        except SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise Failed(f"nobody that this computer trusts vouches for the certificate of {shown(address)}",
+                             "put the certificate of its authority into "
+                             f"/etc/docker/certs.d/{urlsplit(address).netloc}/ca.crt") from None
+            raise Cut(f"no encrypted connection to {shown(address)}: {_brief(error)}", "try again later") from None
+        except (HTTPError, OSError) as error:
+            raise Cut(f"no answer from {shown(address)}: {_brief(error)}",
+                      "see whether this computer is online and the registry's name is right") from None
+        finally:
+            if opened is not None and not isinstance(opened, bytes):
+                opened.close()
+
+    def _for_token(self, method: str, address: str, headers: Mapping[str, str],
+                   body: bytes | None) -> tuple[int, bytes]:
+        def one() -> tuple[int, bytes]:
+            response = self._raw(method, address, {"Accept-Encoding": "identity", **headers}, body)
+            if response.status in _AGAIN:
+                raise self._refusal(response, method, address)
+            return response.status, self.text(response, 1 << 20)
+
+        return self.trying(one)
+
+    def text(self, response: BaseHTTPResponse, limit: int) -> bytes:
+        """The whole body, if it is no longer than `limit` bytes.
+
+        Raises:
+            Failed: it is longer.
+            Cut: it did not arrive.
+        """
+        from urllib3.exceptions import HTTPError
+
+        data = bytearray()
+        try:
+            while len(data) <= limit and (part := response.read(min(_BLOCK, limit + 1 - len(data)))):
+                data += part
+        except (HTTPError, OSError) as error:
+            raise Cut(f"{self.host} broke off: {_brief(error)}", "try again later") from None
+        finally:
+            response.release_conn() if len(data) <= limit else response.close()
+        if len(data) > limit:
+            raise Failed(f"{self.host} sends more than {limit:,} bytes where it should be few",
+                         "it may be no registry, or a hostile one")
+        return bytes(data)
+
+    # ---- where to ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _base(self) -> str:
+        """`https://host`, or `http://host` where that is allowed and all that is spoken there."""
+        if not self.access.may_be_plain(self.host) or self.access.trusted(self.host)[1]:
+            return f"https://{self._address}"
+        plain, secret = f"http://{self._address}", f"https://{self._address}"
+        if is_loopback(self.host):
+            try:
+                response = self._raw("GET", f"{plain}/v2/", {}, None)
+            except Cut as cut:
+                if "refused" in str(cut):
+                    raise
+                return secret
+            spoken = response.status != 400
+            response.close()
+            return plain if spoken else secret
+        try:
+            self._raw("GET", f"{secret}/v2/", {}, None).close()
+        except Cut:
+            return plain
+        return secret
+
+    def _elsewhere(self, address: str) -> bool:
+        return not address.startswith(f"{self._base}/")
+
+    def _check_scheme(self, before: str, address: str) -> None:
+        """That a redirect does not lead out of an encrypted connection, nor to anything but HTTP."""
+        scheme, host = urlsplit(address).scheme, urlsplit(address).netloc
+        inward = is_loopback(host) and not is_loopback(self.host)
+        if inward or scheme not in ("https", "http") or (scheme == "http" and not self.access.may_be_plain(host)
+                                                         and urlsplit(before).scheme == "https"):
+            raise Failed(f"{self.host} sends one on to {shown(address)}, which is not followed",
+                         "tell those who run the registry: what it redirects to must be https and its own")
+
+    def _pool(self, address: str) -> PoolManager:
+        from urllib3 import PoolManager, ProxyManager
+        from urllib3.util import make_headers, parse_url
+
+        parts = urlsplit(address)
+        key = parts.scheme, parts.netloc
+        if key not in self._pools:
+            context = self.access.trusted(parts.netloc)[0]
+            if proxy := self.access.proxy(parts.scheme, parts.netloc):
+                auth = parse_url(proxy).auth
+                headers = make_headers(proxy_basic_auth=auth) if auth else None
+                self._pools[key] = ProxyManager(proxy, proxy_headers=headers, ssl_context=context, blocksize=_BLOCK)
+            else:
+                self._pools[key] = PoolManager(ssl_context=context, blocksize=_BLOCK)
+        return self._pools[key]
+
+    # ---- what is said when it fails ----------------------------------------------------------------------------------
+
+    def _refusal(self, response: BaseHTTPResponse, method: str, address: str) -> HelixError:
+        try:
+            said = self._tokens.hidden(_said(self.text(response, _ERROR_BYTES)))
+        except Failed:
+            said = ""
+        status, name = response.status, f"{self.host}/{self._repository}"
+        reason = f" ({said})" if said else ""
+        if status in _AGAIN:
+            cut = Cut(f"{shown(address)} answered {status}{reason}", "try again later")
+            cut.pause = _asked_for(response.headers.get("Retry-After"))
+            return cut
+        if status in (401, 403):
+            return Failed(f"{self.host} does not let one {'read' if method in ('GET', 'HEAD') else 'write'} "
+                          f"{self._repository}{reason}", f"see whether the name is right; docker login {self.host}")
+        if status == 404:
+            return NotFound(f"{name} has no such thing: {shown(address)}{reason}",
+                            "see whether registry, name and tag are right")
+        refused = Refused(f"{shown(address)} answered {status}{reason}", "tell those who run the registry")
+        refused.status = status
+        return refused
+
+
+def shown(address: str) -> str:
+    """An address without user, query and fragment, where secrets may be."""
+    parts = urlsplit(address)
+    return printable(f"{parts.netloc.rpartition('@')[2]}{parts.path}"[:300])
+
+
+def _said(body: bytes) -> str:
+    """What a registry says went wrong (distribution specification, "Error codes"), in one line."""
+    try:
+        errors: Iterable[object] = json.loads(body)["errors"]
+        words = [f"{error.get('code', '')}: {error.get('message', '')}" for error in errors if isinstance(error, dict)]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        words = []
+    return printable("; ".join(words)[:300])
+
+
+def _brief(error: Exception) -> str:
+    """The reason of urllib3's error, without the address, which holds the query."""
+    reason = getattr(error, "reason", None) or (error.args[-1] if error.args else None)
+    inner = reason if isinstance(reason, OSError) else getattr(reason, "__cause__", None)
+    if isinstance(inner, OSError) and inner.strerror:
+        return printable(inner.strerror[:200])
+    return type(reason if isinstance(reason, Exception) else error).__name__
+
+
+def _asked_for(header: str | None) -> float | None:
+    """Seconds that Retry-After asks for: a number of them, or a date."""
+    if not header:
+        return None
+    if header.strip().isdecimal() and len(header) < 12:
+        return float(header)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
