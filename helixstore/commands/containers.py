@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from helixstore.errors import NotFound
+from helixstore.fs.listing import scandir
 from helixstore.providers.reader import DiskReader
 from helixstore.results import Mount, Mounts
 
@@ -67,7 +68,7 @@ def _links(root: str) -> Iterator[str]:
     folders = [root]
     while folders:
         try:
-            with os.scandir(folders.pop()) as entries:
+            with scandir(folders.pop()) as entries:
                 for entry in entries:
                     if entry.is_symlink():
                         yield entry.path

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from helixstore.fs.access import user_name
+from helixstore.fs.listing import listdir, scandir
 from helixstore.store import records
 from helixstore.store.refs import Claimant
 from helixstore.store.saved import Person
@@ -81,8 +81,8 @@ def owned(store: Store) -> tuple[list[tuple[str, int, int]], list[tuple[int, int
         if volume.refers:
             continue
         blobs = f"{volume.path}/blobs"
-        for folder in os.listdir(blobs):
-            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{blobs}/{folder}") as entries:
+        for folder in listdir(blobs):
+            with suppress(FileNotFoundError, NotADirectoryError), scandir(f"{blobs}/{folder}") as entries:
                 for entry in entries:
                     if records.is_digest(entry.name):
                         with suppress(FileNotFoundError):

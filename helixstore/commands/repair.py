@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from helixstore.errors import NotFound
+from helixstore.fs.listing import listdir, scandir
 from helixstore.hub.ranges import HubFile, WebFile
 from helixstore.providers.reader import DiskReader
 from helixstore.session import Session
@@ -172,7 +173,7 @@ class _Search:
         for folder in (f"{store.path}/hosts/{host.id}/{host.uid}/parked",
                        *map(store.volumes.parking, store.volumes.here[1:])):
             with suppress(OSError):
-                yield from (os.path.join(folder, name) for name in os.listdir(folder) if digest[:16] in name)
+                yield from (os.path.join(folder, name) for name in listdir(folder) if digest[:16] in name)
 
     def _folders(self) -> list[str]:
         """The programs' folders and the person's."""
@@ -243,10 +244,11 @@ def _by_size(
             continue
         visited.add(here)
         try:
-            entries = list(os.scandir(here))
+            with scandir(here) as entries:
+                inside = entries
         except OSError:
             continue                            # what we may not look into cannot help
-        for entry in entries:
+        for entry in inside:
             with suppress(OSError):
                 if entry.is_dir(follow_symlinks=False):
                     if deep:

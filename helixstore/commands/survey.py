@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
+from helixstore.fs.listing import walk
 from helixstore.fs.mounts import mount_of
 from helixstore.results import Duplicates, Holding, Survey
 from helixstore.session import Machine
@@ -96,7 +97,7 @@ def survey(environ: Mapping[str, str], seconds: float = 5.0) -> Survey:
 def _size(folder: str, deadline: float) -> int:
     """Bytes of the large files below `folder`, each inode once, as far as the time allows; no link is followed."""
     inodes: dict[tuple[int, int], int] = {}
-    for above, _, names in os.walk(folder):
+    for above, _, names in walk(folder, lenient=True):
         for name in names:
             try:
                 stat = os.lstat(os.path.join(above, name))

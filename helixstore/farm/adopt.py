@@ -23,6 +23,7 @@ from helixstore.farm.plan import Action, Adoption, Original, Plan
 from helixstore.farm.scan import look_at
 from helixstore.fs import kernel, locks
 from helixstore.fs.kernel import Fingerprint
+from helixstore.fs.listing import listdir
 from helixstore.fs.locks import Lease
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.store.saved import Freed
@@ -50,7 +51,7 @@ def original_of(path: str) -> Original:
 def unpark(folder: str, now: float) -> None:
     """Let go of the replaced copies in a folder that have waited long enough; `now`: seconds since 1970."""
     with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(folder):
+        for name in listdir(folder):
             until = name.partition("-")[0]
             if until.isdigit() and int(until) <= now:
                 kernel.unlink(os.path.join(folder, name))

@@ -19,6 +19,7 @@ from typing import Any
 
 from helixstore.farm.plan import Plan
 from helixstore.fs import kernel
+from helixstore.fs.listing import listdir
 
 __all__ = ["DONE", "FAILED", "SKIPPED", "WITHDRAWN", "Journal", "OperationSummary"]
 
@@ -94,7 +95,7 @@ class Journal:
 
     def numbers(self) -> list[int]:
         """All operations, the earliest first."""
-        return sorted(int(name) for name in os.listdir(self.folder) if name.isdigit())
+        return sorted(int(name) for name in listdir(self.folder) if name.isdigit())
 
     def begin(self, plan: Plan, command: str, now: float) -> int:
         """Write the plan down, durably; returns its number."""

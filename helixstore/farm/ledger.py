@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from helixstore.farm.desired import Claim
 from helixstore.fs import kernel
+from helixstore.fs.listing import listdir
 from helixstore.values import Key
 
 __all__ = ["FOLDER", "Ledger", "Ledgers", "Record", "claims_line", "pack", "unpack", "without_collector"]
@@ -300,7 +301,7 @@ class Ledgers:
     def roots(self) -> Iterator[str]:
         """Every root that has a ledger; "" when files outside all roots were adopted."""
         yield from sorted(self._pretended)
-        for name in sorted(os.listdir(self.folder)):
+        for name in sorted(listdir(self.folder)):
             if name.endswith(".jsonl"):
                 with open(os.path.join(self.folder, name), "rb") as file:
                     line = file.readline()

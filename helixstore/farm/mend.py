@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from helixstore.farm.ledger import Ledgers
 from helixstore.farm.plan import ADOPTED, Action
 from helixstore.farm.scan import DIRECT, look_at
+from helixstore.fs.listing import scandir
 from helixstore.store.blobs import Blobs
 from helixstore.store.keeps import Keeps
 
@@ -77,7 +78,7 @@ def _moved(ledgers: Ledgers) -> Mapping[str, str]:
                and not os.path.lexists(path) and os.path.lexists(record.target)}
     found: dict[str, str] = {}
     for folder in {os.path.dirname(path) for path in adopted} if missing else ():
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        with contextlib.suppress(OSError), scandir(folder) as entries:
             for entry in entries:
                 was = missing.get(os.readlink(entry.path)) if entry.is_symlink() else None
                 if was is not None and not ledgers.has(entry.path):

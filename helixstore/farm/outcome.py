@@ -14,6 +14,7 @@ from helixstore.farm.plan import Action, Deviation, Plan
 from helixstore.farm.scan import digest_of
 from helixstore.fs import kernel
 from helixstore.fs.kernel import Fingerprint
+from helixstore.fs.listing import listdir
 from helixstore.values import Issue, Key
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class Bases:
 
     def keep_only(self, digests: set[str]) -> None:
         """Drop what no ledger names any more."""
-        for name in os.listdir(self.folder):
+        for name in listdir(self.folder):
             if name not in digests and not name.startswith(PREFIX):
                 kernel.unlink(os.path.join(self.folder, name))
 

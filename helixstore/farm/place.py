@@ -17,6 +17,7 @@ from helixstore.errors import Failed
 from helixstore.farm.scan import DIRECT
 from helixstore.fs import kernel
 from helixstore.fs.inside import Inside
+from helixstore.fs.listing import listdir
 from helixstore.fs.probe import NO_IDENTITY, explain_refusal
 from helixstore.store.blobs import Blobs
 from helixstore.store.volumes import Place
@@ -112,7 +113,7 @@ def sweep(folders: Iterable[str]) -> None:
     """Remove what a process that was killed left waiting in these folders; only while none of ours is at work there."""
     for folder in folders:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            for name in os.listdir(folder):
+            for name in listdir(folder):
                 if _WAITING.fullmatch(name):
                     kernel.unlink(os.path.join(folder, name))
 

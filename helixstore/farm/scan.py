@@ -19,6 +19,7 @@ from helixstore.farm.kept import Kept, kept_name
 from helixstore.farm.ledger import FOLDER, Ledger, Record
 from helixstore.farm.narrow import Excerpt
 from helixstore.farm.plan import Look
+from helixstore.fs.listing import check_listable, listdir
 from helixstore.fs.mounts import mount_of
 from helixstore.providers.layout import Body, Copy, Inner, Text, Weight
 from helixstore.store.blobs import Blobs
@@ -104,8 +105,8 @@ def identity_of(path: str) -> tuple[str, int] | None:
     """Which folder a path leads to: mount id and inode; None when it is missing or unreadable."""
     try:
         inode = os.stat(path).st_ino
-        with os.scandir(path):
-            return mount_of(path).id, inode
+        check_listable(path)
+        return mount_of(path).id, inode
     except OSError:
         return None
 
@@ -482,7 +483,7 @@ class _Eyes:
             if self.folder(record.path) != "here":
                 continue
             try:
-                names = os.listdir(self.prefix + record.path if record.path else self.root)
+                names = listdir(self.prefix + record.path if record.path else self.root)
             except OSError as error:
                 self.actual.unknown[record.path] = error.strerror or str(error)
                 continue

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from helixstore.errors import Unreadable, UnsafeName
 from helixstore.formats.opened import show
+from helixstore.fs.listing import scandir
 from helixstore.fs.names import check_relative
 
 __all__ = ["SKIPPED_FOLDERS", "Item", "Listing", "Tree", "list_folder", "safe_name"]
@@ -84,7 +85,7 @@ def list_folder(path: str, tree: Tree | None = None) -> Listing:
     items: dict[str, Item] = {}
     try:
         own = os.stat(path)
-        with os.scandir(path) as entries:
+        with scandir(path) as entries:
             for entry in entries:
                 if (item := _item(entry)) is not None:
                     items[item.name] = item

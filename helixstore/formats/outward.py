@@ -11,6 +11,7 @@ import os
 import re
 
 from helixstore.formats.names import WEIGHT_EXTENSIONS, extension
+from helixstore.fs.listing import listdir
 
 __all__ = ["leads_out"]
 
@@ -33,6 +34,6 @@ def leads_out(path: str, folder: str) -> bool:
     if _HUB_BLOB.fullmatch(name) or f"{place}/".startswith(f"{os.path.realpath(folder)}/"):
         return False
     try:
-        return not any(extension(other) in WEIGHT_EXTENSIONS for other in os.listdir(place))
+        return not any(extension(other) in WEIGHT_EXTENSIONS for other in listdir(place))
     except OSError:
         return True

@@ -11,6 +11,8 @@ import sys
 import uuid
 from dataclasses import dataclass
 
+from helixstore.fs.listing import listdir
+
 if sys.platform.startswith("linux"):
     import fcntl
 
@@ -150,7 +152,7 @@ def _udev_uuid_of(source: str) -> str | None:
         return None
     device, folder = os.path.realpath(source), "/dev/disk/by-uuid"
     try:
-        names = os.listdir(folder)
+        names = listdir(folder)
     except OSError:
         return None
     return next((name for name in names if os.path.realpath(os.path.join(folder, name)) == device), None)

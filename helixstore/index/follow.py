@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from helixstore.errors import HelixError
+from helixstore.fs.listing import scandir
 from helixstore.fs.mounts import unsettled_ns
 from helixstore.fs.names import folded
 from helixstore.index.codec import BlobRow, dumps, loads, pack_header, pack_source, unpack_header, unpack_source
@@ -82,7 +83,7 @@ def folders_of(store: Store) -> tuple[dict[str, int], set[str], list[Issue]]:
     def enter(folder: str, depth: int, id: str) -> None:
         try:
             before = os.stat(folder).st_mtime_ns
-            with os.scandir(folder) as entries:
+            with scandir(folder) as entries:
                 for entry in entries:
                     if depth == 2:
                         if entry.name.endswith(".json") and named(entry.name[:-5]):

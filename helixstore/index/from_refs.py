@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from helixstore.errors import NotFound
+from helixstore.fs.listing import listdir
 from helixstore.fs.names import folded
 from helixstore.index.names import Candidate, names_of, resolve
 from helixstore.store.refs import Seen, claimant_of, heads
@@ -151,7 +152,7 @@ class _RefShelf:
 def _texts(root: str, depth: int, ending: str, below: str = "") -> Iterator[tuple[str, bytes]]:
     """Path below `root` without ending -> bytes, of every file `depth` folders below it that can be read."""
     try:
-        names = os.listdir(root)
+        names = listdir(root)
     except OSError:
         return                                          # not a folder, or not for us
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from helixstore.errors import LayoutError
+from helixstore.fs.listing import listdir
 from helixstore.fs.private import read_trusted, why_open
 from helixstore.providers.layout import Layout
 from helixstore.values import Format, Issue
@@ -114,7 +115,7 @@ def _files(config_folder: Path | None, report: Report) -> list[Path]:
         return []
     folder = config_folder / "layouts"
     try:
-        names = sorted(os.listdir(folder))
+        names = sorted(listdir(folder))
         for above in (config_folder, folder) if names else ():
             if why := why_open(os.stat(above)):
                 report(_issue(str(above), f"{why}, so no layout in it is run", _CLOSE.format(shlex.quote(str(above)))))

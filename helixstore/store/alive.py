@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from helixstore.errors import HelixError
+from helixstore.fs.listing import listdir
 from helixstore.fs.mounts import mount_of, unsettled_ns
 from helixstore.store.hashing import blake3_hex
 from helixstore.store.hosts import SETTLE, Expiry, Forgotten
@@ -177,7 +178,7 @@ def _over(path: str, expiry: Expiry, host: str, uid: int) -> bool:
 
 def _listed(folder: str, issues: list[Issue]) -> list[str]:
     try:
-        return os.listdir(folder)
+        return listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from helixstore.errors import Failed, HelixError, StoreError, advice
 from helixstore.fs import kernel
+from helixstore.fs.listing import listdir, walk
 from helixstore.fs.mounts import Mount, mount_of
 from helixstore.fs.probe import probe
 from helixstore.store import records
@@ -47,7 +48,7 @@ def folder_for(path: str) -> str:
     inside = os.path.join(path, "helixstore")
     if os.path.exists(f"{inside}/volume.json") or os.path.ismount(path):
         return inside
-    return inside if os.path.isdir(path) and set(os.listdir(path)) - _HARMLESS else path
+    return inside if os.path.isdir(path) and set(listdir(path)) - _HARMLESS else path
 
 
 def removable(mount: Mount) -> bool:
@@ -148,7 +149,7 @@ def forget(store: Store, volume: Volume) -> None:
         raise Failed("the store's own folder cannot be removed", "helixstore leave", volume.path)
     if not volume.away:
         for folder in ("blobs", "references"):
-            for place, _, names in os.walk(f"{volume.path}/{folder}"):
+            for place, _, names in walk(f"{volume.path}/{folder}"):
                 if names:
                     raise Failed(f"{place} is not empty", f"helixstore volume move MODEL {MAIN}", place)
     for path in (f"{store.volumes.registry}/{volume.id}.json", f"{store.volumes.paths}/{volume.id}.json"):
@@ -172,7 +173,7 @@ def _empty(folder: str) -> None:
         with suppress(FileNotFoundError):
             kernel.unlink(f"{folder}/{name}")
     for part in ("farms", "staging", "blobs", "references", "trash"):
-        for place, _, _ in os.walk(f"{folder}/{part}", topdown=False):
+        for place, _, _ in walk(f"{folder}/{part}", topdown=False, lenient=True):
             with suppress(OSError):                     # something lies there that is not ours
                 os.rmdir(place)
     with suppress(OSError):
@@ -188,7 +189,7 @@ def _there(store: Store, folder: str) -> str:
     try:
         record, _ = records.read_record(f"{folder}/volume.json")
     except FileNotFoundError:
-        if os.path.isdir(folder) and (foreign := sorted(set(os.listdir(folder)) - _HARMLESS - {*_FOLDERS, "blobs",
+        if os.path.isdir(folder) and (foreign := sorted(set(listdir(folder)) - _HARMLESS - {*_FOLDERS, "blobs",
                                                                                               "references", "README"})):
             raise StoreError(f"{folder} is not empty: it holds {foreign[0]!r}", "choose an empty folder",
                              folder) from None

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 
 from helixstore.errors import Busy
 from helixstore.fs import locks
+from helixstore.fs.listing import listdir
 from helixstore.fs.mounts import mount_of
 from helixstore.store.alive import Alive, Memory
 from helixstore.store.gc_disk import Collector
@@ -104,7 +105,7 @@ def finish_rounds(store: Store, memory: Memory | None = None) -> set[str]:
     Returns:
         The digests that were brought back.
     """
-    if store.read_only or not os.listdir(f"{store.path}/condemned"):
+    if store.read_only or not listdir(f"{store.path}/condemned"):
         return set()
     store.volumes.refresh()
     disk = Collector(store, memory)
@@ -133,7 +134,7 @@ def _collect(store: Store, disk: Collector, now: bool, grace: float, undo_window
 def _sweep(store: Store) -> None:
     """Remove the folders of the trash that are empty now."""
     for volume in store.volumes.here:
-        for epoch in os.listdir(f"{volume.path}/trash"):
+        for epoch in listdir(f"{volume.path}/trash"):
             with suppress(OSError):                     # not empty, or another's
                 os.rmdir(f"{volume.path}/trash/{epoch}")
 

@@ -7,7 +7,6 @@ Never edited; what they mean is in `gc_rules`.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Collection
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import Any
 
 from helixstore.errors import HelixError
 from helixstore.fs import kernel
+from helixstore.fs.listing import listdir
 from helixstore.store import records
 from helixstore.store.gc_rules import Note
 from helixstore.store.store import Store
@@ -31,7 +31,7 @@ def read_notes(store: Store) -> list[Note]:
     """
     found = []
     folder, steward = f"{store.path}/condemned", steward_of(store.path)
-    for name in os.listdir(folder):
+    for name in listdir(folder):
         if name.endswith(".json"):
             with suppress(HelixError, OSError, TypeError, ValueError):
                 record, status = records.read_record(f"{folder}/{name}")

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from helixstore.errors import Failed, HelixError
 from helixstore.fs import kernel
+from helixstore.fs.listing import listdir, scandir
 from helixstore.fs.mounts import mount_of
 from helixstore.store import records
 from helixstore.store.host import Host
@@ -287,14 +288,14 @@ def _claims(root: str, host: str, uid: int) -> bool:
 def _names(folder: str) -> list[str]:
     """The records in a folder; none where it is missing."""
     try:
-        return [name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith(".")]
+        return [name for name in listdir(folder) if name.endswith(".json") and not name.startswith(".")]
     except FileNotFoundError:
         return []
 
 
 def _folders(folder: str) -> list[str]:
     try:
-        with os.scandir(folder) as entries:
+        with scandir(folder) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []                                       # gc reports what it cannot read

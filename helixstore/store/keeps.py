@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, suppress
 
 from helixstore.errors import HelixError, Unreadable, UnsafeName
 from helixstore.fs import kernel
+from helixstore.fs.listing import listdir, scandir
 from helixstore.store import records
 from helixstore.store.host import Host
 from helixstore.store.sharing import Sharing
@@ -72,7 +73,7 @@ class Keeps:
             try:
                 if over(host, uid, os.stat(folder).st_mtime_ns):
                     continue
-                names = os.listdir(folder)
+                names = listdir(folder)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -95,7 +96,7 @@ class Keeps:
     def mine(self) -> dict[str, int]:
         """The operations for which this person keeps anything -> since when, in nanoseconds on the store's clock."""
         found = {}
-        with suppress(FileNotFoundError), os.scandir(self._own) as entries:
+        with suppress(FileNotFoundError), scandir(self._own) as entries:
             for entry in entries:
                 if entry.name.endswith(".json"):
                     found[entry.name[:-5]] = entry.stat(follow_symlinks=False).st_mtime_ns
@@ -117,7 +118,7 @@ def _folders(hosts: str, kind: str, issues: list[Issue]) -> Iterator[tuple[str, 
 
 def _listed(folder: str, issues: list[Issue], host: str) -> list[str]:
     try:
-        return os.listdir(folder)
+        return listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import Any
 from blake3 import blake3
 
 from helixstore.errors import Corrupt, NotFound, StoreTooNew, UnsafeName
+from helixstore.fs.listing import scandir
 from helixstore.fs.names import check_relative, folded
 from helixstore.store import records
 from helixstore.values import Format, Purpose, Role
@@ -172,7 +173,7 @@ def digests_below(root: str) -> Iterator[str]:
     for number in range(256):
         prefix = f"{number:02x}"
         try:
-            with os.scandir(f"{root}/{prefix}") as entries:
+            with scandir(f"{root}/{prefix}") as entries:
                 names = [entry.name for entry in entries]
         except FileNotFoundError:
             continue

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 
 from helixstore.errors import Busy, Corrupt, Failed, HelixError, NotFound, advice
 from helixstore.fs import kernel
+from helixstore.fs.listing import walk
 from helixstore.store import records
 from helixstore.store.hashing import hash_file, hash_open, open_steady
 from helixstore.store.standins import digest_in
@@ -148,7 +149,7 @@ def _alone(store: Store) -> Iterator[None]:
 def orphans(store: Store, volume: Volume) -> Iterator[str]:
     """This person's stand-ins on a volume whose blob is not there any more."""
     root = os.path.dirname(os.path.dirname(store.blobs.stand_ins.path(volume.path, "0" * 64)))
-    for folder, _, names in os.walk(root):
+    for folder, _, names in walk(root):
         for name in names:
             digest = digest_in(name)
             if digest and not volume.refers and not os.path.lexists(volume.blob(digest)):

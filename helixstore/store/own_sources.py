@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from helixstore.fs import kernel
+from helixstore.fs.listing import listdir
 from helixstore.values import Source
 
 __all__ = ["OwnSources"]
@@ -63,7 +64,7 @@ class OwnSources:
     def _look(self) -> None:
         """Read what has come since."""
         with suppress(FileNotFoundError):
-            for name in set(os.listdir(self._folder)) - self._read:
+            for name in set(listdir(self._folder)) - self._read:
                 with suppress(OSError, ValueError), open(f"{self._folder}/{name}", "rb") as file:
                     self._known.update(json.loads(file.read()))
                 self._read.add(name)

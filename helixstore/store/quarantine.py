@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from helixstore.fs import kernel
+from helixstore.fs.listing import listdir, scandir
 from helixstore.store import records
 from helixstore.store.trust import believed, steward_of
 
@@ -31,10 +32,10 @@ def damaged_inodes(roots: Iterable[str]) -> dict[str, set[tuple[int, int]]]:
     found: dict[str, set[tuple[int, int]]] = {}
     for root in roots:
         with suppress(FileNotFoundError):
-            for epoch in os.listdir(f"{root}/trash"):
+            for epoch in listdir(f"{root}/trash"):
                 if not epoch.startswith(CORRUPT) or os.path.islink(f"{root}/trash/{epoch}"):
                     continue
-                with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{root}/trash/{epoch}") as entries:
+                with suppress(FileNotFoundError, NotADirectoryError), scandir(f"{root}/trash/{epoch}") as entries:
                     for entry in entries:
                         digest = entry.name.removesuffix(f".{CORRUPT}")
                         if records.is_digest(digest) and digest != entry.name:
@@ -113,7 +114,7 @@ class Quarantine:
 
     def _markers(self) -> Iterator[tuple[str, str]]:
         """Digest and name of each file that is called as a marker is."""
-        for name in os.listdir(self._root):
+        for name in listdir(self._root):
             if name.endswith(".json") and records.is_digest(digest := name.partition(".")[0]):
                 yield digest, name
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from helixstore.errors import HelixError, Unreadable, UnsafeName
+from helixstore.fs.listing import listdir, scandir
 from helixstore.fs.names import folded
 from helixstore.store import records
 from helixstore.store.host import Host
@@ -327,7 +328,7 @@ class Refs:
         issues: list[Issue] = []
         folder = f"{self._root}/{host}/{uid}"
         try:
-            names, owner = os.listdir(folder), os.stat(self._store).st_uid
+            names, owner = listdir(folder), os.stat(self._store).st_uid
         except FileNotFoundError:
             return [], []
         except OSError as error:
@@ -356,7 +357,7 @@ def named(name: str) -> bool:
 def _names(folder: str) -> list[str]:
     """Names of the real folders in a folder."""
     try:
-        with os.scandir(folder) as entries:
+        with scandir(folder) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         return []

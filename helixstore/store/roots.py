@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, suppress
 
 from helixstore.errors import HelixError
 from helixstore.fs import kernel
+from helixstore.fs.listing import listdir
 from helixstore.store import records
 from helixstore.store.hashing import blake3_hex
 from helixstore.store.host import Host
@@ -109,6 +110,6 @@ def _name(path: str) -> str:
 
 def _listed(folder: str) -> list[str]:
     try:
-        return os.listdir(folder)
+        return listdir(folder)
     except OSError:
         return []                                       # nobody there, or nothing that we may know

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from helixstore.errors import HelixError
 from helixstore.fs import kernel
+from helixstore.fs.listing import listdir, scandir
 from helixstore.store import records
 from helixstore.store.host import Host
 from helixstore.store.sharing import Sharing
@@ -222,7 +223,7 @@ def _believed(path: str, owners: set[int]) -> tuple[dict[str, Any], int] | None:
 
 def _names(folder: str) -> list[str]:
     try:
-        with os.scandir(folder) as entries:
+        with scandir(folder) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     except OSError:
         return []
@@ -230,6 +231,6 @@ def _names(folder: str) -> list[str]:
 
 def _files(folder: str) -> list[str]:
     try:
-        return sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+        return sorted(name for name in listdir(folder) if name.endswith(".json"))
     except OSError:
         return []

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from helixstore.fs import kernel, locks
+from helixstore.fs.listing import scandir
 from helixstore.fs.mounts import mount_of
 from helixstore.store import records
 from helixstore.store.host import Host
@@ -141,7 +142,7 @@ class Staging:
         return freed
 
     def _names(self) -> list[str]:
-        with os.scandir(self._root) as entries:
+        with scandir(self._root) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         return [name for name in names if name != os.path.basename(self._folder) or self._pid != os.getpid()]
 
@@ -184,7 +185,7 @@ def _latest_ns(folder: str) -> int:
         OSError: it cannot be looked into, so that nothing is known.
     """
     latest = os.lstat(folder).st_mtime_ns
-    with os.scandir(folder) as entries:
+    with scandir(folder) as entries:
         for entry in entries:
             status = entry.stat(follow_symlinks=False)
             inside = _latest_ns(entry.path) if entry.is_dir(follow_symlinks=False) else status.st_mtime_ns

@@ -18,6 +18,7 @@ import stat
 
 from helixstore.fs import kernel
 from helixstore.fs.fingerprint import same_inode
+from helixstore.fs.listing import listdir
 from helixstore.fs.probe import NO_IDENTITY
 from helixstore.store import records
 from helixstore.store.host import Host
@@ -104,6 +105,6 @@ def of_blob(volume: str, digest: str) -> list[str]:
 
 def _names(folder: str) -> list[str]:
     try:
-        return os.listdir(folder)
+        return listdir(folder)
     except OSError:
         return []                                       # none yet, or another's

@@ -13,6 +13,7 @@ from typing import Any
 
 from helixstore.errors import NotFound, StoreError, StoreTooNew, advice
 from helixstore.fs import folders, kernel
+from helixstore.fs.listing import listdir
 from helixstore.store import records
 from helixstore.store.blobs import Blobs
 from helixstore.store.host import Host
@@ -107,7 +108,7 @@ class Store:
                 for parent in [one for one in reversed(path.parents) if not one.exists()]:
                     folders.make_folder(str(parent), 0o755)     # a person's umask must not keep the others out
             path.mkdir(mode=0o755, parents=True, exist_ok=True)
-            names = set(os.listdir(path))
+            names = set(listdir(path))
             if "store.json" not in names:
                 if foreign := sorted(names - _HARMLESS):
                     raise StoreError(f"{path} is not empty: it holds {foreign[0]!r}", "choose an empty folder", path)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from helixstore.fs import kernel
+from helixstore.fs.listing import scandir, walk
 from helixstore.store.hosts import Expiry
 from helixstore.store.store import Store
 
@@ -61,7 +62,7 @@ def _last_ns(store: Store, host: str, uid: int) -> int:
 
 
 def _files(folder: str) -> Iterator[tuple[str, int]]:
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+    with suppress(FileNotFoundError, NotADirectoryError), scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(".json"):
                 yield entry.path, entry.stat(follow_symlinks=False).st_mtime_ns
@@ -70,7 +71,7 @@ def _files(folder: str) -> Iterator[tuple[str, int]]:
 def _farm(folder: str) -> None:
     """Symbolic links, further names of blobs, and the folders that are empty then."""
     with suppress(OSError):                             # another's, which only they or the steward may remove
-        for above, _, names in os.walk(folder, topdown=False):
+        for above, _, names in walk(folder, topdown=False, lenient=True):
             for name in names:
                 path = f"{above}/{name}"
                 status = os.lstat(path)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from helixstore.errors import NotFound
 from helixstore.fs import kernel
+from helixstore.fs.listing import listdir, scandir
 from helixstore.store import records
 from helixstore.store.gc_notes import write_note
 from helixstore.store.store import Store
@@ -56,12 +57,12 @@ def trashed(store: Store) -> list[Trashed]:
 
 
 def _scan(root: str) -> Iterator[Trashed]:
-    for epoch in os.listdir(f"{root}/trash"):
+    for epoch in listdir(f"{root}/trash"):
         with suppress(FileNotFoundError, NotADirectoryError):
             if not stat.S_ISDIR((above := os.lstat(f"{root}/trash/{epoch}")).st_mode):
                 continue                                # a link, whose files are none of the trash
             since = above.st_mtime_ns
-            with os.scandir(f"{root}/trash/{epoch}") as entries:
+            with scandir(f"{root}/trash/{epoch}") as entries:
                 for entry in entries:
                     digest = entry.name.removesuffix(_CORRUPT)
                     if records.is_digest(digest):

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from helixstore.errors import Ambiguous, HelixError, NotFound
 from helixstore.fs import kernel
+from helixstore.fs.listing import listdir
 from helixstore.fs.mounts import mount_of, unsettled_ns
 from helixstore.store import records
 from helixstore.store.host import Host
@@ -101,7 +102,7 @@ class Volumes:
     def refresh(self) -> None:
         """Look again which volumes are here, and what lies on them; folders that have not changed are not listed."""
         try:
-            names = sorted(os.listdir(self.registry))
+            names = sorted(listdir(self.registry))
         except FileNotFoundError:
             names = []
         self._known = tuple(self._read(name[:-5]) for name in names if name.endswith(".json"))
@@ -257,7 +258,7 @@ class Volumes:
             known = self._listed.get(key)
             if known is None or known[0] != changed or now - changed < young:
                 places = {}
-                for name in os.listdir(folder):
+                for name in listdir(folder):
                     digest = name.removesuffix(".json") if volume.refers else name
                     if records.is_digest(digest) and (place := self._place(volume, digest)) is not None:
                         places[digest] = place

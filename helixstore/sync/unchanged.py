@@ -20,6 +20,7 @@ from helixstore import __version__
 from helixstore.farm.ledger import FOLDER
 from helixstore.farm.snapshot import ABSENT, Snapshot, changed, take
 from helixstore.fs.kernel import fingerprint
+from helixstore.fs.listing import scandir
 from helixstore.values import Issue
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def _ours(session: Session) -> tuple[set[str], set[str]]:
     refs = os.path.join(store, "refs")                  # itself too: a new person or host brings a folder
     folders.update((refs, *(os.path.join(refs, name) for name in session.store.refs.folders())))
     files = {os.path.join(state, name) for name in ("hidden", "declined", "shared-with.json")}
-    files.update(entry.path for entry in os.scandir(os.path.join(state, "ledger")))
+    with scandir(os.path.join(state, "ledger")) as entries:
+        files.update(entry.path for entry in entries)
     digests: set[str] = set()
     for root in session.farm.ledgers.roots():
         prefix = root + "/" if root else ""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from helixstore.farm.ledger import FOLDER, Record
 from helixstore.formats.listing import Tree
+from helixstore.fs.listing import scandir
 
 __all__ = ["untouched"]
 
@@ -35,7 +36,7 @@ def untouched(root: str, records: Mapping[str, Record], tree: Tree) -> bool:
             folder = f"{root}/{above}" if above else root
             prefix = f"{above}/" if above else ""
             tree.folder(folder, os.stat(folder).st_mtime_ns)
-            with os.scandir(folder) as entries:
+            with scandir(folder) as entries:
                 for entry in entries:
                     path = prefix + entry.name
                     record = files.get(path)

@@ -6,9 +6,10 @@ long that takes on a slow share, it takes a twentieth of the time at most.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
+
+from helixstore.fs.listing import scandir
 
 __all__ = ["Eyes"]
 
@@ -67,7 +68,7 @@ def _tree(top: str) -> _Seen:
     pending = [top]
     while pending:
         try:
-            with os.scandir(pending.pop()) as entries:
+            with scandir(pending.pop()) as entries:
                 for entry in entries:
                     status = entry.stat(follow_symlinks=False)
                     folder = entry.is_dir(follow_symlinks=False)

@@ -16,6 +16,7 @@ from helixstore.farm.ledger import FOLDER, Record
 from helixstore.farm.plan import Look
 from helixstore.farm.scan import look_at
 from helixstore.formats.names import extension, is_digest, shard_name, shard_of_name
+from helixstore.fs.listing import scandir
 from helixstore.fs.locks import Lease, writers_of
 from helixstore.fs.names import unfinished
 from helixstore.providers.reader import DiskReader
@@ -173,7 +174,7 @@ def _look(path: str) -> Look | None:
 def _filled(folder: str) -> bool:
     """Whether a folder has anything in it; a link to one counts as a name only."""
     try:
-        with os.scandir(folder) as entries:
-            return any(True for _ in entries)
+        with scandir(folder) as entries:
+            return bool(entries)
     except OSError:
         return False
