@@ -20,7 +20,7 @@ from helixstore.sync.projection import aliases_needed
 from helixstore.sync.suspects import usable
 from helixstore.sync.wanted import Change, Progress
 from helixstore.sync.xet import XetAliases
-from helixstore.values import Key, Variant
+from helixstore.values import File, Key, Variant
 
 if TYPE_CHECKING:
     from helixstore.fs.kernel import Fingerprint
@@ -124,15 +124,20 @@ def with_aliases(
     if not learnt and not xet:
         return list(variants), lacking
     return [
-        replace(v, files=tuple([replace(f, sha256=f.sha256 or learnt.get(f.blake3), xet=f.xet or xet.get(f.blake3))
-                                for f in v.files]))
+        replace(v, files=tuple([_told(f, learnt.get(f.blake3), xet.get(f.blake3)) for f in v.files]))
         if any(f.blake3 in learnt or f.blake3 in xet for f in v.files) else v for v in variants
     ], lacking
 
 
-def _sha256(session: Session, variants: Sequence[Variant], progress: Progress | None, keep: bool) -> dict[str, str]:
-    """Digest -> SHA-256 of blobs of which it was not known."""
-    learnt: dict[str, str] = {}
+def _told(file: File, hashes: Hashes | None, xet: str | None) -> File:
+    """The file with what was learnt of it."""
+    return replace(file, sha256=file.sha256 or (hashes.sha256 if hashes else None),
+                   gitsha1=file.gitsha1 or (hashes.gitsha1 if hashes else None), xet=file.xet or xet)
+
+
+def _sha256(session: Session, variants: Sequence[Variant], progress: Progress | None, keep: bool) -> dict[str, Hashes]:
+    """Digest -> hashes of blobs of which the SHA-256 was not known; of small ones with git's."""
+    learnt: dict[str, Hashes] = {}
     for file in {f.blake3: f for v in variants for f in v.files if f.sha256 is None}.values():
         path = session.store.blobs.path(file.blake3)
         if os.access(path, os.R_OK):
@@ -141,6 +146,6 @@ def _sha256(session: Session, variants: Sequence[Variant], progress: Progress | 
             if hashes.sha256 and hashes.blake3 == file.blake3:
                 if keep:
                     session.store.blobs.learn(file.blake3, sha256=hashes.sha256)
-                session.index.learn(file.blake3, sha256=hashes.sha256)
-                learnt[file.blake3] = hashes.sha256
+                session.index.learn(file.blake3, sha256=hashes.sha256, gitsha1=hashes.gitsha1)
+                learnt[file.blake3] = hashes
     return learnt
