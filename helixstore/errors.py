@@ -21,6 +21,7 @@ __all__ = [
     "IndexUnusable",
     "LayoutError",
     "NotFound",
+    "Passing",
     "PlanOutdated",
     "StoreError",
     "StoreTooNew",
@@ -95,6 +96,22 @@ class NotFound(HelixError, LookupError):
 
 class Failed(HelixError):
     """An operation could not be done; what existed before still exists."""
+
+
+class Passing(Failed):
+    """Something on a network that may be over when it is tried again: a cut connection, a busy server.
+
+    Args:
+        message, remedy: as of every error.
+        seconds: how long the server asks to wait; 0 where it does not say.
+    """
+
+    def __init__(self, message: str, remedy: str = "", seconds: float = 0.0) -> None:
+        super().__init__(message, remedy)
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[type[Passing], tuple[str, str, float]]:  # type: ignore[override]
+        return type(self), (self.message, self.remedy, self.seconds)
 
 
 class Unreadable(HelixError, OSError):

@@ -16,7 +16,7 @@ from typing import Any
 
 from helixstore.errors import Failed, HelixError
 
-__all__ = ["HubFile", "WebFile"]
+__all__ = ["HubFile", "WebFile", "client", "get"]
 
 _SECONDS = 30.0                 # without an answer, or without a byte
 _TRIES = 3                      # of one range
@@ -89,7 +89,7 @@ class WebFile:
     def _range(self, offset: int, length: int) -> tuple[bytes, int]:
         """One try; the bytes, and the size of the whole file, -1 where it is not told."""
         wanted = {**self._headers(), "Accept-Encoding": "identity", "Range": f"bytes={offset}-{offset + length - 1}"}
-        with _told(), _get(self.address, wanted) as (response, chunks):
+        with _told(), get(self.address, wanted) as (response, chunks):
             return _body(response, chunks, offset, length)
 
     def _headers(self) -> dict[str, str]:
@@ -148,11 +148,11 @@ class HubFile(WebFile):
         return False
 
     def _headers(self) -> dict[str, str]:
-        headers: dict[str, str] = _client().build_hf_headers(library_name="helixstore")
+        headers: dict[str, str] = client().build_hf_headers(library_name="helixstore")
         return headers
 
 
-def _client() -> Any:
+def client() -> Any:
     """What the client builds on, in every version under this name."""
     from huggingface_hub import utils
 
@@ -161,7 +161,7 @@ def _client() -> Any:
 
 def _body(response: Any, chunks: Iterator[bytes], offset: int, length: int) -> tuple[bytes, int]:
     """The bytes of an answer to a request for a range, and the size of the whole, -1 where it is not told."""
-    _client().hf_raise_for_status(response)
+    client().hf_raise_for_status(response)
     found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if response.status_code != 206 or found is None or int(found[1]) != offset:
         raise Failed("the server does not send ranges of files")
@@ -174,9 +174,9 @@ def _body(response: Any, chunks: Iterator[bytes], offset: int, length: int) -> t
 
 
 @contextlib.contextmanager
-def _get(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
-    """An answer whose body is not read yet, and its body in chunks."""
-    session = _client().get_session()
+def get(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
+    """An answer whose body is not read yet, and its body in chunks; redirects are followed."""
+    session = client().get_session()
     if hasattr(session, "stream"):                      # httpx, since 1.0
         with session.stream("GET", url, headers=headers, timeout=_SECONDS, follow_redirects=True) as response:
             yield response, response.iter_raw(_CHUNK)

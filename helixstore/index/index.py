@@ -16,7 +16,7 @@ from helixstore.errors import IndexUnusable
 from helixstore.fs.kernel import Fingerprint
 from helixstore.fs.names import folded
 from helixstore.index import follow
-from helixstore.index.codec import BlobRow, FarmRow, Standing, unpack_rows, unpack_sizes, unpack_variant
+from helixstore.index.codec import BlobRow, FarmRow, Standing, unpack_blob, unpack_rows, unpack_sizes, unpack_variant
 from helixstore.index.database import MAP_BYTES, Damaged, Database, Tables, release, share
 from helixstore.index.farm_table import FarmTable
 from helixstore.index.names import resolve
@@ -255,6 +255,13 @@ class Index:
         def find(tables: Tables) -> str | None:
             digest = tables.get("aliases", raw(alias))
             return digest.hex() if digest is not None else None
+        return self._read(find)
+
+    def of_size(self, bytes: int) -> list[BlobRow]:
+        """What is known of all blobs of a size in bytes."""
+        def find(tables: Tables) -> list[BlobRow]:
+            rows = (unpack_blob(key.hex(), data) for key, data in tables.items("blobs"))
+            return [row for row in rows if row.bytes == bytes]
         return self._read(find)
 
     def put_blobs(self, rows: Iterable[BlobRow]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from helixstore.farm.handlers import Move
 from helixstore.farm.plan import Adoption
+from helixstore.providers.layout import Found
 from helixstore.results import SyncReport
 from helixstore.sync.still import Still
 from helixstore.values import Key
@@ -28,6 +29,7 @@ class Change:
         command: what the person typed, for the journal; two that want the same are equal whatever was typed.
         scan: look into the programs' folders and the loose ones for models.
         paths: files or folders that the person named, with the model name they gave (or None).
+        brought: models whose files are blobs already (a download's), by the names that they are to have.
         providers: only these providers' roots; None for all.
         moves: names that move.
         hide, unhide: (provider, variant) pairs; provider "" for all.
@@ -44,6 +46,7 @@ class Change:
     command: str = field(default="sync", compare=False)
     scan: bool = True
     paths: Sequence[tuple[Path, str | None]] = ()
+    brought: Sequence[Found] = ()
     providers: Collection[str] | None = None
     moves: Sequence[Move] = ()
     hide: Sequence[tuple[str, Key]] = ()

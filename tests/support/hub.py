@@ -7,8 +7,9 @@ import hashlib
 import json
 import re
 import shutil
+import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,10 +18,29 @@ from urllib.parse import unquote, urlsplit
 
 from helixstore.store.xet import XetHasher
 
-__all__ = ["Repository", "cached", "hub"]
+__all__ = ["Repository", "Trouble", "cached", "hub"]
 
 _BYTES = re.compile(r"bytes=(\d+)-(\d*)")
 _LFS = (".safetensors", ".gguf", ".bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What goes wrong with one request for a file.
+
+    Attributes:
+        status: the answer; 200 stands for the right one.
+        headers: more of them.
+        cut: after so many bytes of the body the connection is closed.
+        wrong: the bytes are others.
+        wait: seconds before the answer, or until the hub stops.
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    wrong: bool = False
+    wait: float = 0.0
 
 
 @dataclass(slots=True)
@@ -36,6 +56,8 @@ class Repository:
         asked: "METHOD path" of each request, in order.
         ranges: it knows ranges of files, as the hub does.
         sent: path in the repository -> bytes of its content that have gone out.
+        trouble: asked about each GET of a file, with its path and its number among the requests for it, from 0.
+        gated: nobody may read files, or any of it with `private`.
     """
 
     name: str
@@ -45,6 +67,12 @@ class Repository:
     ranges: bool = True
     asked: list[str] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=dict)
+    trouble: Callable[[str, int], Trouble | None] = lambda path, number: None
+    gated: bool = False
+    private: bool = False
+    _gets: dict[str, int] = field(default_factory=dict)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+    _etags: dict[tuple[str, int, int], str] = field(default_factory=dict)
     _hashes: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -55,10 +83,24 @@ class Repository:
 
     def etag(self, path: str) -> str:
         """SHA-256 for files that the hub keeps in LFS, else git's SHA-1 of a blob."""
-        data = self.files[path].read_bytes()
-        if path.endswith(_LFS):
-            return hashlib.sha256(data).hexdigest()
-        return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        status = self.files[path].stat()
+        key = path, status.st_mtime_ns, status.st_size
+        if key not in self._etags:
+            data = self.files[path].read_bytes()
+            git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
+            self._etags[key] = hashlib.sha256(data).hexdigest() if path.endswith(_LFS) else git.hexdigest()
+        return self._etags[key]
+
+    def next_trouble(self, path: str) -> Trouble:
+        """What goes wrong with this GET of a file."""
+        with self._guard:
+            number = self._gets[path] = self._gets.get(path, -1) + 1
+        return self.trouble(path, number) or Trouble()
+
+    def went(self, path: str, count: int) -> None:
+        """So many bytes of a file have gone out."""
+        with self._guard:
+            self.sent[path] = self.sent.get(path, 0) + count
 
     def xet_hash(self, path: str) -> str | None:
         """The name of a large file in the hub's storage; None for others."""
@@ -90,7 +132,8 @@ class Repository:
             if "lfs" in row:
                 sibling["lfs"] = {"sha256": row["lfs"]["oid"], "size": row["size"], "pointerSize": 134}
             siblings.append(sibling)
-        return {"id": self.name, "modelId": self.name, "sha": self.commit, "private": False, "gated": False,
+        return {"id": self.name, "modelId": self.name, "sha": self.commit, "private": self.private,
+                "gated": "manual" if self.gated else False,
                 "disabled": False, "tags": [], "downloads": 0, "likes": 0, "siblings": siblings}
 
 
@@ -134,6 +177,9 @@ def hub(repository: Repository) -> Iterator[str]:
             path = unquote(urlsplit(self.path).path)
             about, files = api(repository), f"/{repository.name}/resolve/"
             revisions = (repository.commit, "main")
+            if repository.private and not self.headers.get("Authorization"):
+                self._send(b"{}", body, 401, {"X-Error-Code": "RepoNotFound"})
+                return
             if path == about or path in [f"{about}/revision/{revision}" for revision in revisions]:
                 self._send(json.dumps(repository.info()).encode(), body)
             elif path in [f"{about}/tree/{revision}" for revision in revisions]:
@@ -149,37 +195,67 @@ def hub(repository: Repository) -> Iterator[str]:
             if name not in repository.files:
                 self._send(b"", body, 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repository.commit})
                 return
-            data, etag = repository.files[name].read_bytes(), repository.etag(name)
+            trouble = repository.next_trouble(name) if body else Trouble()
+            if trouble.wait:
+                stopped.wait(trouble.wait)
+            if repository.gated:
+                trouble = Trouble(403, {"X-Error-Code": "GatedRepo"})
+            if trouble.status != 200:
+                self._send(b"", body, trouble.status, dict(trouble.headers))
+                return
+            size, etag = repository.files[name].stat().st_size, repository.etag(name)
             extra = {"ETag": f'"{etag}"', "X-Repo-Commit": repository.commit, "Accept-Ranges": "bytes"}
             if name.endswith(_LFS):
-                extra |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(data))}
+                extra |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(size)}
             if xet := repository.xet_hash(name):
                 route = f"http://{self.headers['Host']}{api(repository)}/xet-read-token/{repository.commit}"
                 extra |= {"X-Xet-Hash": xet, "X-Xet-Refresh-Route": route}
-            status = 200
+            first, last, status = 0, size - 1, 200
             if (wanted := _BYTES.fullmatch(self.headers.get("Range", ""))) and body and repository.ranges:
-                first, last = int(wanted[1]), min(int(wanted[2] or len(data) - 1), len(data) - 1)
-                extra["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
-                data, status = data[first:last + 1], 206
+                first, last, status = int(wanted[1]), min(int(wanted[2] or size - 1), size - 1), 206
+                extra["Content-Range"] = f"bytes {first}-{last}/{size}"
+            self._begin(status, {**extra, **trouble.headers}, last + 1 - first)
             if body:
-                repository.sent[name] = repository.sent.get(name, 0) + len(data)
-            self._send(data, body, status, extra)
+                self._stream(name, first, last + 1, trouble)
+
+        def _stream(self, name: str, offset: int, end: int, trouble: Trouble) -> None:
+            cut = end if trouble.cut is None else min(end, offset + trouble.cut)
+            with repository.files[name].open("rb") as file:
+                file.seek(offset)
+                while offset < cut and (data := file.read(min(1 << 20, cut - offset))):
+                    try:
+                        self.wfile.write(bytes(len(data)) if trouble.wrong else data)
+                    except OSError:
+                        self.close_connection = True
+                        return                          # the client has gone
+                    repository.went(name, len(data))
+                    offset += len(data)
+            if cut < end:
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+
+        def _begin(self, status: int, headers: Mapping[str, str], length: int) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", **headers}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
 
         def _send(self, data: bytes, body: bool, status: int = 200, extra: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in {"Content-Type": "application/json", **(extra or {})}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
+            self._begin(status, extra or {}, len(data))
             if body:
                 self.wfile.write(data)
 
+    stopped = threading.Event()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
+        stopped.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -1,0 +1,70 @@
+"""`models download`: from what a person calls a model to the same model in every program, fetched once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from helixstore.download.choosing import Package, choose, packages
+from helixstore.download.getting import free_bytes, getting, held
+from helixstore.errors import Failed
+from helixstore.hub.remote import RemoteFile
+from helixstore.hub.repository import Repository, repository_at
+from helixstore.results import DownloadReport, RemoteState
+from helixstore.session import Session
+from helixstore.sync.change import change
+from helixstore.sync.wanted import Change, Progress
+from helixstore.values import Family, Source
+
+__all__ = ["download"]
+
+
+def download(
+    session: Session, repository: str, revision: str | None = None, *, family: Family | None = None, wanted: str = "",
+    name: str | None = None, dry_run: bool = False, progress: Progress | None = None,
+) -> DownloadReport:
+    """Download a model from the hub into the store, and show it to every program.
+
+    Args:
+        session: whose store and programs.
+        repository: `org/name`.
+        revision: a branch, tag or commit; None: the main branch.
+        family: only GGUF, or only safetensors.
+        wanted: a quantisation, or a file of the repository.
+        name: what the model is to be called; None: the repository's last part.
+        dry_run: say what would be fetched, what is here, and whether it fits.
+        progress: ("download", name, bytes there, bytes in all).
+
+    Raises:
+        NotFound, Failed: see `repository_at`, `choose` and `getting`.
+    """
+    found = repository_at(repository, revision, session.environ.get("HF_ENDPOINT") or None)
+    _check_audience(session, found)
+    files = _files(choose(found.name, packages(found.files), family=family, wanted=wanted))
+    called = name or found.name.rpartition("/")[2]
+    had = held(session, files, progress)
+    report = DownloadReport(found.name, found.commit, called, _states(files, had.blobs, had.arrived),
+                            free_bytes(session), dry_run=dry_run)
+    if dry_run:
+        return report
+    source = Source("hub", repository=found.name, revision=found.commit, name=found.name)
+    with getting(session, files, source, called, progress) as (models, issues, fetched):
+        shown = change(session, Change("download", scan=False, brought=models), progress=progress)
+    return replace(report, fetched_bytes=fetched, sync=replace(shown, issues=(*issues, *shown.issues)))
+
+
+def _check_audience(session: Session, found: Repository) -> None:
+    if session.store.sharing.shared and (found.private or found.gated):
+        raise Failed(f"not everybody may read {found.name} on the hub, and everybody in the group may read this store",
+                     "download it into a store of your own: helixstore --store DIR models download ...",
+                     session.store.path)
+
+
+def _files(chosen: Sequence[Package]) -> list[RemoteFile]:
+    """The files of all packages, each once."""
+    return list({file.path: file for package in chosen for file in package.files}.values())
+
+
+def _states(files: Sequence[RemoteFile], blobs: dict[str, str], arrived: dict[str, int]) -> tuple[RemoteState, ...]:
+    return tuple(RemoteState(file.path, file.bytes, file.bytes if file.digest in blobs else arrived.get(file.digest, 0))
+                 for file in files)

@@ -1,0 +1,148 @@
+"""Which files of a repository a model needs, by their names and sizes alone. Pure.
+
+A repository holds one model in many forms: GGUF files of a dozen quantisations, safetensors beside pickles of the same
+weights, the same once more for other frameworks. A *package* is one form with all that belongs to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from helixstore.errors import NotFound
+from helixstore.formats.names import base_name, extension, quantization_in_name, role_of, shard_of_name
+from helixstore.fs.names import printable
+from helixstore.hub.remote import RemoteFile
+from helixstore.values import Family, Role
+
+__all__ = ["Package", "choose", "packages"]
+
+_COMPANIONS = frozenset({Role.CONFIG, Role.TOKENIZER, Role.TEMPLATE, Role.INDEX, Role.CODE})
+_WORDS = frozenset({"readme.md", "license", "license.md", "license.txt", "notice", "notice.txt", "use_policy.md"})
+#: which of a projector's precisions is taken: what every program runs first
+_PROJECTOR_FIRST = ("F16", "FP16", "BF16", "Q8_0", "F32", "FP32")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One form of a model in a repository.
+
+    Attributes:
+        family: of the weights.
+        quantization: as the file names say it, upper case; "" where they do not.
+        weights: shards in order.
+        others: what belongs to it: configuration, tokenizer, projector, licence.
+    """
+
+    family: Family
+    quantization: str
+    weights: tuple[RemoteFile, ...]
+    others: tuple[RemoteFile, ...]
+
+    @property
+    def files(self) -> tuple[RemoteFile, ...]:
+        """All of it."""
+        return (*self.weights, *self.others)
+
+    @property
+    def bytes(self) -> int:
+        """Of all of it."""
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def label(self) -> str:
+        """What people call it: `gguf:Q4_K_M`, `safetensors`."""
+        return f"{self.family.value}:{self.quantization}" if self.quantization else self.family.value
+
+
+def packages(files: Iterable[RemoteFile]) -> list[Package]:
+    """Every form that a repository has: GGUF by size, then safetensors, then pickles.
+
+    Args:
+        files: of the listing. Sets of shards of which one is missing make no package.
+    """
+    every = list(files)
+    words = [file for file in every if file.path.lower() in _WORDS]
+    gguf = [file for file in every if extension(file.path) == "gguf" and not _is_imatrix(file.path)]
+    projector = _projector([file for file in gguf if _is_projector(file.path)])
+    found = [Package(Family.GGUF, _quantization(group[0].path), tuple(group), (*projector, *words))
+             for group in _sets(file for file in gguf if not _is_projector(file.path))]
+    found.sort(key=lambda package: (package.bytes, package.weights[0].path))
+    top = [file for file in every if "/" not in file.path]
+    companions = [file for file in top if role_of(file.path) in _COMPANIONS]
+    tensors = [file for file in top if extension(file.path) == "safetensors"]
+    if chosen := _loaded(tensors):
+        others = [file for file in companions if not file.path.endswith(".bin.index.json")]
+        found.append(Package(Family.SAFETENSORS, "", tuple(chosen), (*others, *words)))
+    pickles = [file for file in top if role_of(file.path) is Role.PICKLE and file.path.startswith("pytorch_model")]
+    if pickles and not chosen:
+        others = [file for file in companions if not file.path.endswith(".safetensors.index.json")]
+        found.append(Package(Family.PICKLE, "", tuple(pickles), (*others, *words)))
+    return found
+
+
+def choose(name: str, found: Sequence[Package], *, family: Family | None = None, wanted: str = "") -> list[Package]:
+    """What the person asked for; several where they left it open.
+
+    Args:
+        name: of the repository, for the error.
+        found: its packages.
+        family: only of this one.
+        wanted: a quantisation, a file of the repository, or "".
+
+    Raises:
+        NotFound: there is none; the remedy lists what there is.
+    """
+    kept = [package for package in found if family in (None, package.family)]
+    if wanted:
+        kept = [package for package in kept if any(file.path == wanted for file in package.weights)] or [
+            package for package in kept if package.quantization == wanted.upper()]
+    elif family is None:
+        kept = [package for package in kept if package.family is not Family.PICKLE] or kept
+    if not kept:
+        asked = " ".join(filter(None, (family.value if family else "", wanted))) or "a model"
+        there = ", ".join(dict.fromkeys(package.label for package in found))
+        raise NotFound(f"{name} has no {printable(asked)}", f"it has: {there}" if there else "see its page on the hub")
+    return kept
+
+
+def _loaded(tensors: Sequence[RemoteFile]) -> list[RemoteFile]:
+    """The safetensors that programs load: of the same weights in two splits (Mistral's `consolidated`), the usual."""
+    usual = [file for file in tensors if file.path.startswith("model")]
+    adapter = [file for file in tensors if file.path == "adapter_model.safetensors"]
+    rest = [file for file in tensors if not file.path.startswith(("consolidated", "training_args"))]
+    return usual or adapter or rest or list(tensors)
+
+
+def _sets(files: Iterable[RemoteFile]) -> list[list[RemoteFile]]:
+    """The files, those that are shards of one another together; only whole sets."""
+    alone: list[list[RemoteFile]] = []
+    shards: dict[tuple[str, int], dict[int, RemoteFile]] = {}
+    for file in files:
+        if (shard := shard_of_name(file.path)) is None:
+            alone.append([file])
+        else:
+            shards.setdefault((shard.stem, shard.total), {})[shard.number] = file
+    whole = [[group[number] for number in sorted(group)] for (_, total), group in shards.items()
+             if len(group) == total]
+    return alone + whole
+
+
+def _quantization(path: str) -> str:
+    """By the file's name, else by its folder's (`Q4_K_M/model-00001-of-00002.gguf`)."""
+    return quantization_in_name(path) or quantization_in_name(path.rpartition("/")[0])
+
+
+def _is_projector(path: str) -> bool:
+    return "mmproj" in path.rpartition("/")[2].lower()
+
+
+def _is_imatrix(path: str) -> bool:
+    return base_name(path).lower().endswith("imatrix")
+
+
+def _projector(files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
+    """One projector of several precisions: half precision, which every program takes."""
+    order = {name: number for number, name in enumerate(_PROJECTOR_FIRST)}
+    best = sorted(files, key=lambda file: (order.get(_quantization(file.path), len(order)), file.path))
+    return tuple(best[:1])

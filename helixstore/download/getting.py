@@ -1,0 +1,158 @@
+"""One download from beginning to end, up to the models that the sync pipeline takes in.
+
+    what is held -> does the rest fit -> fetch -> links under the listing's names -> models
+
+Whoever wants the same commit at the same time waits, and finds it there. Everything that has come is kept, durably,
+until a ref names it; what was interrupted goes on where it was, in this process or another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from helixstore.download.bring import brought
+from helixstore.download.fetching import fetch
+from helixstore.download.storing import StoreShelf
+from helixstore.errors import Failed, HelixError
+from helixstore.fs import locks
+from helixstore.hub.remote import RemoteFile
+from helixstore.providers.layout import Found
+from helixstore.session import Session
+from helixstore.sync.wanted import Progress
+from helixstore.values import Issue, Source
+
+__all__ = ["Held", "free_bytes", "getting", "held"]
+
+
+@dataclass
+class Held:
+    """What the store has of a download.
+
+    Attributes:
+        blobs: digest in the listing -> blob.
+        arrived: digest in the listing -> bytes that an earlier try has left.
+    """
+
+    blobs: dict[str, str] = field(default_factory=dict)
+    arrived: dict[str, int] = field(default_factory=dict)
+
+    def missing(self, files: Sequence[RemoteFile]) -> int:
+        """Bytes that are still to be fetched, each content once."""
+        every = {file.digest: file for file in files if file.digest not in self.blobs}
+        return sum(file.bytes - self.arrived.get(file.digest, 0) for file in every.values())
+
+
+def held(session: Session, files: Sequence[RemoteFile], progress: Progress | None = None) -> Held:
+    """What the store has already, under whatever name.
+
+    A large blob whose SHA-256 nobody has asked for yet is hashed, if it has the right size: that is quicker than to
+    download it.
+    """
+    shelf, found = StoreShelf(session, _operation(files)), Held()
+    for file in {file.digest: file for file in files}.values():
+        if blob := shelf.held(file) or _by_hashing(session, file, progress):
+            found.blobs[file.digest] = blob
+        elif count := shelf.arrived(file):
+            found.arrived[file.digest] = count
+    return found
+
+
+@contextmanager
+def getting(session: Session, files: Sequence[RemoteFile], source: Source, name: str,
+            progress: Progress | None = None) -> Iterator[tuple[list[Found], list[Issue], int]]:
+    """Download what is missing; the block takes the models in, and until it ends all that has come is kept.
+
+    Args:
+        session: whose store.
+        files: of one commit of one repository.
+        source: where they come from.
+        name: of the model.
+        progress: ("download", name, bytes there, bytes in all).
+
+    Returns:
+        The models, what a person should know of them, and the bytes that came over the network.
+
+    Raises:
+        Failed: it does not fit, or something could not be fetched; what has come stays for the next try.
+        NotFound: there is no whole model in it.
+    """
+    operation = _operation(files)
+    folder = session.places.state_for(session.store.id) / "downloads"
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    with session.store.working() as staging, locks.lock_file(folder / f"{operation}.lock"):
+        shelf, had = StoreShelf(session, operation), held(session, files, progress)
+        _check_space(session, had.missing(files))
+        every = {file.digest: file for file in files}
+        done, total = sum(every[digest].bytes for digest in had.blobs), sum(file.bytes for file in every.values())
+
+        def step(count: int) -> None:
+            nonlocal done
+            done += count
+            if progress is not None:
+                progress("download", name, done, total)
+
+        shelf.keep(set(had.blobs.values()))
+        result = fetch([file for digest, file in every.items() if digest not in had.blobs], shelf, progress=step)
+        if result.failed:
+            raise _failed(name, result.failed)
+        tree = os.path.join(staging, operation)
+        os.mkdir(tree, 0o700)
+        models, issues = brought(session.store, tree, files, {**had.blobs, **result.blobs}, source, name)
+        yield models, issues, result.bytes
+        shelf.done()
+
+
+def _by_hashing(session: Session, file: RemoteFile, progress: Progress | None) -> str | None:
+    """A blob of that size whose SHA-256 was not known and is the one; it is from now on."""
+    blobs, index = session.store.blobs, session.index
+    for row in index.of_size(file.bytes) if file.sha256 else ():
+        if row.sha256 is None and blobs.exists(row.digest) and row.digest not in session.store.quarantine:
+            done = 0
+
+            def step(count: int, path: str = blobs.path(row.digest)) -> None:
+                nonlocal done
+                done += count
+                if progress is not None:
+                    progress("hash", path, done, file.bytes)
+
+            hashes, _ = blobs.check(row.digest, sha256=True, progress=step)
+            blobs.learn(row.digest, sha256=hashes.sha256)
+            index.learn(row.digest, sha256=hashes.sha256)
+            if hashes.sha256 == file.sha256:
+                return row.digest
+    return None
+
+
+def _operation(files: Sequence[RemoteFile]) -> str:
+    """The same for the same contents, wherever they come from."""
+    text = "\n".join(sorted({file.digest for file in files}))
+    return f"download-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _check_space(session: Session, needed: int) -> None:
+    free = free_bytes(session)
+    if free is not None and needed > free:
+        raise Failed(f"{needed:,} bytes are to be downloaded, and {free:,} are free where the store lies",
+                     f"free {needed - free:,} bytes there: helixstore gc, or what you do not need", session.store.path)
+
+
+def free_bytes(session: Session) -> int | None:
+    """What is free on the store's disk for this person; None where the system does not say."""
+    if not hasattr(os, "statvfs"):
+        return None
+    status = os.statvfs(session.store.path)
+    return status.f_bavail * status.f_frsize
+
+
+def _failed(name: str, failed: dict[str, HelixError]) -> HelixError:
+    """One error for all; a single one as it is."""
+    path, first = next(iter(failed.items()))
+    if len(failed) == 1:
+        return Failed(f"{first.message}; what has come of {name} stays, and the same command goes on with it",
+                      first.remedy, first.path)
+    return Failed(f"{len(failed)} files of {name} could not be downloaded, the first {path}: {first.message}; what has "
+                  "come stays, and the same command goes on with it", first.remedy, first.path)

@@ -1,0 +1,95 @@
+"""The digests of a file that arrives out of order: each piece is read back, compared with what came, and hashed in its
+turn, so that nothing is left to hash when the last one is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+
+import xxhash
+from blake3 import blake3
+
+from helixstore.download.partial import PIECE, Partial
+from helixstore.store.hashing import BLOCK, GIT_LIMIT, Hashes
+
+__all__ = ["Growing"]
+
+#: read and hashed at a time, in bytes
+_STRETCH = 8 * PIECE
+
+
+class Growing:
+    """Hashes what has arrived of a file, from its start as far as it is whole. Safe from threads; one works at a time.
+
+    Args:
+        partial: the file.
+        git: compute git's SHA-1 too, whatever the size.
+        lost: called with each piece that is on the disk otherwise than it came.
+    """
+
+    def __init__(self, partial: Partial, git: bool, lost: Callable[[int], None]) -> None:
+        self._partial, self._lost = partial, lost
+        self._guard = threading.Lock()
+        self._git_wanted = git or partial.size < GIT_LIMIT
+        self._begin()
+
+    def _begin(self) -> None:
+        self._next = 0
+        self._blake3 = blake3(max_threads=min(os.cpu_count() or 1, 8))
+        self._sha256 = hashlib.sha256(usedforsecurity=False)
+        self._git = hashlib.sha1(b"blob %d\0" % self._partial.size, usedforsecurity=False)
+        self._block = xxhash.xxh3_128()
+        self._blocks: list[str] = []
+
+    def advance(self) -> Hashes | None:
+        """Hash as far as it goes; all hashes once that was the last piece, to one caller only.
+
+        Another thread that is at it already goes on with what has arrived meanwhile.
+        """
+        while self._can_go_on() and self._guard.acquire(blocking=False):
+            try:
+                while self._can_go_on():
+                    self._step()
+                if self._next == self._partial.pieces:
+                    self._next += 1                     # told once
+                    return self._finish()
+            finally:
+                self._guard.release()
+        return None
+
+    def start_anew(self) -> None:
+        """Forget what was hashed."""
+        with self._guard:
+            self._begin()
+
+    def _can_go_on(self) -> bool:
+        return self._next < self._partial.pieces and self._partial.has(self._next)
+
+    def _step(self) -> None:
+        """A few pieces."""
+        data = bytearray()
+        while len(data) < _STRETCH and self._can_go_on():
+            piece = self._partial.read(self._next)
+            if piece is None:
+                self._lost(self._next)
+                break
+            data += piece
+            self._next += 1
+            self._block.update(piece)
+            if self._next % (BLOCK // PIECE) == 0:
+                self._blocks.append(self._block.hexdigest())
+                self._block = xxhash.xxh3_128()
+        self._blake3.update(data)
+        self._sha256.update(data)
+        if self._git_wanted:
+            self._git.update(data)
+
+    def _finish(self) -> Hashes:
+        size = self._partial.size
+        if self._partial.pieces % (BLOCK // PIECE):
+            self._blocks.append(self._block.hexdigest())
+        return Hashes(self._blake3.hexdigest(), size, self._sha256.hexdigest(),
+                      self._git.hexdigest() if self._git_wanted else None, tuple(self._blocks))

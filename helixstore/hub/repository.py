@@ -1,0 +1,128 @@
+"""A repository of the hub at one commit: its files with sizes and digests, and where their bytes are.
+
+One request tells all of it: `HfApi.model_info(files_metadata=True)` (the hub's API `/api/models/<id>/revision/<rev>?
+blobs=true`). Addresses, tokens, sessions with their proxies, HF_ENDPOINT and offline mode are huggingface_hub's own.
+The bytes come by plain HTTP with ranges, since its own downloads begin anew in another process from 1.18 on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from helixstore.errors import Failed, Passing
+from helixstore.hub.ranges import client, get
+from helixstore.hub.remote import RemoteFile
+from helixstore.hub.telling import told
+
+__all__ = ["HubAddress", "Repository", "repository_at"]
+
+_SECONDS = 30.0                 # without an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """What the hub says of one commit.
+
+    Attributes:
+        name: `org/name` as the hub spells it.
+        commit: 40 hex digits.
+        files: sorted by path. Names are the hub's, not checked yet.
+        gated: people must accept its terms.
+        private: not everybody sees it.
+    """
+
+    name: str
+    commit: str
+    files: tuple[RemoteFile, ...]
+    gated: bool = False
+    private: bool = False
+
+
+def repository_at(name: str, revision: str | None = None, endpoint: str | None = None) -> Repository:
+    """Ask the hub for a repository at a revision.
+
+    Args:
+        name: `org/name`.
+        revision: a branch, tag or commit; None: the main branch.
+        endpoint: the hub's address; None: huggingface_hub's own, which HF_ENDPOINT sets.
+
+    Raises:
+        NotFound: there is no such repository or revision, or it is private.
+        Passing: the network or the hub does not answer now.
+        Failed: it is gated, offline mode is on, or the answer makes no sense.
+    """
+    from huggingface_hub import HfApi
+
+    what = f"{name}@{revision}" if revision else name
+    with told(what):
+        info = HfApi(endpoint=endpoint).model_info(name, revision=revision, files_metadata=True, timeout=_SECONDS)
+    commit = info.sha or ""
+    if len(commit) != 40:
+        raise Failed(f"{what}: the hub names no commit", "try again later; a mirror may not be complete")
+    files = []
+    for sibling in info.siblings or ():
+        size, sha256 = sibling.size, sibling.lfs.sha256 if sibling.lfs is not None else None
+        if size is None or not (sha256 or sibling.blob_id):
+            raise Failed(f"{what}: the hub tells no size or digest of {sibling.rfilename}",
+                         "a mirror may not be complete: unset HF_ENDPOINT, or download without helixstore")
+        address = HubAddress(info.id or name, commit, sibling.rfilename, endpoint)
+        files.append(RemoteFile(sibling.rfilename, size, sha256, None if sha256 else sibling.blob_id, address))
+    return Repository(info.id or name, commit, tuple(sorted(files, key=lambda file: file.path)), bool(info.gated),
+                      bool(info.private))
+
+
+@dataclass(frozen=True, slots=True)
+class HubAddress:
+    """One file in a repository at one commit (`remote.Address`)."""
+
+    repository: str
+    commit: str
+    path: str
+    endpoint: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As people read it."""
+        return f"{self.repository}@{self.commit[:8]}: {self.path}"
+
+    @contextlib.contextmanager
+    def open(self, offset: int, length: int) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """See `remote.Address.open`."""
+        from huggingface_hub import hf_hub_url
+
+        url = hf_hub_url(self.repository, self.path, revision=self.commit, endpoint=self.endpoint)
+        headers = {**client().build_hf_headers(library_name="helixstore"), "Accept-Encoding": "identity",
+                   "Range": f"bytes={offset}-{offset + length - 1}"}
+        with contextlib.ExitStack() as stack:
+            with told(self.name):
+                response, chunks = stack.enter_context(get(url, headers))
+                client().hf_raise_for_status(response)
+            yield begins(response, self.name), _telling(chunks, self.name)
+
+
+def _telling(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """The chunks; what the connection raises becomes an error of ours, and what is done with them does not."""
+    while True:
+        with told(name):
+            chunk = next(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
+
+
+def begins(response: Any, name: str) -> int:
+    """Where the body of an answer to a request for a range begins, in bytes.
+
+    Raises:
+        Passing: it is an answer without sense, as proxies give it when they are overloaded.
+    """
+    if response.status_code == 200:
+        return 0
+    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
+    first = rest.partition("-")[0]
+    if response.status_code != 206 or unit != "bytes" or not first.isdecimal():
+        raise Passing(f"{name}: the server answers {response.status_code} without a range")
+    return int(first)
