@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from helixstore.errors import ConfigError
+from helixstore.fs.listing import listdir
 from helixstore.oci.logins import Logins
 from helixstore.oci.reference import is_loopback
 
@@ -112,7 +113,7 @@ def _bypassed(host: str, no_proxy: str) -> bool:
 def _load(context: ssl.SSLContext, folder: str) -> bool:
     """Take the certificates of a folder; whether there are any."""
     try:
-        names = sorted(os.listdir(folder))
+        names = sorted(listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
