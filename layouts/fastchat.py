@@ -17,6 +17,7 @@ from helixstore.values import Format, Variant
 
 from .parts.hf_folders import folder_names, refuse_unservable
 from .parts.model_folder import discover_folders, project_folders
+from .parts.names import alike
 
 __all__ = ["FastChat"]
 
@@ -62,6 +63,10 @@ class FastChat(Layout):
         names = {key: re.sub("(?i)peft", "pe-ft", name) for key, name in folder_names(variants, upstream=True).items()}
         names = unique_names(names, {variant.key: variant.manifest for variant in variants})
         return project_folders(variants, self.name, names, lambda variant: variant.hub is not None)
+
+    def alike(self, variant: Variant) -> frozenset[str]:
+        """Models whose names could collide."""
+        return alike(variant, self.name)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """The model folders; the source's name is the folder's, which is the model's in FastChat too."""

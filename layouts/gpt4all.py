@@ -20,7 +20,7 @@ from helixstore.providers.layout import LINKS, Entry, Env, Facts, Found, Layout,
 from helixstore.values import Format, LinkKind, Variant
 
 from .parts.gguf_files import gguf_places, own_entries, refuse, stem, weight
-from .parts.names import distinct
+from .parts.names import alike, distinct
 from .parts.own import below, found_own, loose
 
 __all__ = ["ARCHITECTURES", "GPT4All"]
@@ -85,6 +85,10 @@ class GPT4All(Layout):
             if variant.key in names:
                 path = f"{names[variant.key]}.gguf"
                 yield Entry(path, weight(variant.weights[0], kinds), variant.key, witness=True)
+
+    def alike(self, variant: Variant) -> frozenset[str]:
+        """Models whose names could collide."""
+        return alike(variant, self.name)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """Every model below the folder; the source's name is the path below it of those that GPT4All would list."""

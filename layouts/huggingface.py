@@ -79,6 +79,10 @@ class HubShared(Layout):
                   for xet, digest, size in sorted({(f.xet, f.blake3, f.bytes) for f in variant.files if f.xet})]
         return [Entry(_MARK, Text(_VERSION.encode()), None), *shared] if shared else []
 
+    def alike(self, variant: Variant) -> tuple[()]:
+        """None: names are as different as content."""
+        return ()
+
     def in_use(self, path: Path, reader: Reader) -> bool:
         """An entry, while a link of a repository leads to it; the mark, while anything lies beside it."""
         if path.name == _MARK:

@@ -32,7 +32,7 @@ from helixstore.values import Format, LinkKind, Purpose, Source, Variant
 from .parts import yaml_lines
 from .parts.gguf_files import main_projector, projector_name, refuse, shard_names, stem, weight
 from .parts.hf_folders import folder_entries, model_files, refuse_unservable
-from .parts.names import distinct, label, legal
+from .parts.names import alike, distinct, label, legal
 from .parts.own import kept_text, own_sources
 from .parts.sidecars import Files, Said, Sidecar, inside, own_weights
 from .parts.yaml_tree import first_document, text_at
@@ -91,6 +91,10 @@ class Jan(Layout):
             for variant in group:
                 for one in own.get(variant.key, ()):
                     yield from _own_entries(variant, one, texts)
+
+    def alike(self, variant: Variant) -> frozenset[str]:
+        """Models whose names could collide."""
+        return alike(variant, self.name)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """The models that Jan lists, by their `model.yml`, wherever their files lie."""

@@ -28,7 +28,7 @@ from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader
 from helixstore.values import Format, Purpose, Source, Variant
 
 from .parts.gguf_files import main_projector, projector_name, refuse, shard_names, stem, weight
-from .parts.names import distinct
+from .parts.names import alike, distinct
 from .parts.own import kept_text, own_sources
 from .parts.sidecars import Files, Said, Sidecar, inside, own_weights, telling
 
@@ -78,6 +78,10 @@ class KoboldAI(Layout):
                 if one.text:
                     text = texts.setdefault(one.name, kept_text(one.text))
                     yield Entry(one.name, text, variant.key, witness=True, order=1)
+
+    def alike(self, variant: Variant) -> frozenset[str]:
+        """Models whose names could collide."""
+        return alike(variant, self.name)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """What KoboldCpp lists: configurations with the models that they name, and GGUF files by themselves."""

@@ -41,7 +41,7 @@ from .parts.gguf_files import (
     stem,
     weight,
 )
-from .parts.names import distinct
+from .parts.names import alike, distinct
 from .parts.own import discover_own, loose
 
 __all__ = ["Lemonade"]
@@ -99,6 +99,10 @@ class Lemonade(Layout):
                     yield from own_entries(path, source, variant)
                 if variant.key in names:
                     yield from _entries(variant, names[variant.key])
+
+    def alike(self, variant: Variant) -> frozenset[str]:
+        """Models whose names could collide."""
+        return alike(variant, self.name) | alike(variant, "huggingface")
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """What lies in the watched folder, what was downloaded, and files that are registered by their path."""

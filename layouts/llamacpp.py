@@ -45,7 +45,7 @@ from .parts.gguf_files import (
 )
 from .parts.hf_folders import is_repository
 from .parts.hub_cache import hub_root
-from .parts.names import distinct, legal
+from .parts.names import alike, distinct, legal
 from .parts.own import below, found_own, loose
 
 __all__ = ["LlamaCpp"]
@@ -101,6 +101,10 @@ class LlamaCpp(Layout):
                 yield from own_entries(path, source, variant)
             if variant.key in names:
                 yield from _entries(variant, names[variant.key])
+
+    def alike(self, variant: Variant) -> frozenset[str]:
+        """Models whose names could collide."""
+        return alike(variant, self.name)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """What the router lists, and what lies too deep for it; the downloads of either cache."""

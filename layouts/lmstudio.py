@@ -34,7 +34,7 @@ from .parts.gguf_files import (
     weight,
 )
 from .parts.hf_folders import folder_entries, model_files, refuse_unservable
-from .parts.names import distinct, legal
+from .parts.names import alike, distinct, legal
 from .parts.own import below, found_own, loose, own_places
 
 if TYPE_CHECKING:
@@ -97,6 +97,10 @@ class LMStudio(Layout):
                 yield from _mlx(folders[variant.key], variant, kinds)
             elif variant.key in files:
                 yield from _gguf(files[variant.key], variant, kinds)
+
+    def alike(self, variant: Variant) -> frozenset[str]:
+        """Models whose names could collide; a publisher is none."""
+        return alike(variant, self.name, above=1)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """What lies where LM Studio looks, and models that lie too high or too deep for it, as loose files."""

@@ -31,7 +31,7 @@ from helixstore.values import Format, LinkKind, Purpose, Source, Variant
 from .parts import yaml_lines
 from .parts.gguf_files import main_projector, projector_name, refuse, shard_names, stem, weight
 from .parts.hf_folders import folder_entries, model_files, refuse_unservable
-from .parts.names import distinct, label, legal
+from .parts.names import alike, distinct, label, legal
 from .parts.own import kept_text, own_sources
 from .parts.sidecars import Files, Said, Sidecar, inside, own_weights, shown, telling
 from .parts.yaml_tree import Tree, first_document, text_at
@@ -104,6 +104,10 @@ class LocalAI(Layout):
                 yield from _entries(variant, names[variant.key])
             for one in own.get(variant.key, ()):
                 yield from _own_entries(variant, one, texts)
+
+    def alike(self, variant: Variant) -> frozenset[str]:
+        """Models whose names could collide."""
+        return alike(variant, self.name)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """The models that the YAML files name, and GGUF files that none of them names."""

@@ -39,7 +39,7 @@ from helixstore.values import File, Format, Key, Role, Source, Variant
 
 from .parts.gguf_files import main_projector, refuse, shard_names, stem
 from .parts.hf_folders import body, folder_names, is_repository, model_files, refuse_unservable, repository_name
-from .parts.names import distinct, legal, quantized_id
+from .parts.names import alike, distinct, legal, quantized_id
 from .parts.own import kept_text, own_sources
 
 if TYPE_CHECKING:
@@ -109,6 +109,10 @@ class RamaLama(Layout):
                 yield from _entries(variant, names[variant.key], root)
             for source in own[variant.key]:
                 yield from _kept(variant, source)
+
+    def alike(self, variant: Variant) -> frozenset[str]:
+        """Models whose names could collide."""
+        return alike(variant, self.name)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """Every model that a ref names and whose snapshot is there, with the ref and what else it lists as text."""

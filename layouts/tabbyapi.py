@@ -18,6 +18,7 @@ from helixstore.values import Format, Purpose, Variant
 
 from .parts.hf_folders import folder_names, refuse_unservable
 from .parts.model_folder import discover_folders, project_folders
+from .parts.names import alike
 
 __all__ = ["TabbyAPI"]
 
@@ -73,6 +74,10 @@ class TabbyAPI(Layout):
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
         """One real folder for each model, one level deep, with one set of weights."""
         return project_folders(variants, self.name, folder_names(variants), lambda variant: False)
+
+    def alike(self, variant: Variant) -> frozenset[str]:
+        """Models whose names could collide."""
+        return alike(variant, self.name)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """The model folders; the source's name is the folder's, by which TabbyAPI loads it."""

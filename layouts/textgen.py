@@ -31,7 +31,7 @@ from helixstore.values import Format, Purpose, Source, Variant
 
 from .parts.gguf_files import main_projector, refuse, shard_names, stem, weight
 from .parts.hf_folders import folder_entries, folder_names, model_files, refuse_unservable
-from .parts.names import distinct
+from .parts.names import alike, distinct
 from .parts.own import own_sources
 from .parts.sidecars import Files, Sidecar, inside, own_weights, telling, without_projector
 from .parts.textgen_settings import Settings, merge, read_setting, without, written
@@ -117,6 +117,10 @@ class TextGen(Layout):
                 projectors.update(one.settings)
         if projectors:
             yield Entry(f"{_models(root)}{_CONFIG}", Text(written(projectors), merge), None, order=2)
+
+    def alike(self, variant: Variant) -> frozenset[str]:
+        """Models whose names could collide."""
+        return alike(variant, self.name)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """Every GGUF below the models folder and the model folders directly in it, projectors as the settings say."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from helixstore.errors import ConfigError
@@ -38,6 +38,11 @@ class Choices:
             raise ConfigError(f"{self._file} cannot be read: {error}",
                               "restore it from a backup, or delete it to share every model with every provider",
                               self._file) from error
+
+    @property
+    def all(self) -> Mapping[str, list[str]]:
+        """Of every model that was shared with some providers by name, those."""
+        return self._only
 
     def only(self, model: str) -> list[str] | None:
         """The providers that a model was shared with by name; None for all."""

@@ -42,6 +42,10 @@ class Library(Layout):
         for variant in variants:
             yield from self._entries(variant)
 
+    def alike(self, variant: Variant) -> tuple[()]:
+        """None: names are as different as models."""
+        return ()
+
     def _entries(self, variant: Variant) -> Iterator[Entry]:
         folder = folder_of(variant.key)
         witness = (variant.weights or variant.files)[0].path

@@ -331,6 +331,15 @@ class Layout(ABC):
         names collide.
         """
 
+    def alike(self, variant: Variant) -> Collection[str] | None:
+        """Words, of which a variant has one in common with every other that `project` may heed in its entries.
+
+        Mostly the names that it would like to have, in a form in which all that could collide are equal; too many words
+        do no harm. Where a new model is like few others, `project` is asked about these alone, and what it wants enters
+        what was known. None, the default: any other may matter, so that `project` is always asked about all.
+        """
+        return None
+
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """The models that lie in `root`, whoever put them there. By default nothing is looked for.
 

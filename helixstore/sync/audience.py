@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from helixstore.farm.desired import WantedRoot
@@ -54,15 +55,24 @@ def withheld_from(
     for provider, key in wanted.unhide:
         hidden -= {pair for pair in hidden if pair[1] == key and provider in ("", pair[0])}
 
-    corrupt = quarantined(session, variants)
+    return _Withheld(frozenset(quarantined(session, variants)), frozenset(hidden), {**session.choices.all, **chosen})
 
-    def withheld(provider: str, key: Key) -> bool:
-        if key in corrupt or provider == Library.name:
-            return key in corrupt
-        only = chosen[key.model] if key.model in chosen else session.choices.only(key.model)
-        return (provider, key) in hidden or ("", key) in hidden or (only is not None and provider not in only)
 
-    return withheld
+@dataclass(frozen=True, slots=True)
+class _Withheld:
+    """`corrupt`: handed to nobody. `hidden`: (provider, or "" for all; variant). `only`: model -> the providers that it
+    is shared with by name; None: all."""
+
+    corrupt: frozenset[Key]
+    hidden: frozenset[tuple[str, Key]]
+    only: Mapping[str, Sequence[str] | None]
+
+    def __call__(self, provider: str, key: Key) -> bool:
+        if key in self.corrupt or provider == Library.name:
+            return key in self.corrupt
+        only = self.only.get(key.model)
+        return ((provider, key) in self.hidden or ("", key) in self.hidden
+                or (only is not None and provider not in only))
 
 
 def given_up(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from helixstore.farm.desired import LeftOf, WantedRoot, join
+from helixstore.farm.desired import LeftOf, WantedRoot
 from helixstore.providers.layout import Weight
-from helixstore.sync.shown import Shown
+from helixstore.sync.shown import Kept, Part, Shown, Withheld
 from helixstore.values import Family, Format, Issue, Key, LinkKind, State, Variant
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ CONVERTIBLE: Mapping[Family, frozenset[Format]] = {
     Family.GGUF: frozenset({Format.GGUF, Format.HF, Format.MLX, Format.GPTQ, Format.AWQ}),
     Family.PICKLE: frozenset(),
 }
+
+
+_NOTHING = Part({}, {})
 
 
 @dataclass
@@ -64,7 +67,7 @@ class Projection:
 
 def project(
     variants: Sequence[Variant], placed: Iterable[PlacedRoot], facts: Facts,
-    withheld: Callable[[str, Key], bool] = lambda provider, key: False, shown: Shown | None = None,
+    withheld: Withheld = lambda provider, key: False, shown: Shown | None = None,
 ) -> Projection:
     """Ask each layout that is on for its entries, root by root, and join those that share a folder.
 
@@ -77,22 +80,24 @@ def project(
     """
     projection = Projection()
     shown = shown or Shown()
-    shown.begin(facts)
-    accepted: dict[str, list[Variant] | None] = {}
-    shared: dict[str, list[tuple[PlacedRoot, list[Entry]]]] = {}
+    shown.begin(facts, variants)
+    failed: set[str] = set()
+    shared: dict[str, list[tuple[PlacedRoot, Part]]] = {}
     for place in placed:
-        if not place.on:
+        if not place.on or place.provider in failed:
             continue
-        if place.provider not in accepted:
-            accepted[place.provider] = _accepted(place, variants, facts, withheld, projection, shown)
-        kept = accepted[place.provider]
-        entries = None if kept is None else _entries(place, kept, facts, projection, shown)
-        if entries is not None:
-            shared.setdefault(str(place.root.path), []).append((place, entries))
+        try:
+            kept = shown.kept(place, withheld, partial(_asked, place.layout, facts))
+        except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
+            projection.issues.append(_failed(place, error))
+            failed.add(place.provider)
+            continue
+        projection.refusals.update({(place.provider, key): refusal for key, refusal in kept.refused.items()})
+        part = _part(place, kept, facts, projection, shown)
+        if part is not None:
+            shared.setdefault(str(place.root.path), []).append((place, part))
     for path, parts in shared.items():
-        root, issues = shown.joined(path, [entries for _, entries in parts], partial(
-            join, path, [(place.provider, entries) for place, entries in parts], parts[0][0].root.owned,
-            parts[0][0].root.cache))
+        root, issues = shown.joined(path, [place for place, _ in parts], [part for _, part in parts])
         projection.issues.extend(issues)
         projection.roots.append(replace(root, left_of=left_of([place.layout for place, _ in parts])))
     return projection
@@ -113,15 +118,17 @@ def left_of(layouts: Sequence[Layout]) -> LeftOf:
     return left
 
 
-def _entries(
-    place: PlacedRoot, variants: list[Variant], facts: Facts, projection: Projection, shown: Shown
-) -> list[Entry] | None:
+def _asked(layout: Layout, facts: Facts, variant: Variant) -> Refusal | None:
+    return layout.accepts(variant, facts)
+
+
+def _part(place: PlacedRoot, kept: Kept, facts: Facts, projection: Projection, shown: Shown) -> Part | None:
     """What the layout wants in this root; None when it failed, so that nothing there is taken for unwanted."""
     if place.root.forbid:
         projection.forbidden.setdefault(place.provider, place.root.forbid)
-        return []
+        return _NOTHING
     try:
-        return shown.entries(place, variants, lambda: _allowed(
+        return shown.part(place, kept.variants, lambda variants: _allowed(
             place, place.layout.project(variants, place.root, facts)))
     except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
         projection.issues.append(_failed(place, error))
@@ -140,25 +147,6 @@ def _kinds(body: Weight, links: Sequence[LinkKind]) -> tuple[LinkKind, ...]:
     """The kinds that the person allows; a symbolic link leads to a stand-in where a deleter would follow it."""
     careful = LinkKind.STAND_IN in body.kinds
     return tuple(LinkKind.STAND_IN if careful and kind is LinkKind.SYMBOLIC else kind for kind in links)
-
-
-def _accepted(
-    place: PlacedRoot, variants: Sequence[Variant], facts: Facts, withheld: Callable[[str, Key], bool],
-    projection: Projection, shown: Shown,
-) -> list[Variant] | None:
-    """What the layout can load and the person shows it; None when it failed."""
-    kept = []
-    for variant in variants:
-        try:
-            refusal = shown.accepts(place, variant, partial(place.layout.accepts, variant, facts))
-        except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
-            projection.issues.append(_failed(place, error))
-            return None
-        if refusal:
-            projection.refusals[place.provider, variant.key] = refusal
-        elif not withheld(place.provider, variant.key):
-            kept.append(variant)
-    return kept
 
 
 def _failed(place: PlacedRoot, error: Exception) -> Issue:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from helixstore.providers.layout import Entry, Facts
@@ -93,6 +93,37 @@ def deciding_never_looks_at_the_disk(case: Case) -> None:
             for root in roots if accepted else []:
                 with blind("project"):
                     list(case.layout.project([renamed(variant, f"seen-{number}", number)], root, facts))
+
+
+@check
+def only_those_alike_matter(case: Case) -> None:
+    """Where it says which models are alike (`alike`), it wants the same of these asked alone as beside all others."""
+    for facts in case.machines:
+        there = {variant.key: variant for variant in case.accepted(facts)}
+        strangers = [variant for many in strange(case.shapes(facts)) for variant in many]
+        variants = list({variant.key: variant for variant in (*strangers, *there.values())}.values())
+        words = {variant.key: case.layout.alike(variant) for variant in variants}
+        if None in words.values():
+            require(set(words.values()) == {None}, "of some models it says which are like them, of others not")
+            continue
+        groups = _groups({key: frozenset(said or ()) for key, said in words.items()})
+        for root in case.roots(facts):
+            whole = case.project(variants, root, facts).entries
+            for group in groups:
+                alone = case.project([v for v in variants if v.key in group], root, facts).entries
+                _same(shown(entry for entry in whole if entry.key in group),
+                      shown(entry for entry in alone if entry.key is not None),
+                      f"{_first(group)} and its like get other entries beside models that are not like them")
+
+
+def _groups(words: Mapping[Key, frozenset[str]]) -> list[set[Key]]:
+    """The models that are alike, directly or by others."""
+    groups: list[tuple[set[Key], set[str]]] = []
+    for key, said in words.items():
+        near = [group for group in groups if not group[1].isdisjoint(said)]
+        groups = [group for group in groups if group not in near]
+        groups.append(({key}.union(*(keys for keys, _ in near)), set(said).union(*(heard for _, heard in near))))
+    return [keys for keys, _ in groups]
 
 
 def _alike(variant: Variant, number: int) -> Variant:

@@ -49,6 +49,7 @@ from helixstore.values import File, Format, Key, LinkKind, Role, Source, Variant
 
 from .hf_folders import body, folder_names, is_repository, model_files, repository_name, witness
 from .hub_found import LOCAL_REF, discover
+from .names import alike
 from .own import own_sources
 
 __all__ = ["HubCache", "hub_root", "project"]
@@ -56,6 +57,7 @@ __all__ = ["HubCache", "hub_root", "project"]
 KINDS = (LinkKind.HARD, LinkKind.REFLINK, LinkKind.STAND_IN)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_CLIENT = "huggingface"              # whose own names `hub_found` gives to what lies there
 _LFS_BYTES = 10 << 20
 #: what a repository's folder is made of; one of them is there as soon as a download has begun
 _BUILT_OF = frozenset({"blobs", "snapshots", "refs", ".no_exist", "trees"})
@@ -91,6 +93,10 @@ class HubCache(Layout):
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:
         """Repositories with blobs, snapshots and refs; on Windows plain files in the snapshots."""
         return project(variants, facts)
+
+    def alike(self, variant: Variant) -> frozenset[str]:
+        """Models whose names could collide, and those of one repository."""
+        return alike(variant, self.name) | alike(variant, _CLIENT)
 
     def discover(self, root: Root, reader: Reader) -> Iterator[Found]:
         """Every whole model in every snapshot."""
@@ -167,7 +173,7 @@ def _snapshots(variants: Sequence[Variant], facts: Facts) -> Iterator[Snapshot]:
 
 def _local(variants: Sequence[Variant], namespace: str) -> Iterator[Snapshot]:
     """Snapshots under names of our own; what lies under such a name already keeps it, and its commit."""
-    lies = {variant.key: source for variant in variants for source in own_sources(variant, "huggingface")
+    lies = {variant.key: source for variant in variants for source in own_sources(variant, _CLIENT)
             if is_repository(source.name) and _COMMIT.fullmatch(source.revision or "")}
     taken = {str(source.name).casefold() for source in lies.values()}
     names: dict[Key, str] = folder_names(variant for variant in variants if variant.key not in lies)

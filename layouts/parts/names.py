@@ -13,14 +13,20 @@ from functools import lru_cache
 
 from helixstore.fs.names import folded
 from helixstore.providers.layout import unique_names
-from helixstore.values import Key, Variant
+from helixstore.values import Format, Key, Role, Variant
 
-__all__ = ["distinct", "label", "legal", "quantized_id"]
+from .own import own_sources
+
+__all__ = ["alike", "distinct", "label", "legal", "quantized_id", "word"]
 
 _LENGTH = 150                                   # bytes: leaves room for a shard suffix, a digest and an extension
 _OUTSIDE = re.compile(r"[^\w.+-]+")             # letters and digits of any script, "_", ".", "+" and "-" stay
 _OUTSIDE_ASCII = re.compile(r"[^A-Za-z0-9_.-]+")
 _DOTS = re.compile(r"\.{2,}")                   # LocalAI refuses ".." anywhere in a path
+_UNTELLING = re.compile(r"-\d{5}-of-\d{5}|\.gguf|[^a-z0-9]+")          # what one layout or another leaves out of a name
+_AROUND = re.compile(r"^(?:model|mmproj)+|(?:model|gguf)+$")            # and puts around it
+_EXTENSION = re.compile(r"\.[a-z]+$")
+_TELLING = 32                                   # characters: no layout cuts a name shorter
 _UNFINISHED = "incomplete-"                     # how GPT4All calls half a download: scans leave it out
 _DEVICES = frozenset(                           # on Windows, with any extension
     ["con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(10))])
@@ -80,3 +86,35 @@ def distinct(
     lie = {folded(name) for name in taken}
     return {key: f"{name[:1015]}-{digests[key][:8]}" if folded(name) in lie else name
             for key, name in names.items()} | dict(fixed)
+
+
+@lru_cache(maxsize=65536)
+def word(text: str) -> str:
+    """What a name comes down to: equal for all texts of which some layout makes names that collide; "" too."""
+    return _AROUND.sub("", _UNTELLING.sub("", folded(text)))[:_TELLING]
+
+
+def alike(variant: Variant, program: str, above: int = 0) -> frozenset[str]:
+    """Words for `Layout.alike`, where names are made of what the model, its repository and its files are called.
+
+    Args:
+        variant: any variant.
+        program: whose own names for it count too, since what lies there keeps its name.
+        above: so many folders on the way to what lies there are no names of models.
+    """
+    hub = variant.hub
+    files = tuple(file.path.rpartition("/")[2] for file in variant.files
+                  if file.role is Role.WEIGHTS) if variant.format is Format.GGUF else ()
+    words = _words(variant.key, variant.quantization, hub.repository or "" if hub is not None else "", files)
+    own = [path for source in own_sources(variant, program)
+           for path in (source.name or "", *(_EXTENSION.sub("", sidecar) for sidecar, _ in source.sidecars))]
+    parts = {part for path in own for part in (path, *re.split("[/:]", path)[above:]) if part}
+    return words.union(map(word, parts)) if parts else words
+
+
+@lru_cache(maxsize=65536)
+def _words(key: Key, quantization: str, repository: str, files: tuple[str, ...]) -> frozenset[str]:
+    bases = [key.model, repository, repository.rpartition("/")[2]]
+    ends = ("", quantization, key.variant, key.variant.partition(":")[2])
+    found = {word(f"{base}{end}") for base in bases if base for end in ends}
+    return frozenset(found | {told for file in files if (told := word(file))})
