@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from helixstore.index import ReindexReport
     from helixstore.results import (
         Check,
+        DownloadReport,
         Explanation,
         Model,
         Mounts,
@@ -263,6 +264,17 @@ class HelixStore(WithoutStore):
     def add(self, path: str | Path, *, name: str | None = None, dry_run: bool = False) -> SyncReport:
         """Take a file or folder into the store, from any disk, and show it to all providers; it stays where it is."""
         return self._change(_change("add", paths=((_there(path), name),), scan=False, copy=True), dry_run=dry_run)
+
+    @_one_at_a_time
+    def download(
+        self, what: str, *, format: str | None = None, quantization: str = "", name: str | None = None,
+        dry_run: bool = False,
+    ) -> DownloadReport:
+        """Download a model, and show it to all providers; see `helixstore.commands.download`."""
+        from helixstore.commands.download import download
+
+        return download(self._session, what, format=format, quantization=quantization, name=name, dry_run=dry_run,
+                        progress=self._progress)
 
     @_one_at_a_time
     def share(

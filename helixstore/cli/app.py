@@ -42,6 +42,9 @@ COMMANDS: dict[str, dict[str, Place]] = {
         "sync": Place("share", "sync", "Take in new models and show every model to every program that can run it."),
         "status": Place("ask", "status", "How things stand: the store, each program, and what is wrong."),
     },
+    "Get": {
+        "models": Place("models", "models", "Commands on models: list, download."),
+    },
     "Look": {
         "list": Place("ask", "list_models", "The models, and which programs see them."),
         "list-shared": Place("ask", "list_models", "The same as list."),
@@ -51,7 +54,6 @@ COMMANDS: dict[str, dict[str, Place]] = {
         "du": Place("ask", "du", "What takes the space, who uses it, and what removing it would free."),
         "compat": Place("ask", "compat", "Which programs can run a model, and why others cannot."),
         "log": Place("ask", "log", "What helixstore did, the latest first."),
-        "models": Place("ask", "models", "Commands on models: list."),
     },
     "Decide": {
         "share": Place("share", "share", "Show a model, or a file anywhere, to programs."),

@@ -8,24 +8,11 @@ from typing import Annotated
 import typer
 
 from helixstore.cli import describe
-from helixstore.cli.options import ModelName, OneProvider, plain
+from helixstore.cli.options import ModelName, OneProvider
 from helixstore.cli.session import session
 from helixstore.values import Format
 
-__all__ = ["compat", "du", "explain", "list_models", "log", "models", "path", "show", "status"]
-
-models = plain(no_args_is_help=True)
-
-
-@models.callback()
-def models_group() -> None:
-    """Commands on models: list.
-
-    \b
-    Example:
-      helixstore models list
-    """
-
+__all__ = ["compat", "du", "explain", "list_models", "log", "path", "show", "status"]
 
 def status(context: typer.Context) -> None:
     """How things stand: the store, each program, and what is wrong.
@@ -41,7 +28,6 @@ def status(context: typer.Context) -> None:
     current.answer(report, describe.status, report.issues)
 
 
-@models.command("list")
 def list_models(context: typer.Context) -> None:
     """The models, and which programs see them.
 

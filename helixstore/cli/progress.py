@@ -20,7 +20,7 @@ __all__ = ["reporter"]
 _PAUSE = 10.0
 _VERBS = {
     "hash": "reading", "copy": "copying", "link": "linking", "scan": "looking", "verify": "verifying",
-    "read": "reading",
+    "read": "reading", "download": "downloading",
 }
 #: What is counted in steps; the rest is in bytes.
 _STEPS = frozenset({"link", "read"})

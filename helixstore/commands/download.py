@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from helixstore.catalogue.references import HubReference, parse_reference
 from helixstore.download.choosing import Package, choose, packages
 from helixstore.download.getting import free_bytes, getting, held
-from helixstore.errors import Failed
+from helixstore.errors import Failed, Usage
+from helixstore.fs.names import printable
 from helixstore.hub.remote import RemoteFile
 from helixstore.hub.repository import Repository, repository_at
 from helixstore.results import DownloadReport, RemoteState
@@ -18,29 +20,33 @@ from helixstore.values import Family, Source
 
 __all__ = ["download"]
 
+_FAMILIES = {"hf": "safetensors", "mlx": "safetensors", "gptq": "safetensors", "awq": "safetensors"}
+
 
 def download(
-    session: Session, repository: str, revision: str | None = None, *, family: Family | None = None, wanted: str = "",
-    name: str | None = None, dry_run: bool = False, progress: Progress | None = None,
+    session: Session, what: str, *, format: str | None = None, quantization: str = "", name: str | None = None,
+    dry_run: bool = False, progress: Progress | None = None,
 ) -> DownloadReport:
-    """Download a model from the hub into the store, and show it to every program.
+    """Download a model into the store, and show it to every program.
 
     Args:
         session: whose store and programs.
-        repository: `org/name`.
-        revision: a branch, tag or commit; None: the main branch.
-        family: only GGUF, or only safetensors.
-        wanted: a quantisation, or a file of the repository.
+        what: an exact reference, see `helixstore.catalogue.references`.
+        format: "gguf" or "safetensors" (also "hf"); None: whatever there is.
+        quantization: only this one.
         name: what the model is to be called; None: the repository's last part.
         dry_run: say what would be fetched, what is here, and whether it fits.
         progress: ("download", name, bytes there, bytes in all).
 
     Raises:
-        NotFound, Failed: see `repository_at`, `choose` and `getting`.
+        Usage: `what` or `format` makes no sense.
+        NotFound, Passing, Failed: see `repository_at`, `choose` and `getting`.
     """
-    found = repository_at(repository, revision, session.environ.get("HF_ENDPOINT") or None)
+    wanted = _reference(what)
+    found = repository_at(wanted.repository, wanted.revision, session.environ.get("HF_ENDPOINT") or None)
     _check_audience(session, found)
-    files = _files(choose(found.name, packages(found.files), family=family, wanted=wanted))
+    files = _files(choose(found.name, packages(found.files), family=_family(format),
+                          wanted=wanted.file or quantization or wanted.quantization))
     called = name or found.name.rpartition("/")[2]
     had = held(session, files, progress)
     report = DownloadReport(found.name, found.commit, called, _states(files, had.blobs, had.arrived),
@@ -51,6 +57,22 @@ def download(
     with getting(session, files, source, called, progress) as (models, issues, fetched):
         shown = change(session, Change("download", scan=False, brought=models), progress=progress)
     return replace(report, fetched_bytes=fetched, sync=replace(shown, issues=(*issues, *shown.issues)))
+
+
+def _reference(what: str) -> HubReference:
+    found = parse_reference(what)
+    if isinstance(found, HubReference):
+        return found
+    raise Usage(f"{printable(what)} is no repository of the hub", "hf:ORG/NAME")
+
+
+def _family(format: str | None) -> Family | None:
+    if format is None:
+        return None
+    try:
+        return Family(_FAMILIES.get(format.lower(), format.lower()))
+    except ValueError:
+        raise Usage(f"{printable(format)} is no format to download", "gguf, or safetensors") from None
 
 
 def _check_audience(session: Session, found: Repository) -> None:

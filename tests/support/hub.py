@@ -170,6 +170,10 @@ def hub(repository: Repository) -> Iterator[str]:
         def do_GET(self) -> None:
             self._answer(body=True)
 
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):          # a client that was killed
+                super().handle()
+
         def log_message(self, format: str, *args: object) -> None:
             repository.asked.append(f"{self.command} {self.path}")
 
