@@ -20,6 +20,7 @@ __all__ = ["CASES", "DAILY", "ELSEWHERE", "POWER", "STATES", "Case", "leaves"]
 
 #: command -> which tests disturb it, where that is not done here
 ELSEWHERE = {
+    "models download": "tests/download",
     "watch": "tests/watch",
 }
 
