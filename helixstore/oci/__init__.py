@@ -1,9 +1,18 @@
 """Registries of containers' kind: models fetched from them and pushed to them, blob by blob. It knows no store.
 
+    reference               what names a model in a registry
+    access, logins          certificates, proxies, patience; who the person is, as Docker and Podman have kept it
+    wire, tokens, answers   requests, redirects, tries again; what a registry is shown; what its refusals say
+    registry, uploads       one repository: its manifests and blobs; a blob on its way there
+    manifest                what a manifest says, believed in nothing
+    artifacts, contents     a model as an artifact; the files of an artifact
+
     registry = Registry(read_reference("oci://registry.example/team/llama:q4"), Access.of(os.environ))
-    found = registry.model()                            # the manifest, checked
-    for file in read_contents(found.manifest).files:    # names, digests, sizes
-        with registry.blob(file.sha256, file.bytes) as stream: ...
+    manifest = registry.model()
+    for file in read_contents(manifest, "llama-q4").files:
+        with registry.blob(file.sha256, file.bytes, offset) as stream:
+            for block in stream: ...
+            stream.check(hashed)
 
 Facts: the OCI distribution and image specifications 1.1, Docker's registry API, and the sources that each module names.
 """

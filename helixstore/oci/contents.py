@@ -52,7 +52,7 @@ class Contents(NamedTuple):
     """What an artifact holds.
 
     Attributes:
-        kind: "modelpack", "docker", "ollama" or "files".
+        kind: "modelpack", "docker-models", "ollama-layers" or "files".
         files: at least one.
         texts: Ollama's, which are no files of the model; with `config` what its own folder holds.
         config: the blob that describes the rest, as far as there is one.
@@ -96,7 +96,7 @@ def read_contents(manifest: Manifest, name: str) -> Contents:
     if ours or any(kind.startswith(_CNCF) for kind in types):
         called = "modelpack"
     else:
-        called = "docker" if config.startswith(_DOCKER) else "files"
+        called = "docker-models" if config.startswith(_DOCKER) else "files"
     return Contents(called, _checked(name, _named(manifest, stem, name)), (), manifest.config)
 
 
@@ -141,7 +141,7 @@ def _ollama(manifest: Manifest, stem: str) -> Contents:
             count[kind] = count.get(kind, 0) + 1
             number = f"-{count[kind]}" if count[kind] > 1 else ""
             files.append(RemoteFile(f"{front}{stem}{number}.gguf", layer.sha256, layer.bytes, layer.media_type))
-    return Contents("ollama", _checked(stem, files), tuple(texts), manifest.config)
+    return Contents("ollama-layers", _checked(stem, files), tuple(texts), manifest.config)
 
 
 def _checked(name: str, files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from helixstore.errors import Failed, NotFound
 from helixstore.oci import uploads
 from helixstore.oci.access import Access
+from helixstore.oci.answers import Cut
 from helixstore.oci.manifest import ACCEPTED, LARGEST_MANIFEST, Descriptor, Index, Manifest, read_manifest
 from helixstore.oci.reference import Reference
 from helixstore.oci.uploads import Pushed
-from helixstore.oci.wire import Cut, Wire
+from helixstore.oci.wire import Wire
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse

@@ -21,8 +21,9 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from helixstore.errors import Failed, NotFound
+from helixstore.oci.answers import Cut, Refused
 from helixstore.oci.reference import Reference
-from helixstore.oci.wire import Cut, Refused, Wire
+from helixstore.oci.wire import Wire
 
 __all__ = ["Job", "Pushed", "push", "push_small", "scopes"]
 

@@ -1,7 +1,7 @@
 """One registry over HTTP: requests with the right login, redirects, and tries again. urllib3 does the HTTP.
 
 - A login goes to the registry itself only (same scheme, host and port), never where it redirects to; nobody is sent
-  from an encrypted address to a plain one.
+  to a plain address that is not said to be insecure.
 - 408, 429, 500 and 502 to 504, and connections that fail or are cut, are tried again after a wait that doubles, or that
   the registry asks for (Retry-After).
 - No error shows a query, a header or a token: addresses that a registry redirects to are signed in their queries.
@@ -9,19 +9,17 @@
 
 from __future__ import annotations
 
-import email.utils
 import io
-import json
 import random
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from helixstore.errors import Failed, HelixError, NotFound
-from helixstore.fs.names import printable
+from helixstore.errors import Failed, HelixError
+from helixstore.oci import answers
 from helixstore.oci.access import Access
+from helixstore.oci.answers import AGAIN, Cut, brief, shown
 from helixstore.oci.logins import DOCKER_HUB, Login
 from helixstore.oci.reference import Reference, is_loopback
 from helixstore.oci.tokens import Tokens, read_challenges
@@ -29,37 +27,16 @@ from helixstore.oci.tokens import Tokens, read_challenges
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["Cut", "Refused", "Wire", "shown"]
+__all__ = ["Wire"]
 
 _T = TypeVar("_T")
 #: of a request: bytes, or what opens it anew for each try
 Body = bytes | Callable[[], io.RawIOBase] | None
-_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _REDIRECTS = 6
 _CONNECT = 15.0                 # seconds
 _ERROR_BYTES = 16 << 10         # of an error's text
 _BLOCK = 1 << 20                # bytes that are read or sent at a time
-
-
-class Cut(Failed):
-    """The connection failed, or the registry said to try again; what was under way can go on.
-
-    Attributes:
-        pause: seconds that the registry asked for; None where it did not.
-    """
-
-    pause: float | None = None
-
-
-class Refused(Failed):
-    """The registry will not do it.
-
-    Attributes:
-        status: of its answer.
-    """
-
-    status = 0
 
 
 class Wire:
@@ -91,7 +68,7 @@ class Wire:
         ours, theirs = urlsplit(self._base), urlsplit(address)
         if theirs.hostname == ours.hostname and theirs.scheme != ours.scheme and theirs.port in (ours.port, None):
             return theirs._replace(scheme=ours.scheme, netloc=ours.netloc).geturl()
-        self._check_scheme(base, address)
+        self._check_scheme(address)
         return address
 
     # ---- requests ----------------------------------------------------------------------------------------------------
@@ -167,7 +144,7 @@ class Wire:
                 return response
             response.drain_conn()
             following = urljoin(address, location)
-            self._check_scheme(address, following)
+            self._check_scheme(following)
             address = following
         raise Failed(f"{self.host} sends one round in circles: more than {_REDIRECTS} redirects",
                      "tell those who run the registry")
@@ -187,9 +164,9 @@ class Wire:
                 raise Failed(f"nobody that this computer trusts vouches for the certificate of {shown(address)}",
                              "put the certificate of its authority into "
                              f"/etc/docker/certs.d/{urlsplit(address).netloc}/ca.crt") from None
-            raise Cut(f"no encrypted connection to {shown(address)}: {_brief(error)}", "try again later") from None
+            raise Cut(f"no encrypted connection to {shown(address)}: {brief(error)}", "try again later") from None
         except (HTTPError, OSError) as error:
-            raise Cut(f"no answer from {shown(address)}: {_brief(error)}",
+            raise Cut(f"no answer from {shown(address)}: {brief(error)}",
                       "see whether this computer is online and the registry's name is right") from None
         finally:
             if opened is not None and not isinstance(opened, bytes):
@@ -199,7 +176,7 @@ class Wire:
                    body: bytes | None) -> tuple[int, bytes]:
         def one() -> tuple[int, bytes]:
             response = self._raw(method, address, {"Accept-Encoding": "identity", **headers}, body)
-            if response.status in _AGAIN:
+            if response.status in AGAIN:
                 raise self._refusal(response, method, address)
             return response.status, self.text(response, 1 << 20)
 
@@ -219,7 +196,7 @@ class Wire:
             while len(data) <= limit and (part := response.read(min(_BLOCK, limit + 1 - len(data)))):
                 data += part
         except (HTTPError, OSError) as error:
-            raise Cut(f"{self.host} broke off: {_brief(error)}", "try again later") from None
+            raise Cut(f"{self.host} broke off: {brief(error)}", "try again later") from None
         finally:
             response.release_conn() if len(data) <= limit else response.close()
         if len(data) > limit:
@@ -254,12 +231,11 @@ class Wire:
     def _elsewhere(self, address: str) -> bool:
         return not address.startswith(f"{self._base}/")
 
-    def _check_scheme(self, before: str, address: str) -> None:
-        """That a redirect does not lead out of an encrypted connection, nor to anything but HTTP."""
+    def _check_scheme(self, address: str) -> None:
+        """That nobody is sent to a plain address, nor from elsewhere to one on this computer."""
         scheme, host = urlsplit(address).scheme, urlsplit(address).netloc
         inward = is_loopback(host) and not is_loopback(self.host)
-        if inward or scheme not in ("https", "http") or (scheme == "http" and not self.access.may_be_plain(host)
-                                                         and urlsplit(before).scheme == "https"):
+        if inward or scheme not in ("https", "http") or (scheme == "http" and not self.access.may_be_plain(host)):
             raise Failed(f"{self.host} sends one on to {shown(address)}, which is not followed",
                          "tell those who run the registry: what it redirects to must be https and its own")
 
@@ -279,62 +255,10 @@ class Wire:
                 self._pools[key] = PoolManager(ssl_context=context, blocksize=_BLOCK)
         return self._pools[key]
 
-    # ---- what is said when it fails ----------------------------------------------------------------------------------
-
     def _refusal(self, response: BaseHTTPResponse, method: str, address: str) -> HelixError:
         try:
-            said = self._tokens.hidden(_said(self.text(response, _ERROR_BYTES)))
+            said = self._tokens.hidden(answers.said(self.text(response, _ERROR_BYTES)))
         except Failed:
             said = ""
-        status, name = response.status, f"{self.host}/{self._repository}"
-        reason = f" ({said})" if said else ""
-        if status in _AGAIN:
-            cut = Cut(f"{shown(address)} answered {status}{reason}", "try again later")
-            cut.pause = _asked_for(response.headers.get("Retry-After"))
-            return cut
-        if status in (401, 403):
-            return Failed(f"{self.host} does not let one {'read' if method in ('GET', 'HEAD') else 'write'} "
-                          f"{self._repository}{reason}", f"see whether the name is right; docker login {self.host}")
-        if status == 404:
-            return NotFound(f"{name} has no such thing: {shown(address)}{reason}",
-                            "see whether registry, name and tag are right")
-        refused = Refused(f"{shown(address)} answered {status}{reason}", "tell those who run the registry")
-        refused.status = status
-        return refused
-
-
-def shown(address: str) -> str:
-    """An address without user, query and fragment, where secrets may be."""
-    parts = urlsplit(address)
-    return printable(f"{parts.netloc.rpartition('@')[2]}{parts.path}"[:300])
-
-
-def _said(body: bytes) -> str:
-    """What a registry says went wrong (distribution specification, "Error codes"), in one line."""
-    try:
-        errors: Iterable[object] = json.loads(body)["errors"]
-        words = [f"{error.get('code', '')}: {error.get('message', '')}" for error in errors if isinstance(error, dict)]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        words = []
-    return printable("; ".join(words)[:300])
-
-
-def _brief(error: Exception) -> str:
-    """The reason of urllib3's error, without the address, which holds the query."""
-    reason = getattr(error, "reason", None) or (error.args[-1] if error.args else None)
-    inner = reason if isinstance(reason, OSError) else getattr(reason, "__cause__", None)
-    if isinstance(inner, OSError) and inner.strerror:
-        return printable(inner.strerror[:200])
-    return type(reason if isinstance(reason, Exception) else error).__name__
-
-
-def _asked_for(header: str | None) -> float | None:
-    """Seconds that Retry-After asks for: a number of them, or a date."""
-    if not header:
-        return None
-    if header.strip().isdecimal() and len(header) < 12:
-        return float(header)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return None
+        again = answers.asked_for(response.headers.get("Retry-After"))
+        return answers.refusal(response.status, f"{self.host}/{self._repository}", method, address, said, again)
