@@ -23,6 +23,7 @@ BELOW = {
     "results": frozenset(),
     "fs": frozenset(),
     "formats": frozenset({"fs"}),
+    "catalogue": frozenset({"fs", "formats"}),
     "hub": frozenset({"fs"}),
     "oci": frozenset({"fs", "formats", "hub"}),
     "store": frozenset({"fs"}),
