@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -43,6 +44,19 @@ def hf_folder(folder: Path, number: int) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text("{}")
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+
+
+def large(folder: Path, mebibytes: int) -> None:
+    """A Hugging Face folder whose weights have that size."""
+    hf_folder(folder, 0)
+    block, floats = os.urandom(1 << 20), mebibytes << 18
+    tensor = {"dtype": "F32", "shape": [floats], "data_offsets": [0, floats * 4]}
+    header = json.dumps({"model.embed_tokens.weight": tensor}).encode()
+    header += b" " * (-len(header) % 8)
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        for number in range(mebibytes):
+            file.write(number.to_bytes(8, "little") + block[8:])
 
 
 def many(folder: Path, ggufs: int, folders: int) -> None:

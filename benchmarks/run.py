@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models import many
+from models import large, many
 
 PYTHON = sys.executable
 GIB = 1 << 30
@@ -174,6 +174,41 @@ def watching(scratch: Path, env: dict[str, str]) -> list[Row]:
     return rows
 
 
+def downloading(scratch: Path, env: dict[str, str], mebibytes: int) -> list[Row]:
+    """A repository on loopback into a new store, hashes and all, against `hf download` of it; then again, when all is
+    there: 200 files."""
+    repository, home = scratch / "repository", scratch / "download-home"
+    large(repository, mebibytes)
+    for number in range(196):
+        (repository / f"part-{number:03d}.json").write_text(f"{number}")
+    here = Path(__file__).parent
+    server = subprocess.Popen([PYTHON, str(here / "downloading.py"), str(repository)], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    assert server.stdin is not None
+    env = {**env, "HOME": str(home), "HF_ENDPOINT": server.stdout.readline().strip(), "HF_HUB_DISABLE_XET": "1"}
+    helix, hf = [PYTHON, "-m", "helixstore"], str(Path(PYTHON).with_name("hf"))
+    ours, theirs, again = [], [], []
+    for run in range(4):
+        home.mkdir()
+        timed([*helix, "init", "--provider", "lmstudio"], env)
+        seconds = [timed([*helix, "models", "download", "hf:org/bench"], env)[0], 0.0]
+        seconds[1] = timed([*helix, "models", "download", "hf:org/bench"], env)[0]
+        peer, _ = timed([hf, "download", "org/bench"], env)
+        if run:
+            ours.append(seconds[0])
+            again.append(seconds[1])
+            theirs.append(peer)
+        shutil.rmtree(home)
+    server.stdin.close()
+    server.wait()
+    shutil.rmtree(repository)
+    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    return [Row(f"download {mebibytes:,} MiB on loopback", statistics.median(ours), "hf download",
+                statistics.median(theirs), f"{ratio:.2f}x", "<= 1x"),
+            Row("download again, all is there", statistics.median(again), "", None, "", "< 1 s")]
+
+
 def helping(env: dict[str, str]) -> Row:
     """`helixstore --help` against the import of typer alone."""
     ours, theirs, ratio, _ = pairs([PYTHON, "-m", "helixstore", "--help"], [PYTHON, "-c", "import typer"], env, 15)
@@ -192,7 +227,7 @@ def table(rows: Sequence[Row]) -> str:
 def main() -> None:
     """Run them all, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", nargs="*", default=["help", "add", "link", "sync", "watch"])
+    parser.add_argument("which", nargs="*", default=["help", "add", "link", "sync", "watch", "download"])
     parser.add_argument("--scratch", type=Path, help="a folder on the disk to measure; the system's own by default")
     parser.add_argument("--models", type=int, default=10_000)
     parser.add_argument("--links", type=int, default=100_000)
@@ -214,6 +249,8 @@ def main() -> None:
                 rows += syncing(scratch, env, options.models)
             elif which == "watch":
                 rows += watching(scratch, env)
+            elif which == "download":
+                rows += downloading(scratch, env, int(options.gib * 256))
             else:
                 parser.error(f"there is no benchmark {which}")
     print(table(rows))
