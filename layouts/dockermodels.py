@@ -177,22 +177,29 @@ def _made(variant: Variant, tag: str, listed: dict[str, dict[str, Any]]) -> Iter
     if projector := main_projector(variant):
         layers.append((_MMPROJ, projector))
     digests = [_sha256(file, variant) for _, file in layers]
-    header = variant.header
-    config = _json({
-        "config": {key: value for key, value in (
-            ("format", "gguf"), ("quantization", variant.quantization), ("parameters", _short(header.parameters)),
-            ("architecture", header.architecture), ("size", _short(variant.bytes))) if value},
-        "descriptor": {}, "rootfs": {"type": "rootfs", "diff_ids": [f"sha256:{digest}" for digest in digests]}})
-    manifest = _json({
-        "schemaVersion": 2, "mediaType": _MANIFEST, "config": _descriptor(_CONFIG, len(config), _digest(config)),
-        "layers": [_descriptor(kind, file.bytes, digest)
-                   for (kind, file), digest in zip(layers, digests, strict=True)]})
+    config, manifest = _texts(
+        variant.quantization, variant.header.parameters, variant.header.architecture, variant.bytes,
+        tuple((kind, file.bytes, digest) for (kind, file), digest in zip(layers, digests, strict=True)))
     for (_, file), digest in zip(layers, digests, strict=True):
         yield Entry(_blob(digest), weight(file, _KINDS), variant.key)
     yield Entry(_blob(_digest(config)), Text(config), variant.key)
     name = _digest(manifest)
     yield Entry(f"manifests/sha256/{name}", Text(manifest), variant.key, witness=True, order=1)
     _list(listed, f"sha256:{name}", tag, [f"sha256:{digest}" for digest in (*digests, _digest(config))])
+
+
+@lru_cache(maxsize=65536)
+def _texts(quantization: str, parameters: int | None, architecture: str | None, size: int,
+           layers: tuple[tuple[str, int, str], ...]) -> tuple[bytes, bytes]:
+    """The configuration and the manifest. `layers`: kind, bytes and digest of each."""
+    config = _json({
+        "config": {key: value for key, value in (
+            ("format", "gguf"), ("quantization", quantization), ("parameters", _short(parameters)),
+            ("architecture", architecture), ("size", _short(size))) if value},
+        "descriptor": {}, "rootfs": {"type": "rootfs", "diff_ids": [f"sha256:{digest}" for *_, digest in layers]}})
+    return config, _json({
+        "schemaVersion": 2, "mediaType": _MANIFEST, "config": _descriptor(_CONFIG, len(config), _digest(config)),
+        "layers": [_descriptor(*layer) for layer in layers]})
 
 
 def _kept(
@@ -275,7 +282,14 @@ def _read(text: str | None) -> dict[str, dict[str, Any]] | None:
 
 
 def _encoded(entries: Iterable[Mapping[str, Any]]) -> bytes:
-    return json.dumps({"models": list(entries)}, indent=2, ensure_ascii=False).encode()
+    listed = ",\n    ".join(_indented(json.dumps(entry, ensure_ascii=False)) for entry in entries)
+    return (f'{{\n  "models": [\n    {listed}\n  ]\n}}' if listed else '{\n  "models": []\n}').encode()
+
+
+@lru_cache(maxsize=65536)
+def _indented(entry: str) -> str:
+    """An entry of the list as it stands there; thousands are the same each time."""
+    return json.dumps(json.loads(entry), indent=2, ensure_ascii=False).replace("\n", "\n    ")
 
 
 def _merge(base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from helixstore.errors import UnsafeName
@@ -17,7 +17,7 @@ from helixstore.fs.names import check_relative, folded
 from helixstore.providers.layout import Body, Entry, Weight
 from helixstore.values import Issue, Key
 
-__all__ = ["Claim", "Joined", "LeftOf", "WantedRoot", "join", "without"]
+__all__ = ["Claim", "Joined", "LeftOf", "WantedRoot", "grown", "join", "without"]
 
 #: Names that need no closer look; everything else goes through `check_relative`.
 _PLAIN = re.compile(
@@ -132,6 +132,21 @@ def join(path: str, projections: Sequence[tuple[str, Iterable[Entry]]], owned: b
         entries = without(entries, refused)
     return WantedRoot(path, tuple(sorted({p for p, _ in projections})), owned, entries, refused,
                       cache), issues
+
+
+def grown(wanted: WantedRoot, more: WantedRoot) -> WantedRoot | None:
+    """A root with entries that are new, or other than they were for those who want them; None when it is not certain
+    that this is what joining all of them would give."""
+    entries = dict(wanted.entries)
+    for name, joined in more.entries.items():
+        there = entries.get(name)
+        if there is None or there.claims == joined.claims:
+            entries[name] = joined
+        elif there.body == joined.body:
+            entries[name] = Joined(joined.body, _merged((*there.claims, *joined.claims)), min(there.order, joined.order))
+        else:
+            return None
+    return replace(wanted, entries=entries)
 
 
 def _common(one: Body, other: Body) -> Weight | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
-from helixstore.farm.desired import WantedRoot, join
+from helixstore.farm.desired import WantedRoot, grown, join
 from helixstore.fs.names import folded
 from helixstore.values import Key
 
@@ -38,8 +38,8 @@ class Part:
         variants: those that it was asked about.
         entries: by variant; None: those of the whole root.
         before: what it grew from, until the root is joined.
-        added: the entries that are new since; meaningless where `shrunk`.
-        shrunk: an entry of `before` is not wanted any more.
+        added: the entries that are new since, or other than they were.
+        shrunk: a path of `before` is not wanted any more.
     """
 
     variants: Mapping[Key, Variant]
@@ -137,36 +137,30 @@ class Shown:
     def part(self, place: PlacedRoot, variants: Mapping[Key, Variant], ask: Ask) -> Part:
         """What a provider must see of these variants in a root."""
         known = self._last[1].get(place)
-        part = None if known is None else self._grown(place, known, variants, ask)
-        if part is None:
-            part = Part(variants, _by_key(ask(list(variants.values()))), known, shrunk=True)
-        self._parts[place] = part
+        entries = None
+        if known is not None:
+            changed = variants.keys() ^ known.variants.keys()
+            changed |= {key for key in self._changed if variants.get(key) is not known.variants.get(key)}
+            if not changed:
+                self._parts[place] = known
+                return known
+            entries = self._with(place, known, variants, changed, ask)
+        if entries is None:
+            entries = _by_key(ask(list(variants.values())))
+        part = self._parts[place] = _compared(known, variants, entries)
         return part
 
-    def _grown(self, place: PlacedRoot, known: Part, variants: Mapping[Key, Variant], ask: Ask) -> Part | None:
-        """What it sees now, by asking about what has changed and its like; None when all must be asked about."""
-        there = known.variants
-        changed = variants.keys() ^ there.keys()
-        changed |= {key for key in self._changed if variants.get(key) is not there.get(key)}
-        if not changed:
-            return known
-        about = self._kin_of(place, there, variants).of(changed)
+    def _with(self, place: PlacedRoot, known: Part, variants: Mapping[Key, Variant], changed: Collection[Key], ask: Ask,
+              ) -> dict[Key | None, list[Entry]] | None:
+        """The entries, by asking about what has changed and its like; None when all must be asked about."""
+        about = self._kin_of(place, known.variants, variants).of(changed)
         if about is None or len(about) > max(1.0, _FEW * len(variants)):
             return None
         answer = _by_key(ask([variants[key] for key in about if key in variants]))
         common = known.entries.get(None, [])
-        if any(entry not in common for entry in answer.pop(None, ())) or (common and not changed <= variants.keys()):
+        if any(entry not in common for entry in answer.pop(None, ())) or (common and not variants.keys() >= changed):
             return None
-        entries = dict(known.entries)
-        added: list[Entry] = []
-        shrunk = False
-        for key in about:
-            old, new = entries.pop(key, []), answer.get(key, [])
-            if new:
-                entries[key] = new
-            added += [entry for entry in new if entry not in old]
-            shrunk = shrunk or any(entry not in new for entry in old)
-        return Part(variants, entries, known, added, shrunk)
+        return {key: entries for key, entries in known.entries.items() if key not in about} | answer
 
     def _kin_of(self, place: PlacedRoot, *several: Mapping[Key, Variant]) -> _Kin:
         """Who is like whom for a provider."""
@@ -233,6 +227,20 @@ class _Kin:
         return found
 
 
+def _compared(known: Part | None, variants: Mapping[Key, Variant], entries: dict[Key | None, list[Entry]]) -> Part:
+    """A part, with what is other in it than it was."""
+    if known is None:
+        return Part(variants, entries)
+    added: list[Entry] = []
+    gone: set[str] = set()
+    for key in entries.keys() | known.entries.keys():
+        old, new = known.entries.get(key, []), entries.get(key, [])
+        if old is not new and old != new:
+            added += [entry for entry in new if entry not in old]
+            gone.update({entry.path for entry in old} - {entry.path for entry in new})
+    return Part(variants, entries, known, added, bool(gone))
+
+
 def _by_key(entries: Iterable[Entry]) -> dict[Key | None, list[Entry]]:
     found: dict[Key | None, list[Entry]] = {}
     for entry in entries:
@@ -241,26 +249,29 @@ def _by_key(entries: Iterable[Entry]) -> dict[Key | None, list[Entry]]:
 
 
 def _with_added(known: _Root, path: str, placed: Sequence[PlacedRoot], parts: Sequence[Part]) -> _Root | None:
-    """The root with what its parts have more than before; None when it must be joined anew, since something goes, or
+    """The root with what is new or other in its parts; None when it must be joined anew, since something goes, or
     something new could meet what is there."""
-    grown = [(place, part) for place, part, old in zip(placed, parts, known.parts, strict=False) if part is not old]
-    if len(parts) != len(known.parts) or known.issues or any(
-            part.shrunk or part.before is not old
-            for part, old in zip(parts, known.parts, strict=True) if part is not old):
+    if len(parts) != len(known.parts) or known.issues:
         return None
-    more, issues = join(path, [(place.provider, part.added) for place, part in grown])
-    if issues or more.refused:
+    changed = [(place.provider, part) for place, part, old in zip(placed, parts, known.parts, strict=True)
+               if part is not old]
+    if any(part.shrunk for _, part in changed) or any(
+            part.before is not old for part, old in zip(parts, known.parts, strict=True) if part is not old):
         return None
+    more, issues = join(path, [(provider, part.added) for provider, part in changed])
+    wanted = None if issues or more.refused else grown(known.wanted, more)
+    if wanted is None:
+        return None
+    there = known.wanted.entries
     if known.spelt is None or known.folders is None:
-        known.spelt = set(map(folded, known.wanted.entries))
+        known.spelt = set(map(folded, there))
         known.folders = _folders(known.spelt)
-    spelt = set(map(folded, more.entries))
+    spelt = {folded(name) for name in more.entries if name not in there}
     folders = _folders(spelt)
     if not (spelt.isdisjoint(known.spelt) and spelt.isdisjoint(known.folders) and folders.isdisjoint(known.spelt)):
         return None
     known.spelt |= spelt
     known.folders |= folders
-    wanted = replace(known.wanted, entries={**known.wanted.entries, **more.entries})
     return _Root(list(parts), wanted, [], known.spelt, known.folders)
 
 

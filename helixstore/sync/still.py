@@ -71,7 +71,8 @@ class Still:
                 continue
             if known.entries is root.entries:
                 continue
-            changed = frozenset(name for name, entry in root.entries.items() if known.entries.get(name) != entry)
+            changed = frozenset(name for name, entry in root.entries.items()
+                                if (there := known.entries.get(name)) is not entry and there != entry)
             if known.entries.keys() - root.entries.keys():
                 planned.append(root)
             elif changed:
