@@ -19,6 +19,7 @@ from helixstore.store import verify as store_verify
 from helixstore.store.verified import Sample
 from helixstore.sync.change import restate
 from helixstore.sync.damaged import touched
+from helixstore.sync.deferred import waiting
 from helixstore.sync.healing import heal
 from helixstore.sync.patrol import row_of, verified_of
 from helixstore.sync.wanted import Progress
@@ -89,7 +90,8 @@ def verify(
     sizes = {digest: named.get(digest) or _size(session, digest) for digest in session.store.blobs.digests()
              if ref is None or digest in named}
     verified = verified_of(session)
-    chosen = taken.choose(sizes, verified.times()) if taken is not None else None
+    read = verified.times() | dict.fromkeys(waiting(session), -1.0)
+    chosen = taken.choose(sizes, read) if taken is not None else None
     if chosen is None and ref is not None:
         chosen = list(named)
     sound = {digest: row.mtime_ns for digest in sizes if (row := session.index.blob(digest)) and row.inode}
@@ -99,6 +101,8 @@ def verify(
         rows[digest] = row_of(digest, hashes, mark)
         if not dry_run:
             verified.note(digest, time.time())
+            if mark.uid != session.store.host.uid:
+                session.index.remember([(session.store.blobs.path(digest), mark, hashes)])
 
     total = sum(sizes.values() if chosen is None else (sizes.get(digest, 0) for digest in chosen))
     report = store_verify.verify(session.store, chosen, _counting(progress, total), found, dry_run)

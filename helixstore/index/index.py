@@ -297,10 +297,9 @@ class Index:
         """The digest of what lies at an absolute path, if nothing says that it changed since it was hashed."""
         return self._paths.digest_at(path, mark)
 
-    def only_linked(self, path: str, mark: Fingerprint) -> bool:
-        """Whether the file at an absolute path has another number of names than when it was hashed, and another time of
-        change, as that goes with it, and is as it was in all else."""
-        return self._paths.only_linked(path, mark)
+    def names_at(self, path: str, mark: Fingerprint) -> int | None:
+        """How many hard links a file had when it was hashed; None unless only these and its ctime may have changed."""
+        return self._paths.names_at(path, mark)
 
     def hashes(self, digest: str) -> Hashes | None:
         """What was learnt of content when it was hashed, blocks apart; in the store or not."""
@@ -309,6 +308,10 @@ class Index:
     def remember(self, items: Iterable[tuple[str, Fingerprint, Hashes]], began_ns: int | None = None) -> None:
         """Note what was hashed: see `PathCache.remember`. Small files wait a moment and are written together."""
         self._paths.remember(items, began_ns)
+
+    def flush(self) -> None:
+        """Write what waits, so that other processes know it."""
+        self._paths.flush()
 
     def forget(self, paths: Iterable[str]) -> None:
         """Trust nothing about these absolute paths."""

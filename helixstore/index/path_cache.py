@@ -55,13 +55,10 @@ class PathCache:
         *numbers, _, digest = row
         return digest.hex() if numbers == _numbers(mark) else None
 
-    def only_linked(self, path: str, mark: Fingerprint) -> bool:
-        """Whether what lies at `path` has more or fewer names than when it was hashed, and is else as it was, but for
-        the time of change, which that moves."""
-        if (row := self._row(path)) is None:
-            return False
-        *numbers, names, _ = row
-        return numbers[:3] == _numbers(mark)[:3] and names != min(mark.nlink, _NAMES)
+    def names_at(self, path: str, mark: Fingerprint) -> int | None:
+        """How many names what lies at `path` had when it was hashed, if inode, size and mtime are as they were then."""
+        row = self._row(path)
+        return None if row is None or list(row[:3]) != _numbers(mark)[:3] else int(row[4])
 
     def _row(self, path: str) -> tuple[Any, ...] | None:
         key = path_key(path)

@@ -80,7 +80,7 @@ def verify(store: Store, digests: Iterable[str] | None = None, progress: Callabl
         store: where it is read only, markers and blocks are not written.
         digests: which blobs; None for all, and then refs and manifests are looked at too.
         progress: called with the bytes read since the last call.
-        found: called with each intact blob's hashes and fingerprint, for the index.
+        found: called with each intact blob's hashes and its fingerprint from before it was read, for the index.
         dry_run: write nothing, no marker either.
     """
     report = VerifyReport(dry_run=dry_run)
@@ -129,6 +129,7 @@ def _verify_one(store: Store, digest: str, marked: bool, report: VerifyReport,
     path = store.blobs.path(digest)
     try:
         meta = store.blobs.meta(digest)
+        before = kernel.fingerprint(path) if os.path.lexists(path) else None
         hashes, fingerprint = _read(store, digest, path, progress, report.dry_run)
     except NotFound as error:
         if store.blobs.absent(digest):
@@ -158,7 +159,7 @@ def _verify_one(store: Store, digest: str, marked: bool, report: VerifyReport,
         report.issues.append(Issue("suspicious", path, f"the blob {digest[:12]} is intact but can be written to",
                                    f"run: chmod a-w {path}"))
     if found is not None:
-        found(digest, hashes, kernel.fingerprint(path))
+        found(digest, hashes, before or fingerprint)
 
 
 def _keeps_modes(volume: Volume) -> bool:

@@ -33,6 +33,7 @@ from helixstore.farm.seal import seal, unseal
 from helixstore.fs import kernel
 from helixstore.results import Adopted, SyncReport
 from helixstore.session import PlacedRoot, Session
+from helixstore.sync import deferred, hub_names
 from helixstore.sync.audience import chosen_for, given_up, withheld_from
 from helixstore.sync.claimed_roots import claim_roots
 from helixstore.sync.claims import claims, without_mine
@@ -44,7 +45,7 @@ from helixstore.sync.following import follow_moved
 from helixstore.sync.forgotten import forgotten
 from helixstore.sync.hashing import hash_and_name, with_aliases
 from helixstore.sync.healing import heal
-from helixstore.sync.hub_names import due, prove_names
+from helixstore.sync.hub_names import prove_names
 from helixstore.sync.intake import Intake, Wish
 from helixstore.sync.joining import join
 from helixstore.sync.look import Looked, look, roots_of
@@ -140,8 +141,8 @@ def _change(
     if not looking and within is None:
         mend_stand_ins(session)
     follow_moved(session, roots_of(session), keep=not looking)
-    looked = look(session, scan=wanted.scan, paths=wanted.paths, brought=wanted.brought, providers=wanted.providers, restore=wanted.restore,
-                  within=within, drifted=still.drifted if still is not None else {})
+    looked = look(session, scan=wanted.scan, paths=wanted.paths, brought=wanted.brought, providers=wanted.providers,
+                  restore=wanted.restore, within=within, drifted=still.drifted if still is not None else {})
     waiting = _waiting(session, looked) if ask is None and not looking else []
     intake = hash_and_name(session, wanted, looked, progress)
     intake.notes += [*waiting, *unproven, *(f"{path}: {why}" for path, why in looked.reader.notes.items())]
@@ -173,7 +174,8 @@ def _change(
     if save_plan is not None:
         _save(save_plan, seal(plan.encode(), session.farm.state))
     if wanted == Change() and plan.empty and not (intake.wishes or waiting or projection.closed or intake.unsure):
-        remember(session, looked, plan.unchanged, dict.fromkeys(issues), began_ns, due(session))
+        remember(session, looked, plan.unchanged, dict.fromkeys(issues), began_ns,
+                 min(hub_names.due(session), deferred.due(session)))
     if looking:
         return preview
     note_waiting(session, intake, complete=wanted.scan and wanted.providers is None and within is None)

@@ -135,13 +135,13 @@ def prove(session: Session, plan: Plan, progress: Progress | None = None) -> Non
                 progress("hash", path, done, total)
 
         try:
-            hashes, fingerprint = store.blobs.check(digest, progress=step)
+            hashes, _ = store.blobs.check(digest, progress=step)
         except (Corrupt, Unreadable) as error:
             if digest not in store.quarantine:      # its owner keeps on writing to it, say
                 store.quarantine.mark(digest, f"it belongs to user {now.uid} and cannot be read to its end: "
                                       f"{error.message}")
             wrong = True
         else:
-            session.index.remember([(path, fingerprint, hashes)])
+            session.index.remember([(path, now, hashes)])       # as it was before it was read
     if wrong:
         raise Overtaken("a blob of somebody else's is damaged", "helixstore sync", store.path)

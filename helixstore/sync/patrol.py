@@ -3,11 +3,12 @@
     patrol = Patrol(session)
     patrol.some(seconds=60, stop=event)         again and again; it stops in the middle of a file, and goes on there
 
-First comes what was not read for the longest time, and nothing that was read within `every`: over that time everything
-comes round once. It reads from the disk itself and not from memory, where the system can do that, which also leaves in
-memory what programs have there; it keeps to a rate, goes at a crawl while the machine is busy, and stands still while
-somebody on this computer writes to the store. When a blob was last read stands in the person's state directory; nothing
-is written into the store but a marker where bytes are wrong, and block digests where they were not known yet.
+First come blobs of others that wait for it (`sync.deferred`), then what was not read for the longest time, and nothing
+that was read within `every`: over that time everything comes round once. It reads from the disk itself and not from
+memory, where the system can do that, which also leaves in memory what programs have there; it keeps to a rate, goes at
+a crawl while the machine is busy, and stands still while somebody on this computer writes to the store. When a blob was
+last read stands in the person's state directory; nothing is written into the store but a marker where bytes are wrong,
+and block digests where they were not known yet.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from helixstore.index import BlobRow
 from helixstore.session import Session
 from helixstore.store.hashing import BLOCK, Hashes
 from helixstore.store.verified import Sample, Verified
+from helixstore.sync.deferred import waiting
 
 if TYPE_CHECKING:
     from helixstore.fs.kernel import Fingerprint
@@ -101,6 +103,7 @@ class Patrol:
                  busy: Callable[[], bool] = under_load) -> None:
         self._session, self._rate, self._every, self._busy = session, bytes_per_second, every, busy
         self._queue: deque[str] = deque()
+        self._tried: set[str] = set()
         self._reading: _Reading | None = None
         self._idle_until = 0.0
 
@@ -146,9 +149,11 @@ class Patrol:
     def _next(self, report: Patrolled) -> bool:
         """Begin with the next blob; False when none is due."""
         while True:
-            if not self._queue and not self._fill():
+            first = next((one for one in waiting(self._session) if one not in self._tried), None)
+            if first is None and not self._queue and not self._fill():
                 return False
-            digest = self._queue.popleft()
+            digest = self._queue.popleft() if first is None else first
+            self._tried.update((first,) if first is not None else ())
             path = self._session.store.blobs.path(digest)
             try:
                 self._reading = _Reading(digest, path)
@@ -165,6 +170,7 @@ class Patrol:
         if now < self._idle_until:
             return False
         session, since = self._session, time.time() - self._every
+        self._tried.clear()                             # what could not be read is tried again
         session.store.volumes.refresh()
         read = verified_of(session).times()
         due = dict.fromkeys((d for d in session.store.blobs.digests() if read.get(d, 0.0) < since), 0)
@@ -192,6 +198,9 @@ class Patrol:
             report.skipped[reading.digest] = "it was changed while it was read"
         elif hashes.blake3 == reading.digest:
             self._right(hashes, mark, report)
+            if mark.uid != self._session.store.host.uid:
+                self._session.index.remember([(reading.path, reading.before, hashes)])
+                self._session.index.flush()
         else:
             self._damaged(reading.digest, report, "its bytes have another digest", hashes)
         return 0
@@ -244,7 +253,7 @@ class _Reading:
         self._memory = memoryview(mmap.mmap(-1, _CHUNK))            # aligned, as O_DIRECT asks for
         self._direct: int = getattr(os, "O_DIRECT", 0)
         self._descriptor = self._open()
-        self._before = kernel.fingerprint(self._descriptor)
+        self.before = kernel.fingerprint(self._descriptor)
 
     def _open(self) -> int:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -270,11 +279,11 @@ class _Reading:
 
     def _read(self) -> int:
         if not hasattr(os, "readv"):
-            data = os.read(self._descriptor, min(_CHUNK, self._before.bytes - self._offset))
+            data = os.read(self._descriptor, min(_CHUNK, self.before.bytes - self._offset))
             self._memory[:len(data)] = data
             return len(data)
         filled = 0
-        wanted = min(_CHUNK, self._before.bytes - self._offset)
+        wanted = min(_CHUNK, self.before.bytes - self._offset)
         while filled < wanted:                                      # a short read must not end a block in the middle
             try:
                 count = os.readv(self._descriptor, [self._memory[filled:]])
@@ -296,7 +305,7 @@ class _Reading:
         if self._offset % BLOCK:
             self._blocks.append(self._block.hexdigest())
         now = kernel.fingerprint(self._descriptor)
-        same = now.same_content(self._before, ours=True) and now.bytes == self._offset
+        same = now.same_content(self.before, ours=True) and now.bytes == self._offset
         return Hashes(self._blake3.hexdigest(), self._offset, blocks=tuple(self._blocks)), now if same else None
 
     def close(self) -> None:

@@ -4,18 +4,21 @@ A blob is never written by us once it is there, and is read-only; but whoever ow
 its names. A program that only touches the time (Ollama does) costs one reading.
 
 One that another person brought is read before its first use by this one, and again whenever the system's own time of
-change, which nobody can set, has moved: whoever owns it could have put any bytes under that name. The store's owner
-could, too, but could as well have made the whole store.
+change, which nobody can set, has moved: whoever owns it could have put any bytes under that name. Where the number of
+its names has changed, too, that waits a while: see `sync.deferred`. The store's owner could write to it as well, but
+could just as well have made the whole store.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 
 from helixstore.errors import Corrupt, HelixError
 from helixstore.fs.fingerprint import fingerprint_of
 from helixstore.session import Session
+from helixstore.sync.deferred import Deferred
 from helixstore.sync.wanted import Progress
 
 __all__ = ["read_suspects", "usable"]
@@ -39,7 +42,9 @@ def read_suspects(session: Session, progress: Progress | None = None) -> set[str
     now: dict[str, list[int]] = {}
     replaced: set[str] = set()
     blobs, linked = session.store.blobs, None
+    first: dict[int, list[int]] | None = None
     marked, doubted = session.store.quarantine.all(), session.store.quarantine.doubted()
+    deferred = Deferred(session)
     for digest in blobs.digests():
         path = blobs.path(digest)
         try:
@@ -47,18 +52,35 @@ def read_suspects(session: Session, progress: Progress | None = None) -> set[str
         except OSError:
             continue                                    # what is missing is the plan's to say
         stamp = [status.st_size, status.st_mtime_ns, status.st_ino, *([doubted[digest]] if digest in doubted else ())]
-        known = before.get(digest, stamp[:3])
+        if digest not in before and first is None:
+            first = _as_linked(session)
+        known = before.get(digest) or (first or {}).get(status.st_ino, stamp[:3])
         changed = known[:2] != stamp[:2] or known[3:] != stamp[3:] or (digest in marked and known != stamp)
         if foreign := _foreign(session, status):
             linked = _linked(session) if linked is None else linked
-            changed = digest in linked and (changed or session.index.digest_at(path, fingerprint_of(status)) != digest)
+            mark = fingerprint_of(status)
+            changed = digest in linked and (changed or (session.index.digest_at(path, mark) != digest
+                                                        and not deferred.waits(digest, path, mark)))
         whole = _told(session, digest, path, status, progress, foreign or digest in doubted) if changed else True
         now[digest] = known if whole is None else stamp
         if whole and known[2:3] not in ([], stamp[2:3]):
             replaced.add(digest)
+    for digest in deferred.overdue():
+        with suppress(FileNotFoundError):
+            _told(session, digest, blobs.path(digest), os.lstat(blobs.path(digest)), progress, strict=True)
+    deferred.keep()
     if now != before:
         session.index.put_state(_STAMPS, json.dumps(now).encode())
     return replaced
+
+
+def _as_linked(session: Session) -> dict[int, list[int]]:
+    """Inode -> size, time and inode of a file when it was taken in or linked: since then somebody may have written to a
+    blob that is looked at for the first time."""
+    ledgers = session.farm.ledgers
+    roots = sorted(ledgers.roots(), reverse=True)           # the person's own paths, "", have the last word
+    return {record.inode: [record.bytes, record.mtime_ns, record.inode]
+            for root in roots for record in ledgers.of(root).records.values() if record.kind == "hard"}
 
 
 def _foreign(session: Session, status: os.stat_result) -> bool:
@@ -104,8 +126,8 @@ def _told(session: Session, digest: str, path: str, status: os.stat_result, prog
     now = status.st_ino, status.st_size, status.st_mtime_ns
     if strict or row is None or (row.inode, row.bytes, row.mtime_ns) != now:
         try:
-            hashes, mark = session.store.blobs.check(digest, progress=step)
-            session.index.remember([(path, mark, hashes)])
+            hashes, _ = session.store.blobs.check(digest, progress=step)
+            session.index.remember([(path, fingerprint_of(status), hashes)])    # as it was before it was read
         except Corrupt:
             return False
         except HelixError as error:
