@@ -90,7 +90,7 @@ def push(wire: Wire, reference: Reference, job: Job, mounts: Sequence[str], sess
         job.progress(job.bytes)
         job.remember("")
         return Pushed("there", 0)
-    upload = _Upload(wire, reference, job)
+    upload = _Upload(wire, reference, job, size)
     if session and upload.resume(session):
         return upload.run()
     for source in mounts:
@@ -117,8 +117,8 @@ def push_small(wire: Wire, reference: Reference, data: bytes, sha256: str) -> No
 class _Upload:
     """An upload that is under way."""
 
-    def __init__(self, wire: Wire, reference: Reference, job: Job) -> None:
-        self._wire, self._reference, self._job = wire, reference, job
+    def __init__(self, wire: Wire, reference: Reference, job: Job, size: Callable[[str], int | None]) -> None:
+        self._wire, self._reference, self._job, self._size = wire, reference, job, size
         self._scopes = scopes(reference)
         self._location = ""
         self._offset = 0
@@ -161,11 +161,16 @@ class _Upload:
                 failed = 1 if self._offset > before else failed + 1
                 before = self._offset
                 self._wire.pause(cut, failed)
-                if self._location and not self._ask():
-                    self._forget()
+                if self._location and self._ask():
+                    continue
+                if self._size(self._job.sha256) is not None:     # it ended well, and nobody told us
+                    self._tell(self._job.bytes)
+                    break
+                self._forget()
             else:
-                self._job.remember("")
-                return Pushed("sent", self._job.sent)
+                break
+        self._job.remember("")
+        return Pushed("sent", self._job.sent)
 
     def _begin(self) -> None:
         response = self._wire.once("POST", self._wire.address("blobs/uploads/"), frozenset({202}), scopes=self._scopes,
@@ -253,11 +258,11 @@ class _Upload:
 
     def _at(self, location: str, offset: int) -> None:
         if not location:
-            raise Failed(f"{self._wire.host} does not say where an upload goes on", "tell those who run the registry")
+            raise Cut(f"{self._wire.host} does not say where an upload goes on", "tell those who run the registry")
         self._location = self._wire.joined(location, self._location or self._wire.address(""))
         self._offset = offset
+        self._job.remember(self._location)              # before anybody is told: they may stop us
         self._tell(offset)
-        self._job.remember(self._location)
 
     def _forget(self) -> None:
         self._location, self._offset = "", 0

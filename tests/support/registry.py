@@ -73,8 +73,10 @@ def _await(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
         except urllib.error.HTTPError as error:
             error.close()
         except OSError:
+            ended = None
             with contextlib.suppress(subprocess.TimeoutExpired):
-                raise AssertionError(f"it ended with {process.wait(timeout=0.05)}\n{log.read_text()[-2000:]}")
+                ended = process.wait(timeout=0.05)
+            assert ended is None, f"it ended with {ended}\n{log.read_text()[-2000:]}"
             continue
         return
     raise AssertionError(f"{address} does not answer\n{log.read_text()[-2000:]}")
@@ -179,6 +181,7 @@ class StandIn:
         token, lasts: the one that is valid now, and seconds that it says.
         rotten: digests whose bytes come changed.
         cut_after: bytes of the next answers with a blob, after which the connection is cut.
+        lost: methods whose next answers do not arrive, though what was asked is done.
         part: largest body that it takes.
         whole_only: it takes no parts.
         hung: an upload stops to read after so many bytes, and says so in `waiting`.
@@ -200,11 +203,13 @@ class StandIn:
         self.token, self.lasts = "first-token", 300
         self.rotten: set[str] = set()
         self.cut_after: list[int] = []
+        self.lost: list[str] = []
         self.part = 1 << 40
         self.whole_only = False
         self.hung: int | None = None
         self.waiting = threading.Event()
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"registry": self}))
+        handler = type("Handler", (_Handler,), {"registry": self})
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*tls)
@@ -260,8 +265,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path == "/token":
             self._token()
-        elif registry.realm and self.headers.get("Authorization") != f"Bearer {registry.token}" and "/store/" not in path:
-            self._answer(401, b"", {"WWW-Authenticate": f'Bearer realm="{registry.realm}",service="here",scope="x:y:z"'})
+        elif registry.realm and "/store/" not in path and \
+                self.headers.get("Authorization") != f"Bearer {registry.token}":
+            challenge = f'Bearer realm="{registry.realm}",service="here",scope="x:y:z"'
+            self._answer(401, b"", {"WWW-Authenticate": challenge})
             self.close_connection = True
         elif path == "/v2/":
             self._answer(200, b"{}", {})
@@ -387,6 +394,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def _answer(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        if self.command in self.registry.lost:
+            self.registry.lost.remove(self.command)
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
         self._head(status, {**headers, "Content-Length": str(len(data))})
         if self.command != "HEAD":
             self.wfile.write(data)
