@@ -38,7 +38,7 @@ class Fault:
         how: KILL before the call, TEAR a write in two and kill, or FAIL.
         at: from 1; of all calls that change something, or for FAIL of those that can fail with `error`.
         error: errno.
-        where: only calls on paths that contain this count.
+        where: only calls count in whose name and path, as in "link /home/x", this stands.
         power: the whole machine dies with it.
         keeps: every such call from there on fails too, as on a disk that is full.
     """

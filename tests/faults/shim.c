@@ -96,7 +96,10 @@ static void path_at(int folder, const char *path, char *into) {
 
 /* Whether this call is to fail; does not return where it is to kill. -1: tear it. */
 static int strikes(const char *name, const char *path, int changing, unsigned classes) {
-    if (!armed || !is_inside(path) || !strstr(path, needle)) return 0;
+    if (!armed || !is_inside(path)) return 0;
+    char text[PATH_MAX + 80];
+    snprintf(text, sizeof text, "%s %s", name, path);
+    if (!strstr(text, needle)) return 0;
     int hit = 0;
     if (changing) {
         long number = ++changes;
