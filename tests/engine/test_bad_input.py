@@ -126,9 +126,12 @@ def test_a_manifest_that_names_a_missing_blob_is_reported_and_linked_nowhere(syn
         assert not os.path.lexists(synced.home / "another-place" / "other-F16.gguf")
 
 
-def test_a_blob_that_somebody_wrote_into_is_found_by_the_next_sync_and_served_no_more(synced: Person) -> None:
+@pytest.mark.parametrize("looked", [True, False], ids=["after another sync", "right after it was taken in"])
+def test_a_blob_that_somebody_wrote_into_is_found_by_the_next_sync_and_served_no_more(
+        synced: Person, looked: bool) -> None:
     with synced.open() as store:
-        store.sync()
+        if looked:
+            store.sync()
         [path] = store.show("other").variants[0].providers["llamacpp"].paths
         theirs = synced.home / "models/other-F16.gguf"
         theirs.chmod(0o644)
