@@ -312,6 +312,8 @@ class Session(Machine):
 
     def roots(self, reader: Reader, farms: Path) -> Iterator[PlacedRoot]:
         """As `Machine`; a folder into which somebody else on this machine projects already is off, with the reason."""
+        from helixstore.fs.access import user_name
+
         for placed in super().roots(reader, farms):
             owner = None
             if placed.on and self.store.sharing.shared and self.is_common(placed):
@@ -319,7 +321,7 @@ class Session(Machine):
             if owner in (None, self.store.host.uid):
                 yield placed
             else:
-                yield replace(placed, on=False, why=f"user {owner} shares models with it already")
+                yield replace(placed, on=False, why=f"{user_name(owner)} shares models with it already")
 
     def forget_settings(self) -> None:
         """As `Machine`; an open farm goes by the new ones from now on."""

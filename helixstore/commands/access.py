@@ -21,6 +21,7 @@ from helixstore.fs.access import (
     allows,
     closed_folders,
     group_name,
+    joinable,
     members,
     names_of,
     person,
@@ -71,7 +72,7 @@ def _opening(folder: Path, out: Sequence[Person], group: int) -> str:
     rights = rights_of(folder)
     sudo = "" if rights.uid == os.geteuid() else "sudo "
     where = shlex.quote(str(folder))
-    if rights.mask == -1 and rights.mode >> 3 & 1 and not rights.mode & 1:
+    if rights.mask == -1 and rights.mode >> 3 & 1 and not rights.mode & 1 and joinable(rights.gid):
         name = group_name(rights.gid)
         return "; ".join(f"sudo usermod -aG {name} {one.name}" for one in out) + " (and they log in again)"
     if all(rights.gid in one.groups for one in out) and rights.mask == -1:

@@ -60,7 +60,9 @@ def figures(session: Session) -> Figures:
     others = sum(person.avoided_bytes for person in people if (person.host, person.uid) != me)
     names = {(person.host, person.uid): person.user for person in people}
     expiry = session.store.hosts.expiry(session.store.now_ns)
-    here = {me, *(one[:2] for one in session.store.hosts.seen() if not expiry.over(one.host, one.uid, one.since_ns))}
+    seen = [one for one in session.store.hosts.seen() if not expiry.over(one.host, one.uid, one.since_ns)]
+    here = {me, *(one[:2] for one in seen)}
+    computers = {session.store.host.machine or me[0], *(one.machine or one.host for one in seen)}
     return Figures(sum(one.freed.bytes * one.freed.copies for one in freed), avoided(session).bytes + others,
                    len({(uid, names.get((host, uid)) or user_name(uid)) for host, uid in here}),
-                   len({host for host, _ in here}))
+                   len(computers))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = ["READ", "TRAVERSE", "WRITE", "Person", "Rights", "allows", "closed_folders", "group_name", "members",
-           "names_of", "person", "rights_of", "user_name",
+           "joinable", "names_of", "person", "rights_of", "user_name",
 ]
 
 READ, WRITE, TRAVERSE = 4, 2, 1
@@ -154,6 +154,11 @@ def group_name(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except (ImportError, KeyError):
         return str(gid)
+
+
+def joinable(gid: int) -> bool:
+    """Whether somebody may well be made a member of a group: it is neither root's nor one person's own."""
+    return gid != 0 and person(group_name(gid)) is None
 
 
 def names_of(people: Iterable[Person], most: int = 3) -> str:

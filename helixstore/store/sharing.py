@@ -154,6 +154,9 @@ def closed(root: str) -> StoreError:
         return StoreError(f"{folder} belongs to {_user(status.st_uid)}, and you cannot pass it",
                           "ask them to run: helixstore doctor", root)
     name = access.group_name(status.st_gid)
+    if not access.joinable(status.st_gid):
+        return StoreError(f"{folder} is closed to {me}",
+                          f"ask an administrator to run: sudo setfacl -m u:{me}:x {shlex.quote(folder)}", root)
     return StoreError(f"{folder} is open to the group {name} only, and {me} is not a member of it in this session",
                       f"ask an administrator to run: sudo usermod -aG {name} {me}, then log in again", root)
 

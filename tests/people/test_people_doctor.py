@@ -73,6 +73,20 @@ def test_a_parent_folder_that_keeps_the_members_out_is_named_with_what_opens_it(
     assert problems(lab.carol) == []
 
 
+def test_nobody_is_made_a_member_of_roots_group_to_pass_a_folder(lab: People) -> None:
+    closed = lab.folder / "disk-of-root"
+    (closed / "models").mkdir(parents=True)
+    os.chown(closed / "models", lab.carol.uid, lab.gid)
+    closed.chmod(0o750)
+    said = lab.carol.fails("init", "--store", str(closed / "models"), "--group", lab.group)
+    mend(said[said.index("sudo setfacl"):].splitlines()[0])
+    lab.carol.helix("init", "--store", str(closed / "models"), "--group", lab.group)
+    [found] = [check for check in problems(lab.carol) if "cannot pass" in check["message"]]
+    assert "usermod" not in found["remedy"]
+    mend(found["remedy"])
+    assert problems(lab.carol) == []
+
+
 def test_a_service_user_who_does_not_reach_the_blobs_is_named_with_the_group_to_join(lab: People) -> None:
     founded(lab, lab.carol)
     folder = lab.folder / "disk-service"

@@ -46,9 +46,11 @@ def test_who_comes_first_serves_a_systems_folder_and_the_others_see_it_as_off(se
     assert {path: path.lstat().st_uid for path in folder.rglob("*")} == made
     line = ollama(lab.bob)
     assert line["state"] == "off"
-    assert str(lab.alice.uid) in str(line["reason"])
+    assert str(line["reason"]).startswith(lab.alice.name)
     assert ollama(lab.alice)["state"] == "here"
-    assert "is off: user" in lab.bob.helix("status")
+    said = lab.bob.helix("status")
+    assert f"is off: {lab.alice.name} shares models" in said
+    assert "3 people on 1 computer\n" in said, "each has a host id of their own, and all are on this one"
     lab.alice.helix("providers", "off", "ollama")
     lab.alice.helix("sync")
     lab.alice.helix("sync")
