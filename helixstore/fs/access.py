@@ -16,8 +16,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["READ", "TRAVERSE", "WRITE", "Person", "Rights", "allows", "closed_folders", "group_name", "members",
-           "joinable", "names_of", "person", "rights_of", "user_name",
+__all__ = [
+    "READ",
+    "TRAVERSE",
+    "WRITE",
+    "Person",
+    "Rights",
+    "allows",
+    "closed_folders",
+    "group_name",
+    "joinable",
+    "members",
+    "names_of",
+    "person",
+    "rights_of",
+    "user_name",
 ]
 
 READ, WRITE, TRAVERSE = 4, 2, 1
