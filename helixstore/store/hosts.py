@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -160,6 +161,14 @@ class Hosts:
         with self._working() as staging:
             self._sharing.own(self._own, f"{self._root}/hosts")
             kernel.replace_file(f"{self._own}/seen.json", records.canonical(record), 0o444, temporary_folder=staging)
+            self.introduce(staging)
+
+    def introduce(self, staging: str) -> None:
+        """Write down what this host is called, once; `staging` is a folder to work in."""
+        path = f"{self._root}/hosts/{self._host.id}/host.json"
+        if not os.path.exists(path):
+            records.publish_all(staging, [(path, records.canonical(
+                {"schema": records.SCHEMA, "name": socket.gethostname(), "ephemeral": self._host.ephemeral}))])
 
     def unanswered(self) -> list[Forgotten]:
         """Records that forgot this person here, and to which nobody has answered by claiming anew."""

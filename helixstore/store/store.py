@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -179,16 +178,13 @@ class Store:
 
     def register(self) -> None:
         """Make this person's and host's folders in the store; done again, it does nothing."""
-        own = self.path / "hosts" / self.host.id
         person = f"{self.host.id}/{self.host.uid}"
         with self.working() as staging:
             farms = [f"farms/{person}"] if self.sharing.shared else []
             for folder in (f"hosts/{person}/keeps", f"hosts/{person}/roots", *farms, f"refs/{person}"):
                 below = f"{self.path}/{folder.partition('/')[0]}"
                 self.sharing.own(f"{self.path}/{folder}", below)
-            if not (own / "host.json").exists():
-                records.publish_all(staging, [(str(own / "host.json"), records.canonical(
-                    {"schema": records.SCHEMA, "name": socket.gethostname(), "ephemeral": self.host.ephemeral}))])
+            self.hosts.introduce(staging)
 
     @property
     def registered(self) -> bool:

@@ -4,6 +4,7 @@ until somebody forgets it; and it comes back."""
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def test_what_another_computer_shows_stays_while_it_is_off_and_goes_when_it_is_f
     assert len(list(store.glob("blobs/*/*"))) == 1
     with desk.open() as opened:
         here, there = opened.hosts.list()
+        assert here.name == there.name == socket.gethostname(), "also who joined says who they are"
         assert (here.here, there.here, there.models, there.bytes) == (True, False, 1, len(bytes_))
         with pytest.raises(Failed, match="the computer that you are at"):
             opened.hosts.forget(here.id)
