@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from helixstore import HelixStore
+from support.disks import in_memory  # noqa: F401 - a test's folder in memory
 from support.models import tiny_hf
 from support.person import GGUF, Person
 from support.raw import model_gguf

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -15,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from helixstore import HelixStore
 from support import seen
+from support.disks import fresh_folder
 from support.household import Household, gguf
 from support.person import Person
 
@@ -29,7 +29,7 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = fresh_folder(Path("/dev/shm") if os.path.isdir("/dev/shm") else None)
         home = self.folder / "home"
         home.mkdir()
         (home / "Downloads").mkdir()

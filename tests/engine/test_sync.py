@@ -123,6 +123,18 @@ def test_leave_makes_ordinary_files_of_all_and_the_programs_keep_theirs(synced: 
         assert os.access(path, os.W_OK)
 
 
+def test_leave_names_the_programs_whose_folders_in_the_store_have_files(synced: Person) -> None:
+    with synced.open() as store:
+        [shown] = store.show("other").variants[0].providers["llamacpp"].paths
+        own = Path(shown).with_name("mine.txt")
+        own.write_text("my own")
+        [note] = store.leave().notes
+        assert own.read_text() == "my own"
+    assert str(own.parents[1]) in note
+    assert "llamacpp" in note
+    assert "lmstudio" not in note           # its folder is elsewhere
+
+
 def test_what_the_person_deletes_in_a_program_stays_deleted_there(synced: Person) -> None:
     with synced.open() as store:
         [path] = store.show("other").variants[0].providers["gpt4all"].paths
@@ -484,9 +496,9 @@ def test_two_quantisations_in_one_repository_are_one_model(person: Person) -> No
 def test_a_store_on_another_disk_is_linked_by_way_of_stand_ins(person: Person) -> None:
     from support.disks import fresh_folder
 
-    if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == person.home.stat().st_dev:
+    folder = fresh_folder()
+    if folder.stat().st_dev == person.home.stat().st_dev:
         pytest.skip("there is no second disk here")
-    folder = fresh_folder(Path("/dev/shm"))
     try:
         HelixStore.init(folder / "store", every=True, environ=person.environ)
         with person.open() as store:
