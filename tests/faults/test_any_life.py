@@ -10,22 +10,22 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from figures import SOAK, note
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from helixstore import HelixStore
-from helixstore.errors import Failed
+from helixstore.errors import Failed, HelixError
 from support.household import gguf
 from support.person import Person
+from support.soak import SOAK, many, note
 
 _CONTENTS = [gguf(f"any-{number}", ("Q4_K_M", "Q8_0")[number % 2], seed=60 + number) for number in range(4)]
 _PLACES = (".lmstudio/models/a/one/x.gguf", ".lmstudio/models/b/two/y.gguf", ".local/share/nomic.ai/GPT4All/z.gguf",
            "Downloads/x.gguf", "@x.gguf", "@y.gguf")
 _PROVIDERS = ("lmstudio", "gpt4all", "llamacpp", "ollama")
 _LONG_AGO = {"HELIXSTORE_GRACE": "0", "HELIXSTORE_UNDO_WINDOW": "0"}
-_EXAMPLES = 4 * (20 if SOAK else 1)
+_EXAMPLES = many(4, 80)
 
 
 class AnyLife(RuleBasedStateMachine):
@@ -42,9 +42,12 @@ class AnyLife(RuleBasedStateMachine):
         self.have: dict[str, int] = {}
         self.claimed: dict[str, int] = {}
         self.steps = 0
+        self.detached = self.unplugged = False
 
     def teardown(self) -> None:
         note("any life", {"operations": self.steps})
+        if self.unplugged:
+            self.plug()
         shutil.rmtree(self.folder)
         shutil.rmtree(self.far)
 
@@ -60,6 +63,8 @@ class AnyLife(RuleBasedStateMachine):
     @rule(place=st.sampled_from(_PLACES), content=st.integers(0, 3))
     def download(self, place: str, content: int) -> None:
         """To a new file, which takes the place of what was there."""
+        if place.startswith("@") and self.unplugged:
+            return
         file = self.at(place)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.unlink(missing_ok=True)
@@ -67,12 +72,33 @@ class AnyLife(RuleBasedStateMachine):
         os.utime(file, (1_700_000_000, 1_700_000_000))
         self.have[place] = content
 
-    @precondition(lambda self: self.have)
+    @precondition(lambda self: self.here())
     @rule(data=st.data())
     def delete(self, data: st.DataObject) -> None:
-        place = data.draw(st.sampled_from(sorted(self.have)))
+        place = data.draw(st.sampled_from(sorted(self.here())))
         self.at(place).unlink()
         del self.have[place]
+
+    def here(self) -> dict[str, int]:
+        """What lies on a disk that is plugged in."""
+        return {place: content for place, content in self.have.items() if not (self.unplugged and place[0] == "@")}
+
+    @precondition(lambda self: not self.unplugged)
+    @rule(mount_point=st.booleans())
+    def unplug(self, mount_point: bool) -> None:
+        """The other disk; an empty folder may be left where it was mounted."""
+        self.far.rename(f"{self.far}.unplugged")
+        if mount_point:
+            self.far.mkdir()
+        self.unplugged = True
+
+    @precondition(lambda self: self.unplugged)
+    @rule()
+    def plug(self) -> None:
+        if self.far.exists():
+            self.far.rmdir()
+        Path(f"{self.far}.unplugged").rename(self.far)
+        self.unplugged = False
 
     # ---- helixstore ------------------------------------------------------------------------------------------------
 
@@ -118,6 +144,7 @@ class AnyLife(RuleBasedStateMachine):
             left = {model.name for model in store.shared_models()}
         self.claimed = {name: content for name, content in self.claimed.items() if name in left}
 
+    @precondition(lambda self: not self.unplugged)
     @rule(provider=st.sampled_from((None, *_PROVIDERS)))
     def leave_and_come_back(self, provider: str | None) -> None:
         with self.store() as store:
@@ -145,12 +172,24 @@ class AnyLife(RuleBasedStateMachine):
         with self.store() as store:
             store.reindex()
 
+    @precondition(lambda self: not self.unplugged)
     @rule(always=st.booleans())
     def attach(self, always: bool) -> None:
         with self.store() as store:
             store.volumes.add(self.far, name="far", always=always)
+        self.detached = False
 
-    @precondition(lambda self: (self.far / "helixstore").exists())
+    @precondition(lambda self: self.is_volume() and not self.detached)
+    @rule()
+    def detach(self) -> None:
+        with self.store() as store:
+            store.volumes.detach("far")
+        self.detached = True
+
+    def is_volume(self) -> bool:
+        return any((folder / "helixstore").exists() for folder in (self.far, Path(f"{self.far}.unplugged")))
+
+    @precondition(lambda self: self.is_volume() and not self.detached and not self.unplugged)
     @rule(data=st.data(), there=st.booleans())
     def move(self, data: st.DataObject, there: bool) -> None:
         with self.store() as store:
@@ -163,7 +202,9 @@ class AnyLife(RuleBasedStateMachine):
 
     @invariant()
     def what_the_person_has_is_there(self) -> None:
-        for place, content in self.have.items():
+        for place, content in self.here().items():
+            if self.unplugged and self.leads_there(self.at(place)):
+                continue
             assert self.at(place).read_bytes() == _CONTENTS[content], place
 
     @invariant()
@@ -171,15 +212,25 @@ class AnyLife(RuleBasedStateMachine):
         if self.claimed:
             with self.store() as store:
                 for name, content in self.claimed.items():
-                    assert store.path(name).read_bytes() == _CONTENTS[content], name
+                    try:
+                        data = store.path(name).read_bytes()
+                    except HelixError:
+                        assert self.detached or self.unplugged, name
+                        continue
+                    assert data == _CONTENTS[content], name
 
     @invariant()
     def no_link_leads_nowhere(self) -> None:
         for folder, _, names in os.walk(self.person.home):
             for name in names:
-                assert os.path.exists(f"{folder}/{name}"), f"{folder}/{name}"
+                path = Path(folder, name)
+                assert path.exists() or (self.unplugged and self.leads_there(path)), path
+
+    def leads_there(self, path: Path) -> bool:
+        """Whether it is a link to the disk that is not there."""
+        return path.is_symlink() and str(self.far) in os.path.realpath(path)
 
 
 TestAnyLife = pytest.mark.timeout(7200 if SOAK else 180)(AnyLife.TestCase)
-TestAnyLife.settings = settings(max_examples=_EXAMPLES, stateful_step_count=14, deadline=None, derandomize=True,
+TestAnyLife.settings = settings(max_examples=_EXAMPLES, stateful_step_count=14, deadline=None, derandomize=not SOAK,
                                 suppress_health_check=list(HealthCheck))

@@ -8,8 +8,9 @@ import random
 import pytest
 from armed import KILL, Fault
 from cases import CASES, DAILY, ELSEWHERE, POWER, leaves
-from figures import SOAK, note, sample
 from judge import Judging
+
+from support.soak import SOAK, note, sample
 
 
 def test_every_command_is_disturbed() -> None:

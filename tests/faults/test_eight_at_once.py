@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from armed import Armed, Ran
-from figures import SOAK, note
 from judge import Judging
 from world import World
 
 from support.household import gguf
+from support.soak import SOAK, note
 
 _SECONDS = 60.0 if SOAK else 3.0
 _AT_ONCE = {"HELIXSTORE_GRACE": "0", "HELIXSTORE_UNDO_WINDOW": "0"}

@@ -8,10 +8,10 @@ import random
 from pathlib import Path
 
 from armed import FAIL, Fault
-from figures import note, sample
 from judge import Judging
 
 import helixstore
+from support.soak import note, sample
 
 PACKAGE = Path(helixstore.__file__).parent
 #: what tries a mount out, or a layout, wants to hear what the system says

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 from cases import POWER
-from figures import SOAK, note
 from judge import Judging
+
+from support.soak import SOAK, note
 
 
 @pytest.mark.parametrize("name", POWER if SOAK else ("sync", "undo"))

@@ -15,6 +15,7 @@ from helixstore.store.manifests import Manifest, ManifestFile
 from helixstore.store.refs import Ref
 from helixstore.store.store import Store
 from helixstore.values import Format, Purpose, Role
+from support.soak import many, note
 
 UID = os.geteuid()
 
@@ -97,11 +98,12 @@ def test_a_spoilt_memory_is_not_believed(tmp_path: Path, spoilt: str) -> None:
     assert Alive(later(folder), memory).read() == (right, [])
 
 
-@settings(max_examples=200 if os.environ.get("SOAK") else 25, deadline=None)
+@settings(max_examples=many(25, 200), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(("claim", "supersede", "withdraw", "everyone"))),
                 max_size=12))
 def test_with_and_without_memory_the_same_is_alive(tmp_path_factory: pytest.TempPathFactory,
                                                    steps: list[tuple[str, str]]) -> None:
+    note("protocol: what is remembered of claims", {"histories": 1})
     folder = Store.create(tmp_path_factory.mktemp("s") / "store", Host("a", UID, "boot")).path
     memory = Remembered()
     claims: dict[str, list[Ref]] = {"a": [], "b": []}

@@ -27,6 +27,7 @@ from helixstore.store.refs import current as live
 from helixstore.store.store import Store
 from helixstore.store.trash import restore
 from helixstore.values import Format, Purpose, Role
+from support.soak import many, note
 
 UID = os.geteuid()
 DATA = b"weights"
@@ -148,13 +149,14 @@ class House:
 WORK = ("add", "reuse", "remove", "undo", "gc", "now", "restore")
 
 
-@settings(max_examples=5000 if os.environ.get("SOAK") else 60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(60, 5000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(ripe=st.booleans(),
        works=st.lists(st.tuples(st.sampled_from(("gc", "now", *WORK)), st.sampled_from("abc")), min_size=2, max_size=4),
        turns=st.lists(st.tuples(st.integers(0, 3), st.sampled_from((1, 2, 3, 5, 8, 13, 21, 34, 55, 999))), max_size=12))
 @example(ripe=True, works=[("now", "a"), ("add", "a"), ("add", "c"), ("undo", "a")],       # found, and mended
          turns=[(1, 5), (3, 5), (3, 2), (3, 2), (0, 2), (2, 8), (3, 5), (3, 5)])
 def test_in_any_order_of_their_calls(ripe: bool, works: list[tuple[str, str]], turns: list[tuple[int, int]]) -> None:
+    note("protocol: real calls of several at once", {"histories": 1})
     folder = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
     try:
         house = House(folder / "store")

@@ -3,7 +3,6 @@ real decisions (`gc_rules`) in the real order (`gc_round`): what a host relies o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from simulated import LEASE, SECOND, STALE, File, Seat, Server
 from helixstore.store.gc_round import finish, go_round
 from helixstore.store.gc_rules import Terms
 from helixstore.store.hosts import SETTLE, Expiry, Forgotten, LastSeen
+from support.soak import many, note
 
 HOUR = 3600 * SECOND
 GRACE, UNDO = 24 * HOUR, 7 * 24 * HOUR
@@ -288,6 +288,7 @@ class Protocol(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """When nobody does anything more, every link leads somewhere again, and what nobody claims goes."""
+        note("protocol: any history", {"histories": 1})
         for actor in self.actors:
             actor.kill()
         self.check()
@@ -309,7 +310,7 @@ class Protocol(RuleBasedStateMachine):
         assert all(self.server.of(f"trash/{epoch}").keys() <= claimed for epoch in self.server.of("trash"))
 
 
-PROFILE = settings(max_examples=20_000 if os.environ.get("SOAK") else 150, stateful_step_count=30, deadline=None,
+PROFILE = settings(max_examples=many(150, 20_000), stateful_step_count=30, deadline=None,
                    suppress_health_check=list(HealthCheck))
 TestProtocol = Protocol.TestCase
 TestProtocol.settings = PROFILE
@@ -319,7 +320,7 @@ STOPS = ("", "", "rename", "unlink", "create refs", "create condemned", "list re
          "open blobs", "clock", "end", "end")
 
 
-@settings(max_examples=20_000 if os.environ.get("SOAK") else 250, deadline=None,
+@settings(max_examples=many(250, 20_000), deadline=None,
           suppress_health_check=list(HealthCheck))
 @given(now=st.booleans(), how=st.sampled_from(("new", "known", "swap")),
        also=st.lists(st.sampled_from(("collect", "now", "finish", "remove", "known", "restore")), max_size=2),
@@ -328,6 +329,7 @@ STOPS = ("", "", "rename", "unlink", "create refs", "create condemned", "list re
 def test_one_who_claims_beside_collections(now: bool, how: str, also: list[str],
                                            turns: list[tuple[int, object]]) -> None:
     """The heart of it: everybody's caches are full, a blob is due, and somebody on another host claims it just now."""
+    note("protocol: a claim beside collections", {"histories": 1})
     world = Protocol()
     try:
         world.begin(HOSTS, ripe=True)

@@ -13,11 +13,12 @@ from helixstore import HelixStore
 from helixstore.store.hashing import blake3_hex
 from support.disks import Disks, as_root, dying_at
 from support.person import Person
+from support.soak import SOAK, note
 
 CALLS = [(os, name) for name in ("link", "symlink", "rename", "replace", "unlink", "mkdir", "rmdir", "chmod", "fsync",
                                  "write", "utime", "copy_file_range", "lseek")]
 DIGEST = blake3_hex(SMALL)
-STEP = 1 if os.environ.get("SOAK") else 13
+STEP = 1 if SOAK else 13
 
 
 @pytest.fixture
@@ -82,6 +83,7 @@ def test_a_repair_that_is_killed_anywhere(desk: Person) -> None:
             assert not [check for check in store.doctor() if check.name in ("store", "operations")
                         and check.state != "ok"]
         number += STEP
+    note("repair killed", {"operations": died, "killed": died})
     assert died > 5, "it was killed at several calls"
     assert given.read_bytes() == SMALL
 
