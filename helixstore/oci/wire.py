@@ -240,13 +240,16 @@ class Wire:
                          "tell those who run the registry: what it redirects to must be https and its own")
 
     def _pool(self, address: str) -> PoolManager:
-        from urllib3 import PoolManager, ProxyManager
+        from urllib3 import PoolManager, ProxyManager, disable_warnings
+        from urllib3.exceptions import InsecureRequestWarning
         from urllib3.util import make_headers, parse_url
 
         parts = urlsplit(address)
         key = parts.scheme, parts.netloc
         if key not in self._pools:
             context = self.access.trusted(parts.netloc)[0]
+            if parts.netloc in self.access.insecure:
+                disable_warnings(InsecureRequestWarning)        # the person has said so
             if proxy := self.access.proxy(parts.scheme, parts.netloc):
                 auth = parse_url(proxy).auth
                 headers = make_headers(proxy_basic_auth=auth) if auth else None

@@ -151,6 +151,7 @@ def test_a_killed_upload_goes_on_to_the_byte_where_the_registry_can(
     with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL) as first:
         came = stand_in.waiting.wait(30)
         first.kill()
+    stand_in.dead.set()
     assert came
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.startswith("sent")

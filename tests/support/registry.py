@@ -14,7 +14,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -167,6 +166,10 @@ class Relay:
 class StandIn:
     """A registry of our own: it does what the distribution specification says, and what it is told to do wrong.
 
+    Args:
+        tls: certificate and key.
+        clients: the authority that has to vouch for who asks.
+
     Attributes:
         blobs, manifests, tags: what it holds.
         seen: (method, path, headers) of every request.
@@ -184,10 +187,10 @@ class StandIn:
         lost: methods whose next answers do not arrive, though what was asked is done.
         part: largest body that it takes.
         whole_only: it takes no parts.
-        hung: an upload stops to read after so many bytes, and says so in `waiting`.
+        hung: an upload stops to read after so many bytes, says so in `waiting`, and goes on after `dead`.
     """
 
-    def __init__(self, tls: tuple[Path, Path] | None = None) -> None:
+    def __init__(self, tls: tuple[Path, Path] | None = None, clients: Path | None = None) -> None:
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[bytes, str]] = {}
         self.tags: dict[str, str] = {}
@@ -207,12 +210,16 @@ class StandIn:
         self.part = 1 << 40
         self.whole_only = False
         self.hung: int | None = None
-        self.waiting = threading.Event()
+        self.waiting, self.dead = threading.Event(), threading.Event()
+        self.writing = threading.Lock()
         handler = type("Handler", (_Handler,), {"registry": self})
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*tls)
+            if clients:
+                context.load_verify_locations(clients)
+                context.verify_mode = ssl.CERT_REQUIRED
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.server.handle_error = lambda *_: None  # type: ignore[method-assign]
         self.server.daemon_threads = True
@@ -287,6 +294,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         import base64
 
         registry = self.registry
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         wanted = "Basic " + base64.b64encode(registry.user.encode()).decode()
         if registry.user and self.headers.get("Authorization") != wanted:
             self._answer(401, b"", {})
@@ -353,7 +361,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(404, b"", {})
             self.close_connection = True
             return
-        upload = registry.uploads[number]
+        with registry.writing:                          # one connection at a time has a say about an upload
+            self._write(repository, number, registry.uploads[number], query)
+
+    def _write(self, repository: str, number: str, upload: bytearray, query: dict[str, list[str]]) -> None:
+        registry = self.registry
         length = int(self.headers.get("Content-Length", 0))
         start = re.match(r"\d+", self.headers.get("Content-Range", ""))
         if length > registry.part or (self.command == "PATCH" and registry.whole_only) or \
@@ -366,8 +378,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if registry.hung is not None and registry.received >= registry.hung:
                 registry.waiting.set()
                 registry.hung = None
-                time.sleep(0.2)                         # until the client is dead
-            data = self.rfile.read1(min(length, 1 << 16))
+                registry.dead.wait(30)
+            before = 1 << 16 if registry.hung is None else max(1, registry.hung - registry.received)
+            data = self.rfile.read1(min(length, 1 << 16, before))
             if not data:
                 return
             upload += data
