@@ -105,8 +105,6 @@ def init(
         Usage: no such provider, or a folder to scan that is not there, or a store that is another group's.
         StoreError: the folder holds something else, or cannot be given to the group.
     """
-    from helixstore.store.store import Store
-
     machine = Machine(environ)
     for name in providers or ():
         machine.layout(name)
@@ -115,16 +113,7 @@ def init(
             raise Usage(f"{one} is not a folder", "name a folder that exists with --scan", one)
     proposal = propose(environ) if folder is None else Proposal(_absolute(folder), "as you asked", installed(machine))
     chosen = tuple(machine.layouts) if every else tuple(providers if providers is not None else proposal.found)
-    created = not Store.is_in(proposal.store)
-    if group and proposal.store.is_relative_to(machine.places.home):
-        raise Usage(f"{proposal.store} is in your home, where the others do not get",
-                    f"name a folder that they reach: helixstore init --store DIR --group {group}", proposal.store)
-    host = machine.places.host()
-    store = Store.create(proposal.store, host, group) if created else Store.open(proposal.store, host)
-    if group and store.sharing.group != group:
-        whose = f"the group {store.sharing.group}'s" if store.sharing.shared else "one person's"
-        raise Usage(f"the store in {store.path} is {whose}", "make another: helixstore init --store DIR --group "
-                    f"{group}", store.path)
+    store, created = _opened_or_made(machine, proposal.store, group)
     if store.sharing.shared and not store.read_only:
         store.register()
     places, settings = machine.places, machine.settings
@@ -147,6 +136,27 @@ def init(
     on = tuple(name for name in machine.layouts if name in chosen or settings.provider(name).on)
     return InitReport(proposal.store, proposal.why, created, on, proposal.found, folders, share or settings.share,
                       places.config_file, store.sharing.group, told, tuple(_barred(store)))
+
+
+def _opened_or_made(machine: Machine, folder: Path, group: str) -> tuple[Store, bool]:
+    """The store in `folder`, and whether it was made now.
+
+    Raises:
+        Usage: the folder is no place for a group's store, or the store there is another's.
+    """
+    from helixstore.store.store import Store
+
+    created = not Store.is_in(folder)
+    if group and folder.is_relative_to(machine.places.home):
+        raise Usage(f"{folder} is in your home, where the others do not get",
+                    f"name a folder that they reach: helixstore init --store DIR --group {group}", folder)
+    host = machine.places.host()
+    store = Store.create(folder, host, group) if created else Store.open(folder, host)
+    if group and store.sharing.group != group:
+        whose = f"the group {store.sharing.group}'s" if store.sharing.shared else "one person's"
+        raise Usage(f"the store in {store.path} is {whose}",
+                    f"make another: helixstore init --store DIR --group {group}", store.path)
+    return store, created
 
 
 def _barred(store: Store) -> Iterator[str]:
