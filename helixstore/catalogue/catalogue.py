@@ -160,8 +160,8 @@ def _index() -> dict[str, tuple[list[str], list[str]]]:
     found = {}
     for name, piece in _pieces()[0].items():
         aliases, places = quick_names(piece)
-        found[name] = (_also(aliases, places),
-                       [repository for place in places for repository in _repositories(place, ())])
+        found[name] = (_also(aliases, (place for place, _ in places)),
+                       [repository for place, spelled in places for repository in _repositories(place, spelled)])
     return found
 
 

@@ -41,12 +41,13 @@ __all__ = ["CITE", "Piece", "cites_of", "cut", "entry_of", "quick_names"]
 #: The table that is no model.
 CITE = "cite"
 _TABLE = re.compile(r"""^\[[ \t]*(?:"([^"\n]*)"|'([^'\n]*)'|([A-Za-z0-9_-]+))[ \t]*\][ \t]*(?:#.*)?$""", re.MULTILINE)
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.]|-(?!-)){0,78}[a-z0-9]")
+_NAME = re.compile(r"[a-z0-9](?:(?:[a-z0-9.]|-(?!-)){0,78}[a-z0-9])?")
 _ALIAS = re.compile(r"[A-Za-z0-9][\w.:/ -]{0,118}[\w]", re.ASCII)
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]{0,60}")
-_ALIASES = re.compile(r"^aliases\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTALL)
-_AT = re.compile(r"""\bat\s*=\s*["']([^"'\n]+)["']""")
-_QUOTED = re.compile(r"""["']([^"'\n]+)["']""")
+# as our own file is written, which the tests hold it to
+_ALIASES = re.compile(r'\naliases = \[([^\]]*)\]')
+_AT = re.compile(r' at = "([^"]+)"(?:, quantizations = \[([^\]]*)\])?')
+_QUOTED = re.compile(r'"([^"]+)"')
 _LINE = re.compile(r"\(at line (\d+), column \d+\)")
 _MOST = 1 << 50                         # of any number here
 _MANY = 64                              # of anything that is listed
@@ -76,10 +77,15 @@ def cut(text: str) -> Iterator[Piece]:
     yield Piece(name, line, text[start:])
 
 
-def quick_names(piece: Piece) -> tuple[list[str], list[str]]:
-    """Aliases and references in a piece, found without parsing it: for the index of a file known to be sound."""
+def quick_names(piece: Piece) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """What an index needs of our own file, found without parsing it.
+
+    Returns:
+        The aliases of an entry, and each of its places with the quantisations beside it.
+    """
     aliases = _ALIASES.search(piece.text)
-    return _QUOTED.findall(aliases[1]) if aliases else [], _AT.findall(piece.text)
+    places = [(at, _QUOTED.findall(listed) if BLANK in at else []) for at, listed in _AT.findall(piece.text)]
+    return _QUOTED.findall(aliases[1]) if aliases else [], places
 
 
 def cites_of(piece: Piece) -> dict[str, str]:

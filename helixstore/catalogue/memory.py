@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from helixstore.errors import Usage
-from helixstore.formats.ggml import TENSOR_TYPES
+from helixstore.formats.ggml import FILE_TYPES, TENSOR_TYPES, allowed_types
 
 __all__ = ["Need", "Shape", "bits_of", "bytes_of_cache", "bytes_of_weights", "bytes_of_working", "needed"]
 
@@ -42,6 +42,10 @@ _MEASURED = {
 _PLAIN = {"F64": 64.0, "F32": 32.0, "FP32": 32.0, "F16": 16.0, "FP16": 16.0, "BF16": 16.0, "FP8": 8.0, "NF4": 4.5,
           "FP4": 4.5}
 _TYPES = {kind.name: kind for kind in TENSOR_TYPES.values() if kind.block}
+#: name of a GGUF's file type -> the tensor type that most of it is in
+_BASES = dict(FILE_TYPES.values())
+#: llama.cpp keeps the last matrix in Q6_K; of the measured model it is this share.
+_LAST_BITS, _LAST_SHARE = 6.5625, 128_256 * 4_096 / 8_030_261_248
 _WHOLE = re.compile(r"(?:INT([2348])|([2-8])-?BIT)(?:-G(\d{1,4}))?")
 _RATE = re.compile(r"(\d{1,2}(?:\.\d{1,3})?)BPW")
 
@@ -90,7 +94,7 @@ def bits_of(quantization: str) -> float | None:
     Args:
         quantization: "Q4_K_M", "UD-Q4_K_XL", "4bit", "int4-g128", "BF16", "4.0bpw", ...; case does not count.
     """
-    name = re.sub(r"^(?:UD|I1)[-_.]", "", quantization.upper())
+    name = _without_prefix(quantization)
     if name in _MEASURED or name in _PLAIN:
         return _MEASURED.get(name) or _PLAIN[name]
     if match := _RATE.fullmatch(name):
@@ -103,12 +107,14 @@ def bits_of(quantization: str) -> float | None:
     return _of_type(name.removesuffix("_MOE"))
 
 
-def bytes_of_weights(parameters: int, quantization: str, plain: int = 0) -> int:
+def bytes_of_weights(parameters: int, quantization: str, shape: Shape | None = None, plain: int = 0) -> int:
     """The size of the weights before their files are known; where they are, their size is the answer.
 
     Args:
         parameters: all of them: those of a mixture of experts lie in memory too while they sleep.
         quantization: as for `bits_of`.
+        shape: where it is known. In a GGUF the last matrix is kept finer than the rest, and rows whose length is no
+            multiple of 256 cannot be packed as tightly: small models are larger than their bits say.
         plain: how many of the parameters stay at 16 bits, as the embeddings do in GPTQ and AWQ.
 
     Raises:
@@ -119,7 +125,19 @@ def bytes_of_weights(parameters: int, quantization: str, plain: int = 0) -> int:
         raise Usage(f"how large weights are in {quantization!r} is not known", "name a quantisation such as Q4_K_M")
     _check(parameters=parameters, plain=plain)
     plain = min(plain, parameters)
-    return round((parameters - plain) * bits / 8) + 2 * plain
+    name = _without_prefix(quantization)
+    if shape is None or plain or name in _PLAIN or not (name in _BASES or name in _MEASURED):
+        return round((parameters - plain) * bits / 8) + 2 * plain
+    _check(hidden=shape.hidden, vocabulary=shape.vocabulary)
+    whole = parameters * bits
+    last = min(shape.hidden * shape.vocabulary, parameters)
+    fine = max(bits, _LAST_BITS)
+    if name in _MEASURED and bits < fine:                # the measured model has its last matrix in it
+        bits = (bits - _LAST_SHARE * fine) / (1 - _LAST_SHARE)
+    if shape.hidden % 256:
+        fine = max(fine, 8.5)
+        bits = max(bits, *(_bits_of_type(kind) for kind in allowed_types(_BASES.get(name, ""))))
+    return round(max(whole, last * fine + (parameters - last) * bits) / 8)
 
 
 def bytes_of_cache(shape: Shape, context: int, kind: str = "F16", *, batch: int = BATCH, at_once: int = 1) -> int:
@@ -181,12 +199,22 @@ def _of_type(name: str) -> float | None:
     if name in ("Q4", "Q5", "Q8"):
         name += "_0"
     if name in _TYPES:
-        return _TYPES[name].bytes * 8 / _TYPES[name].block
+        return _bits_of_type(name)
     stem, _, _ = name.rpartition("_")
     for known in (f"{stem}_M", f"{stem}_L", stem):
         if known in _MEASURED:
             return _MEASURED[known]
     return _of_type(stem) if stem else None
+
+
+def _bits_of_type(name: str) -> float:
+    """Of a tensor type; 0 where it is not known."""
+    return _TYPES[name].bytes * 8 / _TYPES[name].block if name in _TYPES else 0.0
+
+
+def _without_prefix(quantization: str) -> str:
+    """Without what tells how it was made: UD-Q4_K_M -> Q4_K_M."""
+    return re.sub(r"^(?:UD|I1)[-_.]", "", quantization.upper())
 
 
 def _padded(cells: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 __all__ = ["fold", "loose", "near"]
 
 _DOTS = re.compile(r"(?<![0-9])\.|\.(?![0-9])")
+_SEPARATORS = str.maketrans("", "", " \t\n\r\v\f:/_-")
 _WORDS = re.compile(r"[0-9]+(?:\.[0-9]+)*[a-z]*|[a-z]+")
 #: What a name for the talking variant may end in; without it, the same model is meant.
 _KINDS = ("instruct", "chat", "it")
@@ -21,8 +22,11 @@ def fold(name: str) -> str:
 
     Case and every separator fall away; a dot stays between digits, where it makes another version.
     """
-    text = unicodedata.normalize("NFKC", name[:_LONGEST]).casefold().removesuffix(":latest")
-    return re.sub(r"[\s:/_\-]+", "", _DOTS.sub("", text))
+    text = name[:_LONGEST]
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    text = text.casefold().removesuffix(":latest").translate(_SEPARATORS)
+    return _DOTS.sub("", text) if "." in text else text
 
 
 def loose(name: str) -> str:

@@ -1,0 +1,122 @@
+"""models.toml: each entry of the right form, each repository with the place where it was seen, no name twice."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import helixstore.catalogue
+from helixstore.catalogue import Capability, Catalogue, Entry, HubReference, OllamaReference, bits_of, quantization_of
+from helixstore.catalogue.form import CITE, cut
+from helixstore.catalogue.names import fold
+from helixstore.values import Format
+
+FILE = Path(helixstore.catalogue.__file__).with_name("models.toml")
+TEXT = FILE.read_text(encoding="utf-8")
+TABLES = tomllib.loads(TEXT)
+CITES: dict[str, str] = TABLES.pop(CITE)
+ENTRIES = Catalogue().entries()
+
+#: A page of GitHub that shows a file at one commit, an issue or pull request, or a repository's front page.
+_GITHUB = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+(?:/blob/[0-9a-f]{40}/\S+|/(?:issues|pull)/\d+)?")
+_SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![\w.])")
+
+
+def test_the_catalogue_is_what_the_whole_file_says() -> None:
+    """Entries are read one piece at a time: together they are the file, and what it holds beside them is [cite]."""
+    assert [entry.name for entry in ENTRIES] == list(TABLES)
+    assert len(ENTRIES) >= 150
+    assert all(piece.name or not re.sub(r"#.*", "", piece.text).strip() for piece in cut(TEXT))
+
+
+def test_the_file_is_in_order_and_can_be_read() -> None:
+    names = [piece.name for piece in cut(TEXT) if piece.name]
+    assert names == [*sorted(TABLES), CITE]
+    assert list(CITES) == sorted(CITES)
+    assert TEXT.isascii()
+    assert "\t" not in TEXT
+
+
+def test_the_names_of_the_guide_are_there() -> None:
+    assert {"llama-3-8b-instruct", "mistral-7b-instruct", "codellama-7b-instruct"} <= TABLES.keys()
+
+
+def test_no_name_leads_to_two_entries() -> None:
+    """A name, an alias and a name in a registry, as they are compared when somebody types them."""
+    said: Counter[str] = Counter()
+    for entry in ENTRIES:
+        own = {fold(entry.name), *map(fold, entry.aliases)}
+        assert len(own) == 1 + len(entry.aliases), f"{entry.name} has an alias that says nothing new"
+        references = (offer.reference(offer.quantizations[0] if offer.quantizations else "") for offer in entry.offers)
+        own |= {fold(str(one).removeprefix("ollama:")) for one in references if isinstance(one, OllamaReference)}
+        said.update(own)
+    assert {name: count for name, count in said.items() if count > 1} == {}
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_every_place_was_seen_somewhere(entry: Entry) -> None:
+    for offer in entry.offers:
+        assert offer.cite.startswith("https://"), f"{offer.at} was seen nowhere"
+    if entry.context or entry.parameters or entry.shape:
+        assert entry.cite, "context, parameters and shape were seen nowhere"
+    assert all(page.startswith("https://") for page in entry.cite)
+
+
+def test_what_is_cited_is_a_page_that_stays_as_it_is() -> None:
+    for name, page in CITES.items():
+        if page.startswith("https://github.com/"):
+            assert _GITHUB.fullmatch(page), f"{name} names no commit"
+    used = {source["cite"] for table in TABLES.values() for source in table["sources"]}
+    used |= {name for table in TABLES.values() for name in table.get("cite", [])}
+    assert CITES.keys() <= used, "explained, but never cited"
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_the_form_of_an_entry(entry: Entry) -> None:
+    assert entry.name == entry.name.strip("-.").lower()
+    assert not entry.own
+    assert entry.can
+    assert entry.offers
+    assert entry.active < entry.parameters or not entry.active
+    for offer in entry.offers:
+        for quantization in offer.quantizations:
+            assert quantization_of(quantization), quantization
+            assert bits_of(quantization), f"how large {quantization} is, is not known"
+            found = offer.reference(quantization.lower())
+            assert isinstance(found, HubReference | OllamaReference)
+            if isinstance(found, HubReference) and offer.format is Format.GGUF:
+                assert found.quantization == quantization.upper()
+        if not offer.quantizations:
+            assert offer.reference()
+    if (shape := entry.shape) is not None:
+        assert 0 < shape.layers < 200
+        assert 0 < shape.kv_heads * shape.head_dim <= 16384
+        assert shape.windowed <= shape.layers
+        assert bool(shape.window) == bool(shape.windowed)
+    assert not entry.context or 256 <= entry.context <= 2_000_000
+
+
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry.parameters], ids=lambda entry: entry.name)
+def test_parameters_are_as_many_as_the_name_says(entry: Entry) -> None:
+    sizes = [float(number) * (1e9 if unit == "b" else 1e6) for number, unit in _SIZE.findall(entry.name)]
+    if sizes and "llama-4" not in entry.name and not re.search(r"\d+x\d+b", entry.name):
+        assert entry.parameters == pytest.approx(sizes[0], rel=0.35)
+
+
+def test_all_that_a_model_can_do_occurs() -> None:
+    assert {word for entry in ENTRIES for word in entry.can} == set(Capability)
+    assert {Format.HF, Format.GGUF, Format.MLX, Format.GPTQ, Format.AWQ, Format.EXL2} <= {
+        offer.format for entry in ENTRIES for offer in entry.offers}
+
+
+def test_a_family_grows_with_its_sizes() -> None:
+    for family in ("qwen2.5-{}-instruct", "qwen3-{}"):
+        names = [family.format(size) for size in ("1.5b", "1.7b", "4b", "7b", "8b", "14b", "32b", "72b")]
+        found = [entry for name in names for entry in ENTRIES if entry.name == name]
+        assert len(found) >= 5
+        assert all(small.parameters < large.parameters for small, large in pairwise(found))
