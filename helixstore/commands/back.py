@@ -66,7 +66,17 @@ def leave(session: Session, provider: str | None, *, dry_run: bool = False, ask:
                 set_value(session.places, f"providers.{name}.on", False)
     session.forget_settings()
     restate(session, outcome.issues)
-    return report(plan, Intake(), [*plan.issues, *outcome.issues], dry_run=False, operation=outcome.number)
+    return report(plan, Intake(notes=_inside(session, provider)), [*plan.issues, *outcome.issues], dry_run=False,
+                  operation=outcome.number)
+
+
+def _inside(session: Session, provider: str | None) -> list[str]:
+    """A note on the programs' folders that lie in the store and have files: these are the person's now, and would go
+    with the store when that is deleted."""
+    names = [name for name in ([provider] if provider is not None else session.layouts)
+             if any(files for _, _, files in os.walk(session.farms / name))]
+    return [f"in the store's folder {session.farms} are files that are yours now, of {' '.join(names)}: move them "
+            "elsewhere before you delete the store"] if names else []
 
 
 def _reachable(session: Session, paths: Iterable[str]) -> None:
