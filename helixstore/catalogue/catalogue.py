@@ -22,7 +22,7 @@ from helixstore.values import Format, Issue
 __all__ = ["Catalogue"]
 
 _OURS = Path(__file__).with_name("models.toml")
-_LARGEST = 8 << 20              # bytes of a person's file
+_LARGEST = 1 << 20              # bytes of a person's file
 
 
 class Catalogue:
