@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from helixstore.errors import HelixError
 from helixstore.farm.ledger import Record
 from helixstore.farm.scan import look_at
+from helixstore.fs.fingerprint import fingerprint
 from helixstore.session import Session
 from helixstore.store.hashing import Hashes, hash_file
 from helixstore.store.manifests import Manifest, ManifestFile
@@ -135,6 +137,22 @@ def _told(file: File, hashes: Hashes | None, xet: str | None) -> File:
                    gitsha1=file.gitsha1 or (hashes.gitsha1 if hashes else None), xet=file.xet or xet)
 
 
+def _hashed(
+    session: Session, digest: str, path: str, step: Callable[[int], None] | None, keep: bool,
+) -> Hashes:
+    """The hashes of a blob. It counts as read then, so that what was never used before need not be read twice.
+
+    Raises:
+        HelixError: it is damaged, or cannot be read; with `keep` a damaged one is in quarantine.
+    """
+    if not keep:
+        return hash_file(path, sha256=True, progress=step, lease=False)[0]
+    before = fingerprint(path)
+    hashes, _ = session.store.blobs.check(digest, sha256=True, progress=step)
+    session.index.remember([(path, before, hashes)])
+    return hashes
+
+
 def _sha256(session: Session, variants: Sequence[Variant], progress: Progress | None, keep: bool) -> dict[str, Hashes]:
     """Digest -> hashes of blobs of which the SHA-256 was not known; of small ones with git's."""
     learnt: dict[str, Hashes] = {}
@@ -142,7 +160,10 @@ def _sha256(session: Session, variants: Sequence[Variant], progress: Progress | 
         path = session.store.blobs.path(file.blake3)
         if os.access(path, os.R_OK):
             step = (lambda count, p=path, t=file.bytes: progress("hash", p, count, t)) if progress else None
-            hashes, _ = hash_file(path, sha256=True, progress=step, lease=False)
+            try:
+                hashes = _hashed(session, file.blake3, path, step, keep)
+            except HelixError:
+                continue                # in quarantine, or written to just now: what uses it reads it again, and tells
             if hashes.sha256 and hashes.blake3 == file.blake3:
                 if keep:
                     session.store.blobs.learn(file.blake3, sha256=hashes.sha256)
