@@ -143,7 +143,8 @@ def grown(wanted: WantedRoot, more: WantedRoot) -> WantedRoot | None:
         if there is None or there.claims == joined.claims:
             entries[name] = joined
         elif there.body == joined.body:
-            entries[name] = Joined(joined.body, _merged((*there.claims, *joined.claims)), min(there.order, joined.order))
+            claims = _merged((*there.claims, *joined.claims))
+            entries[name] = Joined(joined.body, claims, min(there.order, joined.order))
         else:
             return None
     return replace(wanted, entries=entries)

@@ -289,6 +289,8 @@ class Farm:
         with self._services() as services, without_collector():
             executor = Executor(services, plan, recovering=recovering, progress=progress)
             outcome = executor.run()
+        if self.index is not None:
+            self.index.refresh()            # after the links: at a thousand models it takes as long as they
         keep_given(self.ledgers, self.store.keeps)
         outcome.number = number
         outcome.count_saved(self.store.saved, self.journal.name(number))

@@ -16,7 +16,7 @@ from helixstore.farm.choice import Choices
 from helixstore.farm.intent import Intent
 from helixstore.store.manifests import Manifest
 from helixstore.store.refs import Claim
-from helixstore.values import Issue, Key, Source
+from helixstore.values import Issue, Key, Source, Variant
 
 if TYPE_CHECKING:
     from helixstore.farm.outcome import Handler
@@ -44,11 +44,13 @@ class Move:
         before: this person's current claim on that name, for `undo`; None when there is none.
         follows: `<host>/<uid>` of the claimant whose model it is, when this person only shows it.
         others: uuids of other people's claims that the store's owner withdraws with it.
+        variant: what the name leads to then, where it is one that the store had before; not in the journal.
     """
 
     def __init__(self, key: Key, manifest: str | None, content: str | None = None, sources: Iterable[Source] = (),
                  pinned: bool = False, before: Ref | None = None, follows: str | None = None,
-                 others: Iterable[str] = ()) -> None:
+                 others: Iterable[str] = (), variant: Variant | None = None) -> None:
+        self.variant = variant
         self.key, self.manifest, self.content = key, manifest, content
         self.sources, self.pinned, self.before, self.follows = tuple(sources), pinned, before, follows
         self.others = tuple(others)
@@ -196,7 +198,7 @@ class _Refs:
         return issues
 
     def _publish(self, moves: Iterable[Mapping[str, Any]]) -> None:
-        """Make the claims, each in the place of this person's current ones."""
+        """Make the claims, each in the place of this person's current ones. The index follows when all is done."""
         claims = []
         for move in moves:
             key, manifest = Key(move["model"], move["variant"]), move["manifest"]
@@ -210,7 +212,6 @@ class _Refs:
         self._store.refs.publish_many(claims)
         for digest in {claim.manifest for claim in claims if claim.manifest is not None}:
             self._bring_back(digest)
-        self._index.refresh()
 
     def _bring_back(self, manifest: str) -> None:
         """A collection that began before the claim was durable may have moved a blob meanwhile, or long before. What is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from helixstore.errors import HelixError, Unreadable, UnsafeName
 from helixstore.formats.folder import inspect_folder, is_model_folder, tell
@@ -24,6 +24,7 @@ Known = Callable[[Item], bool]
 def survey(
     folder: str | os.PathLike[str], depth: int = -1, *, issue: Callable[[Issue], None], tree: Tree | None = None,
     known: Known | None = None,
+    near: Sequence[str] | None = None,
 ) -> list[Inspection]:
     """Find every whole model in a folder and below it.
 
@@ -33,6 +34,7 @@ def survey(
         issue: is called once for everything that is broken, cut, unreadable or badly named and looks like a model.
         tree: is told of every folder listed and every file that counts.
         known: whether a file is one that nothing new can be learnt of; a model of such files is left out unread.
+        near: absolute paths: of the folders below, only those on the way to these are entered. None: all.
 
     Returns:
         Only whole models, in the order of their paths. Left out without a word: unfinished downloads, blobs named by a
@@ -47,7 +49,8 @@ def survey(
         path, level = pending.pop()
         below = walk.folder(path)
         if level < (MAX_LEVELS if depth < 0 else min(depth, MAX_LEVELS)):
-            pending += [(child, level + 1) for child in reversed(below)]
+            pending += [(child, level + 1) for child in reversed(below)
+                        if near is None or any(path.startswith(child + os.sep) for path in near)]
     return sorted(walk.found, key=lambda one: os.fspath(one.location))
 
 

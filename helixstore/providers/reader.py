@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from helixstore.errors import HelixError, Unreadable
@@ -26,6 +26,7 @@ class DiskReader:
 
     Attributes:
         known: whether a file is one that nothing new can be learnt of: `models` leaves such models out, unread.
+        near: absolute paths: below a folder, `models` looks on the way to these alone. None: everywhere.
         issues: what a person should know, in the order in which it was found, each once.
         notes: path -> why what lies there is left alone, though nothing is wrong with it.
         folders: every folder that was listed -> its modification time in nanoseconds before that.
@@ -39,6 +40,7 @@ class DiskReader:
         self._single: dict[str, Inspection | None] = {}
         self._noted: set[Issue] = set()
         self.known: Known | None = None
+        self.near: Sequence[str] | None = None
         self.issues: list[Issue] = []
         self.notes: dict[str, str] = {}
         self.folders: dict[str, int] = {}
@@ -102,7 +104,7 @@ class DiskReader:
         known = None if again else self.known
         key = (where, depth, known)
         if key not in self._models:
-            self._models[key] = survey(where, depth, tree=self, known=known,
+            self._models[key] = survey(where, depth, tree=self, known=known, near=self.near,
                                        issue=lambda issue: None if issue.path in told else self._once(issue))
         return list(self._models[key])
 

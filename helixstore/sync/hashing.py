@@ -13,7 +13,6 @@ from helixstore.farm.scan import look_at
 from helixstore.fs.fingerprint import fingerprint
 from helixstore.session import Session
 from helixstore.store.hashing import Hashes, hash_file
-from helixstore.store.manifests import Manifest, ManifestFile
 from helixstore.sync.intake import Hasher, Intake, Rules, take_in
 from helixstore.sync.look import Looked
 from helixstore.sync.naming import Known
@@ -54,7 +53,7 @@ def hash_and_name(session: Session, wanted: Change, looked: Looked, progress: Pr
     rules = Rules(session.store.path, session.store.host.uid, "sha256" in aliases_needed(on), session.settings.share,
                   wanted.copy, names[0] if names else None, session.store.blobs, admission(session),
                   session.settings.settle)
-    return take_in(looked.candidates, hasher, rules, [_known(v) for v in index.variants()], inodes,
+    return take_in(looked.candidates, hasher, rules, _known(session), inodes,
                    lambda digest: usable(session, digest, progress), _adopted_as(session), session.farm.ledgers.has)
 
 
@@ -83,11 +82,11 @@ def _adopted_as(session: Session) -> Callable[[str], Key | None]:
     return answer
 
 
-def _known(variant: Variant) -> Known:
-    """A current variant as the rules of names see it."""
-    files = tuple(ManifestFile(f.path, f.bytes, f.blake3, f.role) for f in variant.files)
-    manifest = Manifest(variant.format, variant.quantization, variant.purpose, files)
-    return Known(variant.key, variant.manifest, manifest.content_key, variant.sources, variant.pinned)
+def _known(session: Session) -> list[Known]:
+    """The current variants as the rules of names see them."""
+    contents = session.index.contents()
+    return [Known(variant.key, variant.manifest, contents[variant.manifest], variant.sources, variant.pinned)
+            for variant in session.index.variants()]
 
 
 def _inodes(session: Session) -> dict[tuple[int, int], str]:

@@ -23,6 +23,7 @@ from helixstore.providers.reader import DiskReader
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync.drift import drifts
 from helixstore.sync.intake import LINKED_ROLES, Candidate, candidate_of
+from helixstore.sync.still import Within
 from helixstore.sync.untouched import untouched
 from helixstore.values import Source
 
@@ -49,8 +50,8 @@ class Looked:
 
 
 def look(
-    session: Session, *, scan: bool, paths: Sequence[tuple[Path, str | None]] = (),
-    providers: Collection[str] | None = None, restore: bool = False, within: Collection[str] | None = None,
+    session: Session, *, scan: bool, paths: Sequence[tuple[Path, str | None]] = (), brought: Sequence[Found] = (),
+    providers: Collection[str] | None = None, restore: bool = False, within: Within | None = None,
     drifted: Mapping[str, str] = MappingProxyType({}),
 ) -> Looked:
     """Look at the roots, and for models.
@@ -59,9 +60,11 @@ def look(
         session: the person's settings, layouts and farm.
         scan: look for models in the roots of providers that are on and in the loose folders.
         paths: files or folders that the person named, and the model name they gave (or None).
+        brought: models whose files are blobs already.
         providers: only these providers' roots; None for all.
         restore: look at what was declined too.
-        within: only in these roots and loose folders; the others are as they were. None: in all.
+        within: only in these roots and loose folders, and where paths are given only in the folders on the way to them;
+            the rest is as it was. None: in all.
         drifted: of the others, those that had drifted.
 
     Raises:
@@ -72,7 +75,7 @@ def look(
     looked_at = [place for place in placed if within is None or str(place.root.path) in within]
     drifted = {**{root: why for root, why in drifted.items() if within is not None and root not in within},
                **drifts(looked_at, reader)}
-    candidates: list[Candidate] = []
+    candidates = [candidate_of(found, None, asked=True) for found in brought]
     ours: _Ours | None = None
     for path, name in paths:
         candidates += [candidate_of(_loose(one, name), None, asked=True) for one in given(reader, path)]
@@ -80,12 +83,14 @@ def look(
         sound = [place for place in placed if str(place.root.path) not in drifted]
         ours = _Ours(session, {str(place.root.path) for place in sound if place.root.cache})
         loose = [one for one in session.settings.scan if within is None or str(one) in within]
+        if within is not None and None not in within.values():
+            reader.near = [path for came in within.values() for path in came or ()]
         candidates += _gather(session, reader, [place for place in sound if within is None or place in looked_at],
                               ours, loose if providers is None else (), restore=restore)
     placed += _library(session, reader)
     left = ours.left if ours is not None else set()
     if within is not None:
-        left.update(root for place in placed if (root := str(place.root.path)) not in within)
+        left.update(root for place in placed if within.get(root := str(place.root.path), ()) is not None)
     return Looked(reader, placed, candidates, drifted, left)
 
 
@@ -128,7 +133,7 @@ def _gather(
         folder = (str(place.root.path), place.root.label)
         if place.on and folder not in looked:
             looked.add(folder)
-            if not restore and ours.untouched(folder[0], place.provider, reader):
+            if not restore and reader.near is None and ours.untouched(folder[0], place.provider, reader):
                 continue
             reader.known = ours.settled(place.provider)
             found = [candidate_of(one, folder[0]) for one in _discovered(place, reader)]

@@ -7,8 +7,8 @@ entries enter what was known. Where that is not certain to give the same, all is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
@@ -137,22 +137,22 @@ class Shown:
     def part(self, place: PlacedRoot, variants: Mapping[Key, Variant], ask: Ask) -> Part:
         """What a provider must see of these variants in a root."""
         known = self._last[1].get(place)
-        entries = None
         if known is not None:
             changed = variants.keys() ^ known.variants.keys()
             changed |= {key for key in self._changed if variants.get(key) is not known.variants.get(key)}
             if not changed:
                 self._parts[place] = known
                 return known
-            entries = self._with(place, known, variants, changed, ask)
-        if entries is None:
-            entries = _by_key(ask(list(variants.values())))
-        part = self._parts[place] = _compared(known, variants, entries)
+            part = self._with(place, known, variants, changed, ask)
+            if part is not None:
+                self._parts[place] = part
+                return part
+        part = self._parts[place] = _compared(known, variants, _by_key(ask(list(variants.values()))))
         return part
 
-    def _with(self, place: PlacedRoot, known: Part, variants: Mapping[Key, Variant], changed: Collection[Key], ask: Ask,
-              ) -> dict[Key | None, list[Entry]] | None:
-        """The entries, by asking about what has changed and its like; None when all must be asked about."""
+    def _with(self, place: PlacedRoot, known: Part, variants: Mapping[Key, Variant], changed: Set[Key], ask: Ask,
+              ) -> Part | None:
+        """The part, by asking about what has changed and its like; None when all must be asked about."""
         about = self._kin_of(place, known.variants, variants).of(changed)
         if about is None or len(about) > max(1.0, _FEW * len(variants)):
             return None
@@ -160,7 +160,10 @@ class Shown:
         common = known.entries.get(None, [])
         if any(entry not in common for entry in answer.pop(None, ())) or (common and not variants.keys() >= changed):
             return None
-        return {key: entries for key, entries in known.entries.items() if key not in about} | answer
+        entries = dict(known.entries)
+        for key in about:
+            entries.pop(key, None)
+        return _compared(known, variants, entries | answer, about)
 
     def _kin_of(self, place: PlacedRoot, *several: Mapping[Key, Variant]) -> _Kin:
         """Who is like whom for a provider."""
@@ -227,15 +230,16 @@ class _Kin:
         return found
 
 
-def _compared(known: Part | None, variants: Mapping[Key, Variant], entries: dict[Key | None, list[Entry]]) -> Part:
-    """A part, with what is other in it than it was."""
+def _compared(known: Part | None, variants: Mapping[Key, Variant], entries: dict[Key | None, list[Entry]],
+              keys: Iterable[Key | None] | None = None) -> Part:
+    """A part, with what is other in it than it was; that can be in the entries of `keys` alone."""
     if known is None:
         return Part(variants, entries)
     added: list[Entry] = []
     gone: set[str] = set()
-    for key in entries.keys() | known.entries.keys():
+    for key in entries.keys() | known.entries.keys() if keys is None else keys:
         old, new = known.entries.get(key, []), entries.get(key, [])
-        if old is not new and old != new:
+        if old != new:
             added += [entry for entry in new if entry not in old]
             gone.update({entry.path for entry in old} - {entry.path for entry in new})
     return Part(variants, entries, known, added, bool(gone))

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from helixstore.farm.outcome import Outcome
     from helixstore.farm.plan import Deviation, Plan
 
-__all__ = ["Still"]
+__all__ = ["Still", "Within"]
+
+#: root or loose folder -> the absolute paths in it at which something new has come to lie; None: it may be anything
+Within = Mapping[str, Collection[str] | None]
 
 
 @dataclass
@@ -54,25 +57,27 @@ class Still:
         self.shown.forget()
 
     def planning(
-        self, roots: Iterable[WantedRoot], touched: Collection[str]
+        self, roots: Iterable[WantedRoot], touched: Within
     ) -> tuple[list[WantedRoot], dict[str, frozenset[str]]]:
         """The roots that must be planned, and of those of which not all must be, the paths.
 
         Args:
             roots: what must lie in each now.
-            touched: the roots in which something happened.
+            touched: the roots in which something happened; where only something came, its paths are planned.
         """
         planned, only = [], {}
         for root in roots:
             known = self.wanted.get(root.path)
-            if root.path in touched or known is None or (known.providers, known.refused, known.withdrawn) != (
+            came = touched.get(root.path, ())
+            if came is None or known is None or (known.providers, known.refused, known.withdrawn) != (
                     root.providers, root.refused, root.withdrawn):
                 planned.append(root)
                 continue
-            if known.entries is root.entries:
+            if known.entries is root.entries and not came:
                 continue
-            changed = frozenset(name for name, entry in root.entries.items()
-                                if (there := known.entries.get(name)) is not entry and there != entry)
+            changed = frozenset(path[len(root.path) + 1:] for path in came).union(
+                name for name, entry in root.entries.items()
+                if (there := known.entries.get(name)) is not entry and there != entry)
             if known.entries.keys() - root.entries.keys():
                 planned.append(root)
             elif changed:
@@ -89,16 +94,20 @@ class Still:
         self.wanted = {root.path: root for root in roots if root.path not in trouble}
 
     def issues_left(self, last: Iterable[Issue], planned: Sequence[WantedRoot], only: Collection[str],
-                    touched: Collection[str]) -> list[Issue]:
+                    touched: Within) -> list[Issue]:
         """Of the issues of the last pass, those that this one did not look into."""
-        looked = {*touched, *(root.path for root in planned if root.path not in only)}
-        return [issue for issue in last if not any(_below(issue, root) for root in looked)]
+        looked = {root for root, came in touched.items() if came is None}
+        looked.update(root.path for root in planned if root.path not in only)
+        again = {place for came in touched.values() for path in came or () for place in (path, os.path.dirname(path))}
+        return [issue for issue in last if issue.path not in again and not any(_below(issue, root) for root in looked)]
 
     @staticmethod
     def concerned(plan: Plan, earlier: Mapping[str, Iterable[Deviation]]) -> set[Key]:
         """The variants of which a plan may change how they stand; `earlier`: root -> what was not simply linked."""
         keys = {one.key for root in plan.roots for one in earlier.get(root, ()) if one.key is not None}
-        keys |= {claim.key for action in plan.actions for claim in action.claims if claim.key is not None}
+        for action in plan.actions:
+            same = action.was.claims if action.op == "refresh" and action.was is not None else ()
+            keys |= {claim.key for claim in {*action.claims}.symmetric_difference(same) if claim.key is not None}
         return keys | {one.key for one in plan.states if one.key is not None}
 
 

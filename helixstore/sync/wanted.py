@@ -10,7 +10,7 @@ from helixstore.farm.handlers import Move
 from helixstore.farm.plan import Adoption
 from helixstore.providers.layout import Found
 from helixstore.results import SyncReport
-from helixstore.sync.still import Still
+from helixstore.sync.still import Still, Within
 from helixstore.values import Key
 
 __all__ = ["Ask", "Change", "Progress"]
@@ -40,7 +40,9 @@ class Change:
         copy: content from another disk may be copied into the store.
         swaps: adopted files that give way to links to another disk.
         still: what a process that stays knows of the last pass.
-        within: the roots and loose folders in which something happened since; None: it may be all. Only with `still`.
+        within: the roots and loose folders in which something happened since, and the paths there at which something
+            new has come to lie, where that is all; None: it may be anything. None of them: it may be all. Only with
+            `still`.
     """
 
     command: str = field(default="sync", compare=False)
@@ -59,4 +61,4 @@ class Change:
     copy: bool = False
     swaps: Sequence[Adoption] = ()
     still: Still | None = field(default=None, compare=False)
-    within: Collection[str] | None = None
+    within: Within | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from helixstore.sync.change import change
 from helixstore.sync.projection import aliases_needed
-from helixstore.sync.still import Still
+from helixstore.sync.still import Still, Within
 from helixstore.sync.wanted import Change
 from helixstore.watch.told import Told
 
@@ -46,11 +46,12 @@ class Passes:
         self.last = 0.0
         self.last_full = 0.0
 
-    def run(self, roots: Collection[str] | None) -> SyncReport:
+    def run(self, roots: Within | None) -> SyncReport:
         """A pass over some folders, or over everything.
 
         Args:
-            roots: watched folders in which something happened; "" is none of them. None: all.
+            roots: watched folders in which something happened, and what came there, if that is all; "" is none of them.
+                None: all.
 
         Raises:
             HelixError: nothing was changed.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from helixstore.farm.ledger import FOLDER, Record
 from helixstore.farm.plan import Look
 from helixstore.farm.scan import look_at
-from helixstore.formats.names import extension, is_digest, shard_name, shard_of_name
+from helixstore.formats.names import WEIGHT_EXTENSIONS, extension, is_digest, shard_name, shard_of_name
 from helixstore.fs.listing import scandir
 from helixstore.fs.locks import Lease, writers_of
 from helixstore.fs.names import unfinished
@@ -84,6 +84,10 @@ class Sieve:
         if any(_as_left(look, record) for record in records) or self._judged.get(path) == look:
             return News.NOTHING
         return self._gate(path, known=bool(records))
+
+    def comes(self, path: str) -> bool:
+        """Whether a file that is `WHOLE` is a new one, and by its name weights: then nothing else needs a look."""
+        return extension(os.path.basename(path)) in WEIGHT_EXTENSIONS and not self._records(path)
 
     def left(self, root: str) -> bool:
         """Whether a root is as we left it, to the last name; or has nothing in it, and should not."""

@@ -33,6 +33,7 @@ from helixstore.watch.touched import Touch, Touched
 
 if TYPE_CHECKING:
     from helixstore.session import Session
+    from helixstore.sync.still import Within
     from helixstore.sync.wanted import Progress
 
 __all__ = ["Watch"]
@@ -49,11 +50,13 @@ _RETRY = 5.0                    # seconds after a pass that failed
 
 @dataclass
 class _Waiting:
-    """One folder in which something happened: since when, when it is looked at, and the paths."""
+    """One folder in which something happened: since when, when it is looked at, the paths, and whether nothing happened
+    but that new files came to lie there."""
 
     since: float
     due: float
     paths: set[str] = field(default_factory=set)
+    came: bool = True
 
 
 class Watch:
@@ -186,6 +189,7 @@ class Watch:
                 one = self._waiting.setdefault(root, _Waiting(now, now))
                 one.due = max(one.due, min(now + quiet, one.since + _PATIENCE * quiet))
                 one.paths.add(path)
+                one.came = one.came and news is News.WHOLE and self._sieve.comes(path)
                 if news is News.WHOLE:
                     self._passes.expect()
 
@@ -221,14 +225,14 @@ class Watch:
             self._passes.rest()
             self._senses.short()
             for root in self._aim():            # a program's own settings name another folder now
-                self._waiting.setdefault(root, _Waiting(now, now))
+                self._look_at(root, now)
         if now >= self._poll_at:
             self._poll_at = now + self._session.settings.poll
             with self._lock:
                 if self._surroundings.disks_changed():
                     self._full = "a disk has come or gone"
                 elif self._surroundings.claims_changed():
-                    self._waiting.setdefault("", _Waiting(now, now))
+                    self._look_at("", now)
         if now - self._passes.last_full >= self._session.settings.rescan:
             self._full = self._full or "it is time"
 
@@ -240,7 +244,11 @@ class Watch:
             if how and not ours:
                 self._say(how, f"{root} is {how}.", path=root)
             if not ours:
-                self._waiting.setdefault(root, _Waiting(now, now))
+                self._look_at(root, now)
+
+    def _look_at(self, root: str, now: float) -> None:
+        """Anything may have happened in a folder."""
+        self._waiting.setdefault(root, _Waiting(now, now)).came = False
 
     # ---- passes ----------------------------------------------------------------------------------------------------
 
@@ -254,11 +262,12 @@ class Watch:
 
     def _some(self, roots: list[str]) -> None:
         """A pass over a few folders."""
-        paths = [path for root in roots for path in self._waiting.pop(root).paths]
-        if not self._pass(roots, paths, "events"):
+        waited = {root: self._waiting.pop(root) for root in roots}
+        paths = [path for one in waited.values() for path in one.paths]
+        if not self._pass({root: one.paths if one.came else None for root, one in waited.items()}, paths, "events"):
             self._full, self._full_at = "a pass has failed", time.monotonic() + _RETRY
 
-    def _pass(self, roots: list[str] | None, paths: list[str], why: str) -> bool:
+    def _pass(self, roots: Within | None, paths: list[str], why: str) -> bool:
         """Whether it could be done."""
         began = time.monotonic()
         with self._lock:
