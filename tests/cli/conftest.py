@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import helixstore.cli
+from support.disks import in_memory  # noqa: F401 - a test's folder in memory
 
 
 @dataclass

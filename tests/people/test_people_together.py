@@ -264,3 +264,14 @@ def test_a_collection_moves_what_its_person_may_move_and_the_stewards_any(shared
         for one in lab.members.values():
             for key in settled:
                 one.environ.pop(key)
+
+
+def test_only_the_owner_of_the_store_removes_for_everyone(shared: People) -> None:
+    lab = shared
+    mine = from_the_hub(lab.alice)
+    lab.alice.document("sync")
+    code, _, told = lab.bob.types("remove", "rocket-GGUF", "--everyone", "--yes")
+    assert code == 1
+    assert "who owns the store" in told
+    assert mine.read_bytes() == PUBLIC
+    assert "rocket-GGUF" in lab.alice.helix("list")

@@ -5,6 +5,8 @@ it was.
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from helixstore import HelixStore
 from helixstore.places import Places
 from helixstore.settings import set_value
 from support import seen
+from support.disks import fresh_folder
 from support.household import Household, made
 from support.person import Person
 
@@ -36,8 +39,10 @@ RUNS = {
 
 
 @pytest.fixture(scope="module", params=["hard links", "symlinks"])
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("thirteen"), symbolic=request.param == "symlinks")
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    folder = fresh_folder(Path("/dev/shm") if os.path.isdir("/dev/shm") else None)
+    yield World(folder, symbolic=request.param == "symlinks")
+    shutil.rmtree(folder)
 
 
 class World:
