@@ -196,6 +196,10 @@ class Index:
             return {key.hex(): follow.files_of(data) for key, data in tables.items("manifests")}
         return self._read(read)
 
+    def contents(self) -> dict[str, str]:
+        """The digest of every manifest that a ref names -> its content key."""
+        return self._read(lambda tables: {key[32:].hex(): key[:32].hex() for key, _ in tables.items("contents")})
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """What a line of `list` prints, for each current variant, by name; cheap.
 
