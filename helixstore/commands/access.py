@@ -20,6 +20,7 @@ from helixstore.fs.access import (
     Person,
     allows,
     closed_folders,
+    group_fills,
     group_name,
     joinable,
     members,
@@ -118,11 +119,14 @@ def _modes(store: Store) -> Iterator[Check]:
     wrong = [folder for folder in wanted if os.path.isdir(folder) and not _is_common(folder, store.sharing.gid)]
     if wrong:
         sudo = "" if store.sharing.steward == os.geteuid() else "sudo "
-        those = " ".join(map(shlex.quote, wrong if len(wrong) <= _TRIED else [f"{root}", f"{root}/*", *(
-            f"{root}/{kind}/*" for kind in _FANNED)]))
+        top = shlex.quote(root)
+        those = " ".join(map(shlex.quote, wrong)) if len(wrong) <= _TRIED else " ".join(
+            [top, f"{top}/*/", *(f"{top}/{kind}/*/" for kind in _FANNED)])
+        acl = f" && {sudo}setfacl -m g::rwx,m::rwx,d:g::rwx,d:m::rwx {those}" if any(
+            not group_fills(folder) for folder in wrong) else ""
         yield Check("people", "problem", f"{len(wrong)} folders are not the group's, or lack the mode "
                                          f"{folders.COMMON:o}: {', '.join(wrong[:_TRIED])}",
-                    f"{sudo}chgrp {group_name(store.sharing.gid)} {those} && {sudo}chmod {folders.COMMON:o} {those}")
+                    f"{sudo}chgrp {group_name(store.sharing.gid)} {those} && {sudo}chmod {folders.COMMON:o} {those}{acl}")
     else:
         yield Check("people", "ok", f"every common folder has the mode {folders.COMMON:o}, or an ACL")
 
@@ -131,7 +135,7 @@ def _is_common(folder: str, gid: int) -> bool:
     status = os.stat(folder)
     mode = stat.S_IMODE(status.st_mode)
     if folders.has_acl(folder):
-        return status.st_gid == gid and mode & 0o3000 == 0o3000
+        return status.st_gid == gid and mode & 0o3000 == 0o3000 and group_fills(folder)
     return status.st_gid == gid and mode == folders.COMMON
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "Rights",
     "allows",
     "closed_folders",
+    "group_fills",
     "group_name",
     "joinable",
     "members",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 READ, WRITE, TRAVERSE = 4, 2, 1
-_ACL = "system.posix_acl_access"
+_ACL, _DEFAULT_ACL = "system.posix_acl_access", "system.posix_acl_default"
 _USER, _GROUP_OWNER, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10
 
 
@@ -105,13 +106,19 @@ def rights_of(path: str | os.PathLike[str]) -> Rights:
     return Rights(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), users, groups, owning, mask)
 
 
-def _entries(path: str | os.PathLike[str]) -> Iterator[tuple[int, int, int]]:
+def _entries(path: str | os.PathLike[str], kind: str = _ACL) -> Iterator[tuple[int, int, int]]:
     """(tag, bits, number) of an ACL as Linux keeps it [linux/posix_acl_xattr.h]; nothing where there is none."""
     data = b""
     if hasattr(os, "getxattr"):
         with contextlib.suppress(OSError):
-            data = os.getxattr(path, _ACL)
+            data = os.getxattr(path, kind)
     yield from struct.iter_unpack("<HHI", data[4:]) if len(data) % 8 == 4 else ()
+
+
+def group_fills(folder: str | os.PathLike[str]) -> bool:
+    """Whether the default ACL of a folder leaves the group of what is made in it all rights; True where it has none."""
+    acl = {tag: bits for tag, bits, _ in _entries(folder, _DEFAULT_ACL)}
+    return acl.get(_GROUP_OWNER, 7) & acl.get(_MASK, 7) == 7
 
 
 def closed_folders(path: str | os.PathLike[str], who: Person) -> list[Path]:

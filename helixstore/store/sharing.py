@@ -135,6 +135,9 @@ def give(root: str, group: str) -> None:
     except PermissionError as error:
         raise StoreError(f"{root} cannot be given to the group {group}: {error.strerror}",
                          f"ask an administrator to run: sudo chgrp {group} {shlex.quote(root)}", root) from error
+    if not access.group_fills(root):
+        raise StoreError(f"the default ACL of {root} keeps the group {group} from filling it",
+                         f"setfacl -m d:g::rwx,d:m::rwx {shlex.quote(root)}", root)
     if not held and not folders.has_acl(root):
         raise StoreError(f"the file system of {root} does not keep the mode {folders.COMMON:o} that a group needs",
                          "choose a folder on another file system; helixstore doctor --mount DIR tells what one can do",

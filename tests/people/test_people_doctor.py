@@ -129,6 +129,12 @@ def test_wrong_modes_and_closed_blobs_are_found_and_mended(lab: People, root: Us
     assert problems(root) == []
     (lab.store / "blobs/00").chmod(0o2770)
     assert any("can remove another's blob" in check["message"] for check in problems(root))
+    for number in range(5):                             # so many that they are not named one by one
+        (lab.store / f"blobs/{number:02x}").chmod(0o2770)
+    [many] = [check for check in problems(root) if "lack the mode" in check["message"]]
+    mend(many["remedy"])
+    assert problems(root) == []
+    assert stat.S_IMODE((lab.store / "store.json").stat().st_mode) == 0o444
 
 
 def test_the_rules_say_what_the_kernel_does(lab: People, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.people import People, founded, modes
+from support.raw import model_gguf
 
 COMMON, OWN = 0o3770, 0o2750
 
@@ -111,6 +112,18 @@ def test_a_store_of_ones_own_is_not_taken_for_a_groups(lab: People) -> None:
     lab.bob.helix("init", "--store", str(lab.store))
     assert "one person's" in lab.bob.fails("init", "--store", str(lab.store), "--group", lab.group)
     assert not any(path.stat().st_mode & 0o022 for path in (lab.bob.home / "s").rglob("*")), "umask 000 was his"
+
+
+def test_a_default_acl_that_keeps_the_group_out_is_refused_with_what_opens_it(lab: People) -> None:
+    lab.store.mkdir(mode=0o755)
+    os.chown(lab.store, lab.bob.uid, lab.bob.gid)
+    subprocess.run(["setfacl", "-m", f"d:u:{lab.service.name}:rx", str(lab.store)], check=True)     # d:g::r-x, then
+    said = lab.bob.fails("init", "--store", str(lab.store), "--group", lab.group)
+    assert not list(lab.store.iterdir())
+    subprocess.run(said[said.index("setfacl"):].splitlines()[0], shell=True, check=True)
+    lab.bob.helix("init", "--store", str(lab.store), "--group", lab.group)
+    path = lab.alice.put("m/one.gguf", model_gguf(seed=72))
+    assert "linked" in lab.alice.document("share", "--store", str(lab.store), str(path))
 
 
 def test_a_default_acl_of_the_administrators_stays(lab: People) -> None:
