@@ -21,6 +21,7 @@ __all__ = ["Contents", "RemoteFile", "Text", "read_contents"]
 _CNCF, _DOCKER, _OLLAMA = "application/vnd.cncf.model.", "application/vnd.docker.ai.", "application/vnd.ollama.image."
 _IMAGE_LAYER = re.compile(r"application/vnd\.(?:docker\.image\.rootfs\.|oci\.image\.layer\.)")
 _ARCHIVE = re.compile(r"(?:\.|\+|-)(?:tar|gzip|zstd)(?:$|[+.])")
+_UNPACK = "io.deis.oras.content.unpack"             # oras's mark (oras-go `content/file`)
 _OLLAMA_TEXTS = frozenset({"template", "prompt", "system", "params", "license", "messages"})
 _OUTSIDE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -84,13 +85,12 @@ def read_contents(manifest: Manifest, name: str) -> Contents:
     stem = _OUTSIDE.sub("-", name).strip("-._") or "model"
     if any(kind.startswith(_OLLAMA) for kind in types):
         return _ollama(manifest, stem)
-    if any(map(_IMAGE_LAYER.match, types)) and not any(FILEPATH in one.annotations or TITLE in one.annotations
-                                                       for one in manifest.layers):
+    if any(_IMAGE_LAYER.match(one.media_type) and not _title(one) for one in manifest.layers):
         raise Failed(f"{name} is a container's image, no model", "see whether the name is right")
-    packed = next((kind for kind in types if _ARCHIVE.search(kind)), None)
+    packed = next((one.media_type for one in manifest.layers if _is_packed(one)), None)
     if packed is not None:
         raise Failed(f"{name} is packed in archives ({printable(packed)}), which would have to be unpacked",
-                     "unpack it with the program that made it (kit, modctl), then: helixstore add FOLDER")
+                     "unpack it with the program that made it (kit, modctl, oras), then: helixstore add FOLDER")
     config = manifest.config.media_type if manifest.config else ""
     ours = manifest.artifact_type == MODELPACK or config == MODELPACK_CONFIG
     if ours or any(kind.startswith(_CNCF) for kind in types):
@@ -98,6 +98,17 @@ def read_contents(manifest: Manifest, name: str) -> Contents:
     else:
         called = "docker-models" if config.startswith(_DOCKER) else "files"
     return Contents(called, _checked(name, _named(manifest, stem, name)), (), manifest.config)
+
+
+def _title(layer: Descriptor) -> str | None:
+    return layer.annotations.get(FILEPATH) or layer.annotations.get(TITLE)
+
+
+def _is_packed(layer: Descriptor) -> bool:
+    """oras calls every file a layer of an image, `.tar` or not, and marks those that it packed."""
+    if layer.annotations.get(_UNPACK) == "true":
+        return True
+    return not _IMAGE_LAYER.match(layer.media_type) and _ARCHIVE.search(layer.media_type) is not None
 
 
 def _named(manifest: Manifest, stem: str, name: str) -> list[RemoteFile]:
@@ -114,8 +125,7 @@ def _named(manifest: Manifest, stem: str, name: str) -> list[RemoteFile]:
               f"{_DOCKER}chat.template.jinja": "chat_template.jinja"}
     found = []
     for layer in manifest.layers:
-        path = layer.annotations.get(FILEPATH) or layer.annotations.get(TITLE) or made.get(id(layer)) \
-            or others.get(layer.media_type)
+        path = _title(layer) or made.get(id(layer)) or others.get(layer.media_type)
         if path is None:
             raise Failed(f"{name} holds a file without a name ({printable(layer.media_type)})",
                          "ask those who pushed it to push it again as ModelPack (oras: by file names)")

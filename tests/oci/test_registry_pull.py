@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,29 @@ def test_a_blob_that_is_cut_many_times_is_gone_on_with(stand_in: StandIn, opened
     stand_in.cut_after = [100_000] * 20
     assert fetched(opened(stand_in.host), DATA) == DATA
     assert stand_in.sent[sha256(DATA)] == len(DATA), "nothing came twice"
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 8])
+def test_a_killed_download_goes_on_where_its_file_ends(
+        stand_in: StandIn, tmp_path: Path, environ: dict[str, str], blocks: int) -> None:
+    data = bytes_of(20_000_000)
+    stand_in.put(data)
+    path = tmp_path / "file"
+    command = [sys.executable, str(Path(__file__).with_name("downloader.py")), stand_in.host, sha256(data),
+               str(len(data)), str(path)]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        for _ in range(blocks):
+            first.stdout.readline()
+        first.kill()
+    here = path.stat().st_size
+    assert here
+    stand_in.sent.clear()
+    subprocess.run(command, env=environ, check=True, capture_output=True, timeout=60)
+    assert path.read_bytes() == data
+    if here < len(data):
+        assert stand_in.seen[-1][2]["Range"] == f"bytes={here}-"
+        assert stand_in.sent[sha256(data)] == len(data) - here
 
 
 def test_a_blob_that_never_gets_on_ends(stand_in: StandIn, opened: Opened) -> None:
