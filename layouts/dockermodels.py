@@ -43,6 +43,7 @@ from helixstore.values import File, Format, Key, LinkKind, Role, Source, Variant
 from .parts.gguf_files import main_projector, refuse, weight
 from .parts.names import distinct, legal, quantized_id
 from .parts.own import kept_text, own_sources
+from .parts.remembered import remembered
 
 if TYPE_CHECKING:
     from helixstore.formats import Inspection, Part
@@ -105,7 +106,9 @@ class DockerModels(Layout):
             for source, digest, manifest in pulled[variant.key]:
                 yield from _kept(variant, source, digest, manifest, listed)
             if not pulled[variant.key]:
-                yield from _made(variant, names[variant.key], listed)
+                made, digest, files = _made(variant, None)
+                yield from made
+                _list(listed, digest, names[variant.key], files)
         if listed:
             entries = sorted(listed.values(), key=lambda entry: str(entry["id"]))
             yield Entry(_LIST, Text(_encoded(entries), _merge), None, order=2)
@@ -171,8 +174,9 @@ def _part(text: str) -> str:
 
 # ---- entries ---------------------------------------------------------------------------------------------------------
 
-def _made(variant: Variant, tag: str, listed: dict[str, dict[str, Any]]) -> Iterator[Entry]:
-    """What shows Docker a model that came from elsewhere."""
+@remembered
+def _made(variant: Variant, _: None) -> tuple[list[Entry], str, list[str]]:
+    """What shows Docker a model that came from elsewhere: its entries, its id, and the digests of its blobs."""
     layers = [(_GGUF, file) for file in variant.weights]
     if projector := main_projector(variant):
         layers.append((_MMPROJ, projector))
@@ -180,12 +184,12 @@ def _made(variant: Variant, tag: str, listed: dict[str, dict[str, Any]]) -> Iter
     config, manifest = _texts(
         variant.quantization, variant.header.parameters, variant.header.architecture, variant.bytes,
         tuple((kind, file.bytes, digest) for (kind, file), digest in zip(layers, digests, strict=True)))
-    for (_, file), digest in zip(layers, digests, strict=True):
-        yield Entry(_blob(digest), weight(file, _KINDS), variant.key)
-    yield Entry(_blob(_digest(config)), Text(config), variant.key)
+    entries = [Entry(_blob(digest), weight(file, _KINDS), variant.key)
+               for (_, file), digest in zip(layers, digests, strict=True)]
+    entries.append(Entry(_blob(_digest(config)), Text(config), variant.key))
     name = _digest(manifest)
-    yield Entry(f"manifests/sha256/{name}", Text(manifest), variant.key, witness=True, order=1)
-    _list(listed, f"sha256:{name}", tag, [f"sha256:{digest}" for digest in (*digests, _digest(config))])
+    entries.append(Entry(f"manifests/sha256/{name}", Text(manifest), variant.key, witness=True, order=1))
+    return entries, f"sha256:{name}", [f"sha256:{digest}" for digest in (*digests, _digest(config))]
 
 
 @lru_cache(maxsize=65536)

@@ -40,6 +40,7 @@ from .parts.ollama_manifest import (
 )
 from .parts.ollama_names import Name, made_names
 from .parts.own import kept_text, own_sources
+from .parts.remembered import remembered
 
 __all__ = ["Ollama"]
 
@@ -182,8 +183,13 @@ def _own_entries(variant: Variant, places: Sequence[_Place]) -> Iterator[Entry]:
             yield Entry(path, body, key, witness, order=int(witness))
 
 
-def _made_entries(variant: Variant, name: Name) -> Iterator[Entry]:
+@remembered
+def _made_entries(variant: Variant, name: Name) -> tuple[Entry, ...]:
     """What shows Ollama a model that came from elsewhere."""
+    return tuple(_made(variant, name))
+
+
+def _made(variant: Variant, name: Name) -> Iterator[Entry]:
     header, key = variant.header, variant.key
     renderer, parser, parameters = DEFAULTS.get(header.architecture or "", ("", "", {}))
     config = configuration(header.architecture or "unknown", header.parameters, header.file_type or 0, renderer, parser)
