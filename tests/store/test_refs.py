@@ -92,6 +92,52 @@ def test_who_follows_sees_what_is_led_until_it_is_led_no_more() -> None:
     assert seen([led, following, another, updated, mine]) == {}, "what I withdrew stays away, whoever has it"
 
 
+def test_the_hubs_names_count_of_oneself_of_the_steward_and_when_proven() -> None:
+    """Of one content under one name: each of these words alone, and none of the others; whoever leads."""
+    names = {who: Source("hub", f"org/{who}", "a" * 40) for who in ("mine", "elsewhere", "steward", "liar", "proven")}
+    program = Source("program", program="ollama", name="m:latest")
+    refs = [Ref("1", "b", 3, "m", "gguf:Q4", "1" * 64, (names["liar"],), False, (), 1),
+            Ref("2", "b", 4, "m", "gguf:Q4", "1" * 64, (names["proven"], program), False, (), 2),
+            Ref("3", "b", 5, "m", "gguf:Q4", "1" * 64, (names["steward"],), False, (), 3, by_steward=True),
+            Ref("4", "b", 1, "m", "gguf:Q4", "1" * 64, (names["elsewhere"],), False, (), 4),
+            Ref("5", "c", 3, "m", "gguf:Q4", "2" * 64, (names["mine"],), False, (), 5)]
+
+    def counts(ref: Ref, source: Source) -> bool:
+        return ref.uid == ME[1] or ref.by_steward or source == names["proven"]
+
+    [alone] = heads(refs, ME, counts)[0].values()
+    assert alone.sources == (names["proven"], names["steward"], names["elsewhere"])
+    assert [(one.source, one.by) for one in alone.said] == [(names["liar"], "b/3")]
+    own = Ref("6", "a", 1, "m", "gguf:Q4", "1" * 64, (program, names["liar"]), False, (), 6)
+    [told] = heads([*refs, own], ME, counts)[0].values()
+    assert told.sources[:2] == (program, names["liar"]), "what I have proven myself is not in doubt by another's word"
+    assert told.said == ()
+
+
+def test_in_a_groups_store_a_name_counts_by_its_proof(store: Store) -> None:
+    """`Refs.counts`, which the index and the search without one go by."""
+    digest = store.manifests.write(manifest("1" * 64))
+    ref = store.refs.publish("m", "gguf:Q4", digest, [Source("hub", "org/m", "a" * 40)])
+    other = replace(ref, uid=ref.uid + 1, by_steward=False)
+    assert store.refs.counts(other, other.sources[0]), "in a store of one's own all is one's own"
+    object.__setattr__(store.refs._sharing, "shared", True)
+    assert store.refs.counted(other) == (), "without proofs nobody is believed"
+    assert store.refs.counted(replace(other, by_steward=True)) == ref.sources
+    assert store.refs.counted(ref) == ref.sources
+    store.refs.proofs = Proof()
+    assert store.refs.counted(other) == ref.sources
+    assert store.refs.counted(replace(other, manifest="2" * 64)) == (), "a proof is of one content"
+
+
+class Proof:
+    """Says that org/m is what `manifest("1" * 64)` names."""
+
+    mark = "1"
+
+    def proven(self, source: Source, digest: str) -> bool:
+        return source.repository == "org/m" and digest != "2" * 64
+
+
 def test_only_the_owner_of_the_store_withdraws_for_everyone(store: Store) -> None:
     digest = store.manifests.write(manifest("1" * 64))
     theirs = Store.open(store.path, here(name="host2")).refs.publish("m", "gguf:Q4", digest)
