@@ -126,7 +126,8 @@ def _modes(store: Store) -> Iterator[Check]:
             not group_fills(folder) for folder in wrong) else ""
         yield Check("people", "problem", f"{len(wrong)} folders are not the group's, or lack the mode "
                                          f"{folders.COMMON:o}: {', '.join(wrong[:_TRIED])}",
-                    f"{sudo}chgrp {group_name(store.sharing.gid)} {those} && {sudo}chmod {folders.COMMON:o} {those}{acl}")
+                    f"{sudo}chgrp {group_name(store.sharing.gid)} {those} && "
+                    f"{sudo}chmod {folders.COMMON:o} {those}{acl}")
     else:
         yield Check("people", "ok", f"every common folder has the mode {folders.COMMON:o}, or an ACL")
 

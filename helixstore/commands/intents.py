@@ -18,11 +18,12 @@ from helixstore.providers.layout import Copy, Entry, Weight
 from helixstore.providers.reader import DiskReader
 from helixstore.results import SyncReport
 from helixstore.session import Session
-from helixstore.sync.change import change, report
+from helixstore.sync.change import change
 from helixstore.sync.claims import claim_again, claim_of, claims_of_others
 from helixstore.sync.disks import must_be_here
 from helixstore.sync.intake import LINKED_ROLES, Intake
 from helixstore.sync.others import prove
+from helixstore.sync.reporting import report
 from helixstore.sync.wanted import Ask, Change, Progress
 from helixstore.values import Key, LinkKind, State, Variant
 
@@ -173,9 +174,11 @@ def remove(
     wanted = Change("remove", scan=False, moves=moves,
                     decline=sorted({*(path for path, owners in _adopted(session).items() if owners <= keys),
                                     *_lent(session, variants)}))
-    people = ", ".join(sorted({user_name(other.uid) for other in others}))
+    expiry = session.store.hosts.expiry(session.store.now_ns)
+    counting = [one for one in others if not expiry.over(one.host, one.uid, one.mtime_ns)]
+    people = ", ".join(sorted({user_name(other.uid) for other in counting}))
     what = "it leaves their programs at their next sync" if everyone else "so its bytes stay in the store"
-    note = f"also claimed by {people}: {what}" if others else ""
+    note = f"also claimed by {people}: {what}" if counting else ""
 
     def noted(done: SyncReport) -> SyncReport:
         return replace(done, notes=(*done.notes, note)) if note else done

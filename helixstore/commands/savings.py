@@ -57,11 +57,11 @@ def figures(session: Session) -> Figures:
     """What linking has saved so far, for all people and hosts."""
     people, freed = savings(session)
     me = session.store.host.id, session.store.host.uid
-    others = sum(person.avoided_bytes for person in people if (person.host, person.uid) != me)
     names = {(person.host, person.uid): person.user for person in people}
     expiry = session.store.hosts.expiry(session.store.now_ns)
     seen = [one for one in session.store.hosts.seen() if not expiry.over(one.host, one.uid, one.since_ns)]
     here = {me, *(one[:2] for one in seen)}
+    others = sum(person.avoided_bytes for person in people if (person.host, person.uid) in here - {me})
     computers = {session.store.host.machine or me[0], *(one.machine or one.host for one in seen)}
     return Figures(sum(one.freed.bytes * one.freed.copies for one in freed), avoided(session).bytes + others,
                    len({(uid, names.get((host, uid)) or user_name(uid)) for host, uid in here}),

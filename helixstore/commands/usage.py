@@ -93,7 +93,8 @@ class _Count:
                        if ref.manifest is not None and not over(ref.host, ref.uid, ref.mtime_ns)]
         people, self.savings = savings(session)
         self.who = who_is_who(session.store, people, {ref.claimant for ref in self.claims})
-        self.people = people
+        gone = {one[:2] for one in session.store.hosts.seen() if over(one.host, one.uid, one.since_ns)}
+        self.people = [one for one in people if (one.host, one.uid) not in gone]
         self.first = _first_claimed(every) if by == "month" else {}
         self.shown = self._shown() if by == "provider" else {}
         self.kept = {record.digest for path, record in session.farm.ledgers.of("").records.items()

@@ -118,6 +118,16 @@ def test_what_another_computer_shows_stays_while_it_is_off_and_goes_when_it_is_f
             "files of tiny are gone from the store, since this computer's claims had ended"]
 
 
+def test_a_forgotten_computer_is_not_named_and_not_counted(two: tuple[Computer, Computer, Path]) -> None:
+    desk, _, _ = two
+    with desk.open() as opened:
+        mine = opened.status().store.copies_avoided_bytes - len(model_gguf(seed=1))      # the laptop avoids one
+        assert any("also claimed" in note for note in opened.remove("tiny", dry_run=True).notes)
+        opened.hosts.forget(opened.hosts.list()[1].id)
+        assert not any("also claimed" in note for note in opened.remove("tiny", dry_run=True).notes)
+        assert opened.du("user").total.copies_avoided_bytes == opened.status().store.copies_avoided_bytes == mine
+
+
 def test_the_commands(two: tuple[Computer, Computer, Path], run_command: Callable[..., Any]) -> None:
     desk, laptop, _ = two
     listed = run_command(desk, "host", "list", "--json").json["hosts"]
