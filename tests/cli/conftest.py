@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 import helixstore.cli
-from support.disks import in_memory  # noqa: F401 - a test's folder in memory
 
 
 @dataclass
