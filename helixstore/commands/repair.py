@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from helixstore.errors import NotFound
 from helixstore.fs.listing import listdir, scandir
 from helixstore.hub.ranges import HubFile, WebFile
+from helixstore.oci.access import Access, Patience
+from helixstore.oci.donor import registry_file
 from helixstore.providers.reader import DiskReader
 from helixstore.session import Session
 from helixstore.store import trash
@@ -193,8 +195,9 @@ class _Search:
                         seen.add(found)
                         yield HubFile(*found, endpoint)
 
-    def _published(self, digest: str) -> Iterator[WebFile]:
+    def _published(self, digest: str) -> Iterator[Donor]:
         """The file where a program says that it got it."""
+        access = Access.of(self._session.environ, patience=Patience(tries=3, first=0.2))
         row = self._session.index.blob(digest)
         seen = set[str]()
         for variant, file in self._named_by(digest):
@@ -211,7 +214,8 @@ class _Search:
                     continue
                 if _allowed(address) and address not in seen:
                     seen.add(address)
-                    yield WebFile(address, f"{source.program}, {source.name}: {file.path}")
+                    name = f"{source.program}, {source.name}: {file.path}"
+                    yield registry_file(address, name, access) or WebFile(address, name)
 
     def _named_by(self, digest: str) -> Iterator[tuple[Variant, File]]:
         for variant in self._session.index.variants():

@@ -58,7 +58,7 @@ def refusal(status: int, name: str, method: str, address: str, reason: str, paus
         return Failed(f"{host} does not let one {action} {repository}{told}",
                       f"see whether the name is right; docker login {host}")
     if status == 404:
-        return NotFound(f"{name} has no such thing: {shown(address)}{told}",
+        return NotFound(f"{name} has no such thing (404): {shown(address)}{told}",
                         "see whether registry, name and tag are right")
     refused = Refused(f"{shown(address)} answered {status}{told}", "tell those who run the registry")
     refused.status = status

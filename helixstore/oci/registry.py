@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from helixstore.errors import Failed, NotFound
 from helixstore.oci import uploads
 from helixstore.oci.access import Access
-from helixstore.oci.answers import Cut
+from helixstore.oci.answers import Cut, Refused
 from helixstore.oci.manifest import ACCEPTED, LARGEST_MANIFEST, Descriptor, Index, Manifest, read_manifest
 from helixstore.oci.reference import Reference
 from helixstore.oci.uploads import Pushed
@@ -105,6 +105,10 @@ class Registry:
                                       scopes=self._pull)
         except NotFound:
             return None
+        except Refused as error:
+            if error.status not in (405, 501):
+                raise
+            return self._ranged(sha256, 0, 1)[1]        # it does not know HEAD
         response.release_conn()
         length = response.headers.get("Content-Length", "")
         return int(length) if length.isdecimal() and len(length) < 16 else 0
@@ -132,6 +136,33 @@ class Registry:
             offset: bytes that are here already.
         """
         return BlobStream(self._wire, self._pull, str(self.reference), sha256, size, offset)
+
+    def range(self, sha256: str, offset: int, length: int) -> bytes:
+        """A part of a blob, and no more over the network.
+
+        Args:
+            sha256: 64 hex digits.
+            offset, length: in bytes.
+
+        Raises:
+            NotFound: the registry has not got it.
+            Failed: it cannot be had, or the registry does not know ranges.
+        """
+        return self._ranged(sha256, offset, length)[0] if length else b""
+
+    def _ranged(self, sha256: str, offset: int, length: int) -> tuple[bytes, int]:
+        """The part, and the bytes of the whole; 0 where that is not told."""
+        def one() -> tuple[bytes, int]:
+            response = self._wire.once(
+                "GET", self._wire.address(f"blobs/sha256:{sha256}"), frozenset({200, 206}), scopes=self._pull,
+                headers={"Range": f"bytes={offset}-{offset + length - 1}"})
+            found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if response.status != 206 or found is None or int(found[1]) != offset:
+                response.close()
+                raise Failed(f"{self.reference.host} does not send ranges of blobs", "tell those who run the registry")
+            return self._wire.text(response, length), int(found[3]) if found[3] != "*" else 0
+
+        return self._wire.trying(one)
 
     # ---- push --------------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ _REDIRECTS = 6
 _CONNECT = 15.0                 # seconds
 _ERROR_BYTES = 16 << 10         # of an error's text
 _BLOCK = 1 << 20                # bytes that are read or sent at a time
+_AT_ONCE = 8                    # connections to a host that are kept
 
 
 class Wire:
@@ -253,9 +254,10 @@ class Wire:
             if proxy := self.access.proxy(parts.scheme, parts.netloc):
                 auth = parse_url(proxy).auth
                 headers = make_headers(proxy_basic_auth=auth) if auth else None
-                self._pools[key] = ProxyManager(proxy, proxy_headers=headers, ssl_context=context, blocksize=_BLOCK)
+                self._pools[key] = ProxyManager(proxy, proxy_headers=headers, ssl_context=context, blocksize=_BLOCK,
+                                                maxsize=_AT_ONCE)
             else:
-                self._pools[key] = PoolManager(ssl_context=context, blocksize=_BLOCK)
+                self._pools[key] = PoolManager(ssl_context=context, blocksize=_BLOCK, maxsize=_AT_ONCE)
         return self._pools[key]
 
     def _refusal(self, response: BaseHTTPResponse, method: str, address: str) -> HelixError:

@@ -1,5 +1,5 @@
-"""A process that downloads a blob into a file and can be killed: HOST SHA256 BYTES FILE; it goes on where the file ends,
-and prints a line for each block."""
+"""A process that downloads a blob into a file and can be killed: HOST SHA256 BYTES FILE; it goes on where the file
+ends, and prints a line for each block."""
 
 from __future__ import annotations
 

@@ -88,6 +88,23 @@ def test_a_blob_that_is_cut_many_times_is_gone_on_with(stand_in: StandIn, opened
     assert stand_in.sent[sha256(DATA)] == len(DATA), "nothing came twice"
 
 
+@pytest.mark.parametrize(("offset", "length"), [(0, 0), (0, 1), (1000, 70_000), (len(DATA) - 5, 5)])
+def test_a_part_of_a_blob_and_no_more(stand_in: StandIn, opened: Opened, offset: int, length: int) -> None:
+    stand_in.put(DATA)
+    assert opened(stand_in.host).range(sha256(DATA), offset, length) == DATA[offset:offset + length]
+    assert stand_in.sent[sha256(DATA)] == length
+    stand_in.ranges = False
+    if length:
+        with pytest.raises(Failed, match="does not send ranges"):
+            opened(stand_in.host).range(sha256(DATA), offset, length)
+
+
+def test_a_registry_without_head(stand_in: StandIn, opened: Opened) -> None:
+    stand_in.put(DATA)
+    stand_in.answers = [("HEAD", 405, {})]
+    assert opened(stand_in.host).size(sha256(DATA)) == len(DATA)
+
+
 @pytest.mark.parametrize("blocks", [1, 3, 8])
 def test_a_killed_download_goes_on_where_its_file_ends(
         stand_in: StandIn, tmp_path: Path, environ: dict[str, str], blocks: int) -> None:

@@ -329,11 +329,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if digest in registry.rotten:
             data = bytes([data[0] ^ 1]) + data[1:]
         headers, status = {"Accept-Ranges": "bytes"}, 200
-        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if found and registry.ranges:
             first, size, status = int(found[1]), len(data), 206
-            data = data[first:]
-            headers["Content-Range"] = f"bytes {first}-{size - 1}/{size}"
+            last = int(found[2] or size - 1)
+            data = data[first:last + 1]
+            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
         if self.command == "GET" and registry.cut_after:
             after = registry.cut_after.pop(0)
             self._head(status, {**headers, "Content-Length": str(len(data))})
