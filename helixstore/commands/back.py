@@ -9,8 +9,9 @@ from helixstore.errors import Failed
 from helixstore.results import SyncReport
 from helixstore.session import Session
 from helixstore.settings import set_value
-from helixstore.sync.change import change, report, restate
+from helixstore.sync.change import change, restate
 from helixstore.sync.intake import Intake
+from helixstore.sync.reporting import report
 from helixstore.sync.wanted import Ask, Change
 
 __all__ = ["leave", "undo"]

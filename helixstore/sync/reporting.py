@@ -1,0 +1,40 @@
+"""What is told of a change: while its steps are done, and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Sequence
+
+from helixstore.farm.plan import Plan
+from helixstore.results import Adopted, SyncReport
+from helixstore.sync.intake import Intake
+from helixstore.sync.wanted import Progress
+from helixstore.values import Issue, Key
+
+__all__ = ["linking", "report"]
+
+
+def linking(progress: Progress | None) -> Callable[[int, int], None] | None:
+    """What the farm calls with (steps done, steps in all)."""
+    return (lambda done, total: progress("link", "", done, total)) if progress else None
+
+
+def report(plan: Plan, intake: Intake, issues: Sequence[Issue], *, dry_run: bool, operation: int | None = None,
+           freed: int | None = None, failed: Iterable[str] = (),
+           blind: Container[tuple[str, Key | None]] = ()) -> SyncReport:
+    """What a plan does, as people and programs read it; without the paths where it `failed`. `blind`: as of
+    `Plan.describe`."""
+    left = set(failed)
+    actions = tuple(action for action in plan.describe(blind) if action["path"] not in left)
+    adopted = tuple(
+        Adopted(a.path, a.key.model, a.key.variant, a.expect.bytes, plan.frees(a),
+                "replaced by a link" if a.replace else "taken in where it lies")
+        for a in plan.adoptions if a.path not in left
+    )
+    unique = tuple(dict.fromkeys(issues))
+    return SyncReport(
+        adopted=adopted,
+        linked=tuple(a for a in actions if a["op"] in ("make", "replace")),
+        removed=tuple(a for a in actions if a["op"] in ("remove", "restore")),
+        unchanged=plan.unchanged, issues=unique, actions=actions, notes=tuple(intake.notes),
+        saved_bytes=plan.stats().freed if freed is None else freed, dry_run=dry_run, operation=operation,
+    )
