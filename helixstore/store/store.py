@@ -133,7 +133,8 @@ class Store:
         try:
             description, _ = records.read_record(str(path / "store.json"))
         except FileNotFoundError:
-            raise NotFound(f"there is no store in {path}", f"make one: helixstore init --store {path}", path) from None
+            raise NotFound(f"there is no store in {path}", "if there was one: mount its disk, or say where it is now "
+                           f"(--store DIR); to make a new one: helixstore init --store {path}", path) from None
         except OSError as error:
             if isinstance(error.__cause__, PermissionError):
                 raise closed(str(path)) from error

@@ -43,8 +43,9 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"thesis\.tex"):
         Store.create(tmp_path, here())
     assert os.listdir(tmp_path) == ["thesis.tex"]
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound) as raised:
         Store.open(tmp_path, here())
+    assert "mount its disk" in str(raised.value.remedy), "what is only unplugged is not to be made anew"
     with pytest.raises(StoreError):
         Store.create(tmp_path / "thesis.tex", here())
 
