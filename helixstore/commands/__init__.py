@@ -18,6 +18,7 @@ Deeds (`sync` itself, by which most of them go, is in `helixstore.sync.change`):
     intents, back               `share`, `hide`, `pin`, `link`, `remove`; `undo` and `leave`
     volumes, volume_views       `volume`: disks added and removed; how they stand
     moving                      `volume move`, and one copy kept of several
+    download, update, versions  `models download`; `update`; `history` and `rollback`
     hosts                       `host`: the computers that use the store
     upkeep, repair              `gc`, `trash`, `verify`, `reindex`; `verify --repair`
 """

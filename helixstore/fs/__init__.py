@@ -4,7 +4,7 @@
     mending, locks          the same for mending a file; locks and leases
     folders, parents        making folders with the mode that is wanted; on the way to a file
     inside                  paths that no exchanged folder leads astray
-    fingerprint             what stat says of a file
+    fingerprint, listing    what stat says of a file; what lies in a folder
     mounts, probe           which file system this is; which links work from here to there
     names                   which names may become a path
     access, private         who may do what; what nobody else may have written
