@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 from helixstore.errors import Failed
+from helixstore.fs.listing import walk
 from helixstore.results import SyncReport
 from helixstore.session import Session
 from helixstore.settings import set_value
@@ -75,7 +76,7 @@ def _inside(session: Session, provider: str | None) -> list[str]:
     """A note on the programs' folders that lie in the store and have files: these are the person's now, and would go
     with the store when that is deleted."""
     names = [name for name in ([provider] if provider is not None else session.layouts)
-             if any(files for _, _, files in os.walk(session.farms / name))]
+             if any(files for _, _, files in walk(str(session.farms / name)))]
     return [f"in the store's folder {session.farms} are files that are yours now, of {' '.join(names)}: move them "
             "elsewhere before you delete the store"] if names else []
 

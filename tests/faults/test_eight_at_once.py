@@ -1,17 +1,21 @@
-"""Eight processes of mixed commands at once, collections among them: every file is readable all the time, and in the
-end all is as some order of them would have left it."""
+"""Eight processes of mixed commands at once, collections and repairs among them, beside one that watches: every file
+is readable all the time, and in the end all is as some order of them would have left it."""
 
 from __future__ import annotations
 
 import json
 import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from armed import Armed, Ran
 from judge import Judging
 from world import World
@@ -39,6 +43,7 @@ class Worker:
         """Commands by chance."""
         choices: list[Callable[[], tuple[str, ...]]] = [
             lambda: ("sync", "--yes"), lambda: ("gc",), lambda: ("gc", "--now", "--yes"), lambda: ("verify",),
+            lambda: ("verify", "--repair"),
             lambda: ("undo", "--yes"), lambda: ("status",), lambda: ("list",), lambda: ("doctor",),
             lambda: ("reindex",), lambda: ("pin", self.model()), lambda: ("unpin", self.model()),
             lambda: ("hide", self.model(), "--provider", self.chance.choice(("jan", "llamacpp"))),
@@ -75,6 +80,25 @@ def _astonishing(ran: Ran) -> str:
     return ""
 
 
+@contextmanager
+def watching(world: World, tmp_path: Path) -> Iterator[None]:
+    """`helixstore watch` is at work, and ends when it is asked to."""
+    told = tmp_path / "watch.txt"
+    with told.open("w") as file:
+        watch = subprocess.Popen([sys.executable, "-m", "helixstore", "watch", "--json"], env=world.environ, cwd="/",
+                                 stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        try:
+            yield
+        finally:
+            watch.terminate()
+            code = watch.wait()
+    text = told.read_text()
+    assert code == 0, text[-1500:]
+    assert "Traceback" not in text, text[-1500:]
+    assert "unexpected" not in text, text[-1500:]
+    assert '"event": "stopped"' in text, text[-1500:]
+
+
 class Reader(threading.Thread):
     """Reads the person's files again and again, as their programs would."""
 
@@ -93,7 +117,8 @@ class Reader(threading.Thread):
                 self.reads += 1
 
 
-def test_eight_at_once(judging: Judging, library: Path) -> None:
+@pytest.mark.timeout(1200)
+def test_eight_at_once(judging: Judging, library: Path, tmp_path: Path) -> None:
     judge = judging("ext4")
     judge.begin("empty")
     world = World(judge.ground, judge.world.armed)
@@ -114,10 +139,11 @@ def test_eight_at_once(judging: Judging, library: Path) -> None:
     until = time.monotonic() + _SECONDS
     threads = [threading.Thread(target=worker.work, args=(until,)) for worker in workers]
     reader.start()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with watching(world, tmp_path):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     reader.over.set()
     reader.join()
     for worker in workers:
