@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from wares import QUICK
 
 from helixstore.oci.access import Access, Patience
 from helixstore.oci.reference import Reference
 from helixstore.oci.registry import Registry
 from support.registry import StandIn, docker_registry, serve
-
-QUICK = Patience(first=0.01, longest=0.05, silence=5.0)
-
-
-def bytes_of(size: int, seed: int = 1) -> bytes:
-    """The same `size` bytes for the same seed, all different."""
-    return hashlib.shake_128(str(seed).encode()).digest(size)
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 @pytest.fixture

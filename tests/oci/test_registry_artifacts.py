@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import bytes_of, sha256
+from wares import bytes_of, sha256
 
 from helixstore.errors import Failed, HelixError, UnsafeName
 from helixstore.oci.artifacts import Artifact, docker, modelpack

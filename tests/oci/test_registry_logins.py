@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QUICK, sha256
+from wares import QUICK, sha256
 
 from helixstore.errors import ConfigError, Failed, HelixError
 from helixstore.oci.access import Access
@@ -133,6 +133,24 @@ def test_a_refresh_token_gets_another(stand_in: StandIn, environ: dict[str, str]
     Registry(Reference(stand_in.host, "team/model"), Access.of(environ, patience=QUICK)).size("0" * 64)
     [method] = [method for method, path, _ in stand_in.seen if path == "/token"]
     assert method == "POST"
+
+
+def test_a_proxy_is_used_and_not_shown(stand_in: StandIn, environ: dict[str, str]) -> None:
+    """The stand-in is the proxy here: it is asked for a host that does not exist."""
+    stand_in.put(b"some bytes")
+    environ |= {"http_proxy": f"http://ana:proxy-password@{stand_in.host}", "NO_PROXY": "other.example"}
+    environ["https_proxy"] = environ["http_proxy"]
+    access = Access.of(environ, insecure=frozenset({"registry.example"}), patience=QUICK)
+    assert Registry(Reference("registry.example", "team/model"), access).size(sha256(b"some bytes")) == 10
+    assert stand_in.seen[-1][1].startswith("http://registry.example/v2/team/model/blobs/")
+    told = base64.b64encode(b"ana:proxy-password").decode()
+    assert stand_in.seen[-1][2]["proxy-authorization"] == f"Basic {told}"
+    stand_in.answers = [("/blobs/", 500, {})] * 9
+    with pytest.raises(HelixError) as caught:
+        Registry(Reference("registry.example", "team/model"), access).size("0" * 64)
+    assert "proxy-password" not in str(caught.value)
+    assert access.proxy("https", "other.example") is None
+    assert access.proxy("https", "127.0.0.1:5000") is None
 
 
 # ---- a real registry with a password and a private authority ---------------------------------------------------------

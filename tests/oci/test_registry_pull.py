@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QUICK, bytes_of, sha256
+from wares import QUICK, bytes_of, sha256
 
 from helixstore.errors import Failed, HelixError, NotFound
 from helixstore.oci.access import Access, Patience

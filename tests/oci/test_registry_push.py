@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import bytes_of, sha256
+from wares import bytes_of, sha256
 
 from helixstore.errors import Failed
 from helixstore.oci import uploads
@@ -157,6 +157,20 @@ def test_a_killed_upload_goes_on_to_the_byte_where_the_registry_can(
     assert done.stdout.startswith("sent")
     assert stand_in.blobs[sha256(DATA)] == DATA
     assert stand_in.received == len(DATA), "every byte was taken once"
+
+
+@pytest.mark.parametrize("point", [10, 300_000, 3 * PART + 5])
+def test_a_killed_upload_ends_well_in_the_real_registry(
+        relay: Relay, opened: Opened, tmp_path: Path, file: str, environ: dict[str, str], point: int) -> None:
+    relay.cuts = [("", 0), ("up", point)]
+    command = [sys.executable, str(UPLOADER), relay.host, file, str(tmp_path / "session"), str(PART)]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL) as first:
+        reached = relay.reached.wait(30)
+        first.kill()
+    assert reached
+    subprocess.run(command, env=environ, capture_output=True, timeout=60, check=True)
+    assert pulled(opened(relay.host)) == DATA
+    assert (tmp_path / "session").read_text() == ""
 
 
 def test_an_upload_that_the_registry_has_forgotten_begins_anew(stand_in: StandIn, opened: Opened, file: str) -> None:
