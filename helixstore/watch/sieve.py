@@ -90,11 +90,11 @@ class Sieve:
         return extension(os.path.basename(path)) in WEIGHT_EXTENSIONS and not self._records(path)
 
     def left(self, root: str) -> bool:
-        """Whether a root is as we left it, to the last name; or has nothing in it, and should not."""
+        """Whether a root is as we left it, to the last name; or has nothing in it but other roots, and should not."""
         records = self._session.farm.ledgers.of(root).records
         if any(record.kind != FOLDER for record in records.values()):
             return untouched(root, records, DiskReader(self._session.places.home))
-        return not _filled(root)
+        return not self._filled(root)
 
     def looks(self, paths: Iterable[str]) -> dict[str, Look | None]:
         """How these paths are before a pass."""
@@ -146,6 +146,15 @@ class Sieve:
         except OSError:
             return True                 # the pass says what is wrong
 
+    def _filled(self, folder: str) -> bool:
+        """Whether a folder has anything in it on no way to a root of ours; a link to one counts as a name."""
+        roots = [f"{root}/" for root in self._session.farm.ledgers.roots() if root]
+        try:
+            with os.scandir(folder) as entries:
+                return any(not any(root.startswith(f"{entry.path}/") for root in roots) for entry in entries)
+        except OSError:
+            return False
+
     def _records(self, path: str) -> list[Record]:
         return [record for prefix, records in self._ledgers if path.startswith(prefix)
                 and (record := records.get(path[len(prefix):])) is not None]
@@ -173,12 +182,3 @@ def _look(path: str) -> Look | None:
         return look_at(path)
     except OSError:
         return None
-
-
-def _filled(folder: str) -> bool:
-    """Whether a folder has anything in it; a link to one counts as a name only."""
-    try:
-        with scandir(folder) as entries:
-            return bool(entries)
-    except OSError:
-        return False
