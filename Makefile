@@ -52,7 +52,7 @@ soak: SOAK ?= 1
 soak: $(BIN)/.installed
 	@mkdir -p .cache && rm -f .cache/figures
 	@status=0; SOAK=$(SOAK) FAULTS_FIGURES=$(CURDIR)/.cache/figures $(BIN)/python -m pytest -m 'not programs' -n auto \
-	    --timeout 20000 --dist worksteal $(or $(TESTS),$(shell grep -rlE 'SOAK|support[.]soak' tests --include='test_*.py')) || status=$$?; \
+	    -vv --timeout 20000 --dist worksteal $(or $(TESTS),$(shell grep -rlE 'SOAK|support[.]soak' tests --include='test_*.py')) || status=$$?; \
 	$(BIN)/python tests/faults/figures.py .cache/figures; exit $$status
 
 test-programs: $(BIN)/.installed $(MODELS) $(PROGRAMS)
