@@ -4,6 +4,7 @@
     access, logins          certificates, proxies, patience; who the person is, as Docker and Podman have kept it
     wire, tokens, answers   requests, redirects, tries again; what a registry is shown; what its refusals say
     registry, uploads       one repository: its manifests and blobs; a blob on its way there
+    pushing                 a whole artifact on its way there, the manifest last
     donor                   a blob that damaged bytes are mended from
     manifest                what a manifest says, believed in nothing
     artifacts, contents     a model as an artifact; the files of an artifact

@@ -85,13 +85,12 @@ class Tokens:
         return f"Bearer {token}"
 
     def answer(self, challenges: Iterable[Challenge], scopes: frozenset[str]) -> bool:
-        """After a refusal: whether another try has something new to show."""
+        """After a refusal: whether another try has something to show."""
         for challenge in challenges:
             if challenge.kind == "bearer" and challenge.said.get("realm"):
-                again = self._bearer is not None and scopes not in self._known
                 self._bearer, self._basic = challenge, False
                 self._known.pop(scopes, None)
-                return not again
+                return True
             if challenge.kind == "basic" and not self._basic:
                 login = self._login()
                 if login is not None and login.basic:

@@ -120,16 +120,16 @@ class Wire:
         Raises:
             Cut: it is worth another try.
         """
-        let_in = True
+        chances = 2                                     # to get in: with a token where none was known, with a fresh one
         while True:
             response = self._followed(method, address, dict(headers or {}), body, scopes, silence)
             if response.status in wanted:
                 return response
-            if response.status == 401 and let_in and not self._elsewhere(address):
+            if response.status == 401 and chances and not self._elsewhere(address):
                 challenges = read_challenges(response.headers.getlist("WWW-Authenticate"))
-                response.drain_conn()
-                let_in = self._tokens.answer(challenges, scopes)
-                if let_in:
+                chances -= 1
+                if self._tokens.answer(challenges, scopes):
+                    response.drain_conn()
                     continue
             raise self._refusal(response, method, address)
 

@@ -224,6 +224,31 @@ def test_a_token_that_ends_is_fetched_anew(stand_in: StandIn, opened: Opened) ->
     assert len([1 for _, path, _ in stand_in.seen if path.startswith("/token")]) == 2
 
 
+def test_a_token_that_is_never_accepted_ends_it(stand_in: StandIn, opened: Opened) -> None:
+    stand_in.realm, stand_in.given = f"http://{stand_in.host}/token", "of-no-use"
+    with pytest.raises(Failed, match="does not let one read"):
+        opened(stand_in.host).manifest()
+    assert len(stand_in.seen) < 10
+
+
+@pytest.mark.parametrize("given", ["", "x\r\nInjected: yes", "x" * 100_000, None, 7, {}])
+def test_tokens_that_are_none(stand_in: StandIn, opened: Opened, given: object) -> None:
+    stand_in.realm = f"http://{stand_in.host}/token"
+    body = json.dumps({"token": given}).encode()
+    stand_in.told["/token"] = body
+    with pytest.raises(Failed, match="no token that can be used"):
+        opened(stand_in.host).manifest()
+
+
+@pytest.mark.parametrize("challenge", [
+    "", "Bearer", "Bearer realm", 'Bearer realm="', "Negotiate", "Basic", 'Basic realm="x"', "," * 5000,
+    'Bearer realm="' + "a" * 20_000, "Bearer " + 'a="b",' * 5000, 'Bearer a="' + "\\" * 9000])
+def test_challenges_that_are_none(stand_in: StandIn, opened: Opened, challenge: str) -> None:
+    stand_in.answers = [("/manifests/", 401, {"WWW-Authenticate": challenge})] * 5
+    with pytest.raises(Failed):
+        opened(stand_in.host).manifest()
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_a_login_that_is_not_accepted(stand_in: StandIn, environ: dict[str, str], known: bool) -> None:
     stand_in.realm, stand_in.user = f"http://{stand_in.host}/token", "ana:other"

@@ -182,6 +182,8 @@ class StandIn:
         realm: where tokens are given out; then it wants one.
         user: user:password that the giver of tokens wants; any where it is "".
         token, lasts: the one that is valid now, and seconds that it says.
+        told: path -> what is answered there instead.
+        given: the one that is given out instead, which is not accepted.
         rotten: digests whose bytes come changed.
         cut_after: bytes of the next answers with a blob, after which the connection is cut.
         lost: methods whose next answers do not arrive, though what was asked is done.
@@ -203,7 +205,8 @@ class StandIn:
         self.ranges = True
         self.realm = ""
         self.user = ""
-        self.token, self.lasts = "first-token", 300
+        self.told: dict[str, bytes] = {}
+        self.token, self.lasts, self.given = "first-token", 300, ""
         self.rotten: set[str] = set()
         self.cut_after: list[int] = []
         self.lost: list[str] = []
@@ -270,7 +273,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
         path = urlsplit(self.path).path
-        if path == "/token":
+        if path in registry.told:
+            self._answer(200, registry.told[path], {})
+        elif path == "/token":
             self._token()
         elif registry.realm and "/store/" not in path and \
                 self.headers.get("Authorization") != f"Bearer {registry.token}":
@@ -299,7 +304,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if registry.user and self.headers.get("Authorization") != wanted:
             self._answer(401, b"", {})
         else:
-            self._answer(200, json.dumps({"token": registry.token, "expires_in": registry.lasts}).encode(), {})
+            given = {"token": registry.given or registry.token, "expires_in": registry.lasts}
+            self._answer(200, json.dumps(given).encode(), {})
 
     def _manifest(self, wanted: str) -> None:
         registry = self.registry
