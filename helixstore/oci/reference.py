@@ -16,7 +16,7 @@ from helixstore.fs.names import printable
 __all__ = ["OLLAMA", "Reference", "is_loopback", "ollama_reference", "read_reference"]
 
 #: the host of Ollama's own library
-OLLAMA = ".".join(("registry", "ollama", "ai"))
+OLLAMA = ".".join(("registry.ollama", "ai"))
 _SCHEME = "oci://"
 _HOST = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::\d{1,5})?")
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
