@@ -133,7 +133,7 @@ class Protocol(RuleBasedStateMachine):
                 if isinstance(file.says, tuple) and file.says[0] == digest]
 
     def remove(self, seat: Seat, digest: str) -> None:
-        """Links go first; `undo` keeps the blob."""
+        """Links go first; `undo` keeps the blob. Nobody looks for it again: what was found under the ref is relied on."""
         self.greet(seat)
         mine = [p for p in self.promises if p.host == seat.name and p.digest == digest and p.place == "refs"]
         if not mine:
@@ -142,7 +142,7 @@ class Protocol(RuleBasedStateMachine):
         seat.keep(operation, {digest})
         for promise in mine:
             promise.linked = False
-        if any(p in self.promises for p in mine) and seat.ensure(digest):
+        if any(p in self.promises for p in mine):
             self.promises.append(Promise(seat.name, digest, "keeps", operation))
         seat.claim(None, self.own(seat, digest))
         self.promises = [p for p in self.promises if p not in mine]
@@ -308,6 +308,29 @@ class Protocol(RuleBasedStateMachine):
         names = {file for file in self.server.of("blobs") if self.server.of("blobs")[file].names == 1}
         assert names <= claimed, "what nobody claims stays for ever"
         assert all(self.server.of(f"trash/{epoch}").keys() <= claimed for epoch in self.server.of("trash"))
+
+
+def test_no_two_readings_at_once_are_enough() -> None:
+    """A claim moves from a ref to a keep while two collectors read; neither sees it. What the first notes, the second
+    must not act on: it read at the same time."""
+    world = Protocol()
+    world.begin(HOSTS, ripe=True)
+    one, other, third = (world.seats[name] for name in HOSTS)
+    world.collect(one, now=False)
+    assert world.server.holds("x") == "trash"
+    world.add(other, "x", "known", hard=False)
+    assert world.promises, "it was not found by a stale cache"
+    world.server.now += UNDO + SECOND
+    for seat in (one, third):
+        seat.forget_cache()
+        seat.list("keeps")                              # and the refs a moment later
+    world.remove(other, "x")
+    finish(one, TERMS)
+    for now in (False, True):
+        third.alone = now
+        go_round(third, TERMS._replace(own=lambda digest: now), f"e{world.server.fresh():06}")
+        world.check()
+    world.teardown()
 
 
 PROFILE = settings(max_examples=many(150, 20_000), stateful_step_count=30, deadline=None,
