@@ -133,7 +133,7 @@ class Protocol(RuleBasedStateMachine):
                 if isinstance(file.says, tuple) and file.says[0] == digest]
 
     def remove(self, seat: Seat, digest: str) -> None:
-        """Links go first; `undo` keeps the blob. Nobody looks for it again: what was found under the ref is relied on."""
+        """Links go first; `undo` keeps the blob. Nobody looks for it again: what the ref had found is relied on."""
         self.greet(seat)
         mine = [p for p in self.promises if p.host == seat.name and p.digest == digest and p.place == "refs"]
         if not mine:
@@ -326,9 +326,8 @@ def test_no_two_readings_at_once_are_enough() -> None:
         seat.list("keeps")                              # and the refs a moment later
     world.remove(other, "x")
     finish(one, TERMS)
-    for now in (False, True):
-        third.alone = now
-        go_round(third, TERMS._replace(own=lambda digest: now), f"e{world.server.fresh():06}")
+    for terms in (TERMS, TERMS._replace(own=lambda digest: True)):
+        go_round(third, terms, f"e{world.server.fresh():06}")
         world.check()
     world.teardown()
 
