@@ -9,15 +9,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from helixstore.values import Issue
 
 __all__ = [
-    "SCHEMA", "Adopted", "Check", "DownloadReport", "Duplicates", "Explanation", "FileView", "ForgetReport", "Holding",
-    "HostView", "Model", "Mount", "Mounts",
-    "Placement", "ProviderDetail", "ProviderStatus", "ProviderView", "RemoteState", "Status", "StoreFigures", "Survey", "SyncReport",
-    "UsageRow", "UsageTable", "VariantView", "Verdict", "VolumeReport", "VolumeView", "as_json",
+    "SCHEMA",
+    "Adopted",
+    "Check",
+    "Duplicates",
+    "Explanation",
+    "FileView",
+    "ForgetReport",
+    "Holding",
+    "HostView",
+    "Model",
+    "Mount",
+    "Mounts",
+    "Placement",
+    "ProviderDetail",
+    "ProviderStatus",
+    "ProviderView",
+    "Status",
+    "StoreFigures",
+    "Survey",
+    "SyncReport",
+    "UsageRow",
+    "UsageTable",
+    "VariantView",
+    "Verdict",
+    "VolumeReport",
+    "VolumeView",
+    "as_json",
 ]
 
 SCHEMA = 1
@@ -200,37 +223,6 @@ class SyncReport:
                        removed=self.removed + later.removed, actions=self.actions + later.actions,
                        saved_bytes=self.saved_bytes + later.saved_bytes,
                        operation=self.operation if later.operation is None else later.operation)
-
-
-class RemoteState(NamedTuple):
-    """One file of a download: its path in the repository, its size, and how much of it was here before. Bytes."""
-
-    path: str
-    bytes: int
-    here_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadReport:
-    """What a download did, or with `dry_run` would do.
-
-    Attributes:
-        repository, revision: where it comes from, and the commit.
-        name: of the model.
-        files: all that belong to it; in `here_bytes` what did not have to come.
-        free_bytes: on the store's disk, before; None where the system does not say.
-        fetched_bytes: that came over the network.
-        sync: what became of it in the programs; None with `dry_run`.
-    """
-
-    repository: str
-    revision: str
-    name: str
-    files: tuple[RemoteState, ...]
-    free_bytes: int | None
-    fetched_bytes: int = 0
-    sync: SyncReport | None = None
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,9 @@ COMMANDS: dict[str, dict[str, Place]] = {
     },
     "Get": {
         "models": Place("models", "models", "Commands on models: list, download."),
+        "update": Place("versions", "update", "Bring models that came from the hub to its latest revision."),
+        "history": Place("versions", "history", "The versions that a model has had here."),
+        "rollback": Place("versions", "rollback", "Let a model be what it was before."),
     },
     "Look": {
         "list": Place("ask", "list_models", "The models, and which programs see them."),

@@ -13,7 +13,7 @@ from helixstore.cli.output import count, size, table
 from helixstore.cli.session import session
 
 if TYPE_CHECKING:
-    from helixstore.results import DownloadReport
+    from helixstore.download.results import DownloadReport
 
 __all__ = ["models"]
 
@@ -77,7 +77,7 @@ def lines(report: DownloadReport) -> Iterator[str]:
         if report.free_bytes is not None:
             over = missing - report.free_bytes
             free = f"{size(report.free_bytes)} are free where the store lies"
-            yield f"It does not fit: {free}, {size(over)} more are needed." if over > 0 else f"{free[0].upper()}{free[1:]}."
+            yield f"It does not fit: {free}, {size(over)} more are needed." if over > 0 else f"{free}."
         yield "Nothing was changed."
         return
     here = sum(one.bytes for one in report.files) - report.fetched_bytes

@@ -8,19 +8,17 @@ from dataclasses import replace
 from helixstore.catalogue.references import HubReference, parse_reference
 from helixstore.download.choosing import Package, choose, packages
 from helixstore.download.getting import free_bytes, getting, held
+from helixstore.download.results import DownloadReport, RemoteState
 from helixstore.errors import Failed, Usage
 from helixstore.fs.names import printable
 from helixstore.hub.remote import RemoteFile
 from helixstore.hub.repository import Repository, repository_at
-from helixstore.results import DownloadReport, RemoteState
 from helixstore.session import Session
 from helixstore.sync.change import change
 from helixstore.sync.wanted import Change, Progress
-from helixstore.values import Family, Source
+from helixstore.values import Family, Format, Source
 
 __all__ = ["download"]
-
-_FAMILIES = {"hf": "safetensors", "mlx": "safetensors", "gptq": "safetensors", "awq": "safetensors"}
 
 
 def download(
@@ -32,7 +30,7 @@ def download(
     Args:
         session: whose store and programs.
         what: an exact reference, see `helixstore.catalogue.references`.
-        format: "gguf" or "safetensors" (also "hf"); None: whatever there is.
+        format: only in the container of this one: "gguf", "hf", "safetensors"; None: whatever there is.
         quantization: only this one.
         name: what the model is to be called; None: the repository's last part.
         dry_run: say what would be fetched, what is here, and whether it fits.
@@ -67,12 +65,13 @@ def _reference(what: str) -> HubReference:
 
 
 def _family(format: str | None) -> Family | None:
+    """The container of the weights of a format that the person named."""
     if format is None:
         return None
     try:
-        return Family(_FAMILIES.get(format.lower(), format.lower()))
+        return Format(format.lower()).family
     except ValueError:
-        raise Usage(f"{printable(format)} is no format to download", "gguf, or safetensors") from None
+        raise Usage(f"{printable(format)} is no format of models", "gguf, or hf for safetensors") from None
 
 
 def _check_audience(session: Session, found: Repository) -> None:

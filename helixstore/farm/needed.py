@@ -39,12 +39,13 @@ class Needed:
 def spared(actions: list[Action], root: str, ask: AskNeeded) -> list[Action]:
     """The actions of one root, with those removals left out of which it is certain now that they will not be done.
 
-    A link becomes the program's own file; what has an inode with the program's bytes already is only forgotten. The
-    last word is `Needed`'s, in the moment of the removal.
+    A link becomes the program's own file; what has an inode with the program's bytes already is only forgotten. What a
+    file of ours names that is to be written anew, as for another version, is not certain. The last word is `Needed`'s,
+    in the moment of the removal.
     """
-    going = {action.path for action in actions if action.op == "remove"}
-    if not going:
+    if not any(action.op == "remove" for action in actions):
         return actions
+    going = {action.path for action in actions if action.op in ("remove", "replace")}
     users = ask(root, {claim.provider for action in actions if action.op == "remove" for claim in action.claims})
 
     def stays(path: str) -> bool:

@@ -178,6 +178,10 @@ class Index:
         """
         return self._read(lambda tables: follow.claimed(tables, key))
 
+    def variant_at(self, ref: Ref) -> Variant:
+        """What a ref of the index, which names a manifest, made of its name."""
+        return self._read(lambda tables: follow.variant_of(tables, ref, self._store.refs.counted(ref), ref.pinned))
+
     def unclaimed(self) -> list[tuple[Key, str, str]]:
         """What this person sees by another's claim only: key, manifest, and `<host>/<uid>` of whose claim it is."""
         return self._read(follow.unclaimed)

@@ -95,7 +95,7 @@ def part_of(module: str) -> str:
     """`helixstore.store.blobs` -> `store`."""
     words = module.split(".")
     name = words[1] if len(words) > 1 else "__init__"
-    return "engine" if name == "HelixStore" else "version" if name == "__version__" else name
+    return "engine" if name in ("HelixStore", "looking") else "version" if name == "__version__" else name
 
 
 def where(one: Import) -> str:

@@ -1,0 +1,129 @@
+"""Later revisions on the hub, and the way back: only what changed is fetched, and old versions are there as said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from repository import weights
+
+from helixstore.errors import Failed, NotFound
+from support.hub import Repository
+from support.person import Person
+
+LATER = "2aaa1ff61fdd41a1ea0ea81799d23522f379b2ff"
+MODEL, FILE = "small-GGUF", "small-F16.gguf"
+
+
+def bytes_of(person: Person, model: str) -> dict[str, set[bytes]]:
+    """Variant -> what programs read of it."""
+    with person.open() as store:
+        return {variant.id: {Path(path).read_bytes() for one in variant.providers.values() if one.state == "linked"
+                             for path in one.paths if path.endswith(".gguf")}
+                for variant in store.show(model).variants}
+
+
+@pytest.fixture
+def old(online: Person, served: Repository) -> bytes:
+    """Downloaded, then one file of the repository has changed, and its words."""
+    with online.open() as store:
+        store.download(f"hf:{served.name}")
+    before = served.files[FILE].read_bytes()
+    served.commit = LATER
+    served.files[FILE].write_bytes(weights(3, 20))
+    served.files["README.md"].write_text("# better\n")
+    served.sent.clear()
+    return before
+
+
+def forgotten(online: Person) -> None:
+    """The update is so long ago that it cannot be undone any more."""
+    online.environ |= {"HELIXSTORE_GRACE": "0", "HELIXSTORE_UNDO_WINDOW": "0"}
+    with online.open() as store:
+        store.update()
+        store.pin(MODEL)
+        store.unpin(MODEL)
+
+
+def test_an_update_fetches_the_file_that_changed_and_all_programs_show_it(
+    online: Person, served: Repository, old: bytes,
+) -> None:
+    with online.open() as store:
+        checked = store.update(check=True)
+        assert [(one.variant, one.state, one.changed) for one in checked.updates] == [
+            ("gguf:F16", "new", (FILE,)), ("gguf:Q8_0", "current", ())]
+        assert served.sent == {}
+        done = store.update()
+    assert [(one.variant, one.state) for one in done.updates] == [("gguf:F16", "updated"), ("gguf:Q8_0", "current")]
+    assert set(served.sent) == {FILE, "README.md"}
+    assert bytes_of(online, MODEL)["gguf:F16"] == {served.files[FILE].read_bytes()}
+    with online.open() as store:
+        assert store.sync().nothing
+        assert {one.state for one in store.update(check=True).updates} == {"current"}
+
+
+def test_going_back_and_forth_downloads_nothing(online: Person, served: Repository, old: bytes) -> None:
+    with online.open() as store:
+        store.update()
+        served.sent.clear()
+        store.rollback(f"{MODEL}:F16")
+        assert store.sync().nothing
+    assert bytes_of(online, MODEL)["gguf:F16"] == {old}
+    with online.open() as store:
+        versions = [(one.revision[:4], one.current, one.here) for one in store.history(f"{MODEL}:F16")]
+        assert versions == [("1edf", True, True), ("2aaa", False, True), ("1edf", False, True)]
+        store.rollback(f"{MODEL}:F16", LATER[:6])
+    assert bytes_of(online, MODEL)["gguf:F16"] == {served.files[FILE].read_bytes()}
+    with online.open() as store:
+        store.undo()
+    assert bytes_of(online, MODEL)["gguf:F16"] == {old}
+    assert served.sent == {}
+
+
+def test_an_old_version_comes_back_from_the_trash(online: Person, served: Repository, old: bytes) -> None:
+    forgotten(online)
+    served.sent.clear()
+    online.environ |= {"HELIXSTORE_UNDO_WINDOW": "1d"}
+    for _ in range(2):
+        with online.open() as store:
+            store.gc()
+    with online.open() as store:
+        assert [one.here for one in store.history(f"{MODEL}:F16")] == [True, False]
+        store.rollback(f"{MODEL}:F16")
+    assert bytes_of(online, MODEL)["gguf:F16"] == {old}
+    assert served.sent == {}
+
+
+def test_what_is_gone_for_good_says_how_to_get_it(online: Person, served: Repository, old: bytes) -> None:
+    forgotten(online)
+    for _ in range(3):
+        with online.open() as store:
+            store.gc()
+    with online.open() as store, pytest.raises(Failed, match="not in the store any more") as error:
+        store.rollback(f"{MODEL}:F16")
+    assert error.value.remedy.endswith("models download hf:acme/small-GGUF@1edfc51ff61fdd41a1ea0ea81799d23522f379b2")
+    assert bytes_of(online, MODEL)["gguf:F16"] == {served.files[FILE].read_bytes()}
+
+
+def test_a_pin_keeps_the_version(online: Person, served: Repository, old: bytes) -> None:
+    with online.open() as store:
+        store.pin(f"{MODEL}:F16")
+        report = store.update()
+    assert {one.variant: one.state for one in report.updates} == {"gguf:F16": "pinned", "gguf:Q8_0": "current"}
+    assert served.sent == {}
+    assert bytes_of(online, MODEL)["gguf:F16"] == {old}
+
+
+def test_a_file_that_the_later_revision_lacks_stays(online: Person, served: Repository, old: bytes) -> None:
+    del served.files[FILE]
+    with online.open() as store:
+        report = store.update()
+    assert {one.variant: one.state for one in report.updates} == {"gguf:F16": "gone", "gguf:Q8_0": "current"}
+    assert bytes_of(online, MODEL)["gguf:F16"] == {old}
+
+
+def test_there_is_nothing_before_the_first_version(online: Person, served: Repository) -> None:
+    with online.open() as store:
+        store.download(f"hf:{served.name}")
+        with pytest.raises(NotFound, match="no version before"):
+            store.rollback(MODEL)
