@@ -217,8 +217,9 @@ class AnyLife(RuleBasedStateMachine):
                     except HelixError as error:
                         if self.detached or self.unplugged:
                             continue
-                        assert error.remedy == "helixstore sync", name      # left everything, and undone the sync since
-                        store.sync()
+                        if error.remedy != "helixstore sync":
+                            raise
+                        store.sync()                    # everything was left, and no sync since, or it was undone
                         data = store.path(name).read_bytes()
                     assert data == _CONTENTS[content], name
 
