@@ -261,8 +261,13 @@ class HelixStore(Looking, WithoutStore):
 
     @one_at_a_time
     def gc(self, *, now: bool = False, dry_run: bool = False) -> CollectReport:
-        """Let go of what nobody claims: condemned, then in the trash, then gone."""
-        from helixstore.commands.upkeep import collect
+        """Let go of what nobody claims: condemned, then in the trash, then gone.
+
+        Args:
+            now: at once what is yours alone, and with it what only `undo` keeps.
+            dry_run: only say what would be done.
+        """
+        from helixstore.commands.collecting import collect
 
         return collect(self._session, now=now, dry_run=dry_run)
 

@@ -92,7 +92,13 @@ def collected(found: CollectReport) -> Iterator[str]:
     if found.settle and found.trashed:
         lines.append("Other computers may see these in their old place for some minutes; anybody's next command after "
                      f"{found.settle / 60:.0f} minutes looks once more whether they are needed")
+    if found.undo is not None and found.undo.let_go:
+        lines.append(f"{_operations(found)} {'could' if will else 'can'} no longer be undone: "
+                     f"{size(found.undo.bytes)} {'is' if will else 'was'} kept only for that")
     yield from lines or ["Nothing to collect."]
+    if found.undo is not None and not found.undo.let_go:
+        yield (f"{size(found.undo.bytes)} kept so that undo can bring it back, until {_day(found.undo.until)}; "
+               f"helixstore gc --now gives that up: {_operations(found)} could then no longer be undone")
     for digest, why in found.kept:
         yield f"kept {digest}: {why}"
 
@@ -100,14 +106,29 @@ def collected(found: CollectReport) -> Iterator[str]:
 def collected_now(found: CollectReport) -> Iterator[str]:
     """`gc --now --dry-run`, and before the question: what moves to the trash is deleted in the same run."""
     gone = len(found.trashed) + len(found.unlinked)
+    if found.undo is not None:
+        yield (f"{count(len(found.undo.digests), 'file')} would be deleted, too, that nothing but undo keeps, until "
+               f"{_day(found.undo.until)}: {size(found.undo.bytes)}. {_operations(found)} could then no longer be "
+               "undone")
     if gone and found.settle and found.trashed:
         later = f"{2 * found.settle / 60:.0f} minutes later"
         yield (f"{count(len(found.trashed), 'file')} would move to the trash: {size(found.trashed_bytes)}. Other "
                f"computers may still see them, so they are deleted by gc --now {later}")
     elif gone:
         yield f"{count(gone, 'file')} would be deleted: {size(found.trashed_bytes + found.freed_bytes)} freed"
-    else:
+    elif found.undo is None:
         yield from collected(found)
+
+
+def _operations(found: CollectReport) -> str:
+    """The operations that nothing takes back when what they need is gone, as `log` numbers them."""
+    assert found.undo is not None
+    first, last = found.undo.operations[0], found.undo.operations[-1]
+    return f"operation {last}" if first == last else f"the operations {first} to {last}"
+
+
+def _day(time: float) -> str:
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def reindexed(found: ReindexReport) -> Iterator[str]:

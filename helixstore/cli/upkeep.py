@@ -138,7 +138,7 @@ def gc(
     """Collect what no model needs any more.
 
     A file without a claim is marked, a day later moved to the trash, and a week after that deleted. --now asks, and
-    then deletes at once what is yours alone.
+    then deletes at once what is yours alone, and what only undo keeps for you.
 
     \b
     Examples:
@@ -159,7 +159,7 @@ def _sure(current: Session, store: HelixStore) -> bool:
     if current.out.as_json or not interactive():
         return True
     preview = store.gc(now=True, dry_run=True)
-    if not (preview.trashed or preview.unlinked):
+    if not (preview.trashed or preview.unlinked or preview.undo):
         return True
     for line in findings.collected_now(preview):
         current.out.note(line)

@@ -1,4 +1,4 @@
-"""The store's upkeep for one person: collect, trash, verify, reindex."""
+"""The store's upkeep for one person: trash, verify, reindex."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from helixstore.errors import NotFound
 from helixstore.fs import kernel
 from helixstore.index import BlobRow
 from helixstore.session import Session
-from helixstore.store import gc
 from helixstore.store import trash as store_trash
 from helixstore.store import verify as store_verify
 from helixstore.store.verified import Sample
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from helixstore.index import ReindexReport
     from helixstore.store.hashing import Hashes
 
-__all__ = ["collect", "reindex", "restore", "trash", "verify"]
+__all__ = ["reindex", "restore", "trash", "verify"]
 
 
 def trash(session: Session) -> list[Mapping[str, Any]]:
@@ -50,13 +49,6 @@ def restore(session: Session, which: str) -> int:
     if not which or not found:
         raise NotFound(f"nothing in the trash is called {which!r}", "helixstore trash list")
     return len(store_trash.restore(session.store, found))
-
-
-def collect(session: Session, *, now: bool, dry_run: bool) -> gc.CollectReport:
-    """One round of collection with the person's grace and undo window."""
-    settings = session.settings
-    return gc.collect(session.store, now=now, grace=settings.grace, undo_window=settings.undo_window, dry_run=dry_run,
-                      memory=session.index)
 
 
 def verify(

@@ -37,6 +37,7 @@ from helixstore.farm.planner import Intentions, plan_root, visible
 from helixstore.farm.scan import Missing, missing_witnesses, root_state, scan, vanished
 from helixstore.farm.space import check_space
 from helixstore.farm.states import Exceptions, farm_rows, states
+from helixstore.farm.undo_keeps import forget, keep_of
 from helixstore.fs.mounts import mount_of
 from helixstore.fs.probe import probe
 from helixstore.values import Issue, Key, LinkKind, Variant
@@ -285,7 +286,7 @@ class Farm:
     def _carry_out(self, number: int, plan: Plan, progress: Progress | None, recovering: bool) -> Outcome:
         """Run a plan that is written down, and write down what came of it."""
         if keep := digests_needed(plan):
-            self.store.keeps.put(_operation(number), keep)
+            self.store.keeps.put(keep_of(number), keep)
         with self._services() as services, without_collector():
             executor = Executor(services, plan, recovering=recovering, progress=progress)
             outcome = executor.run()
@@ -304,9 +305,9 @@ class Farm:
             self.journal.undone(undone, number)
         self.journal.end(number, "".join(executor.letters), learnt, messages)
         for undone in plan.undoes:
-            self.store.keeps.drop(_operation(undone))
+            self.store.keeps.drop(keep_of(undone))
         if keep and plan.kind != "sync":
-            self.store.keeps.drop(_operation(number))
+            self.store.keeps.drop(keep_of(number))
         self._note(plan, outcome, {action.root for action in plan.actions} | set(plan.roots))
         return outcome
 
@@ -384,12 +385,13 @@ class Farm:
         now = self.clock()
         for parking in (self._parking(), *map(self.store.volumes.parking, self.store.volumes.here[1:])):
             unpark(parking, now)
-        old = self.journal.forget_plans(now - self.settings.undo_window)
-        for number in old:
-            self.store.keeps.drop(_operation(number))
-        if old:
-            records = [r for root in self.ledgers.roots() for r in self.ledgers.of(root).records.values()]
-            self.bases.keep_only({r.base for r in records} | {r.original for r in records})
+        self.forget_undo()
+
+    def forget_undo(self, upto: int = 0) -> None:
+        """Let go of what undo needs: of all that is older than the undo window, and up to this operation."""
+        with self.locked():
+            before = self.clock() - self.settings.undo_window
+            forget(self.journal, self.store.keeps, self.ledgers, self.bases, before, upto)
 
     # ---- the ways back ---------------------------------------------------------------------------------------------
 
@@ -412,8 +414,8 @@ class Farm:
             issues = [] if dry_run else self.recover()
             numbers = self.journal.undoable(self.clock() - self.settings.undo_window)[:n]
             if not numbers:
-                raise Failed("there is nothing to undo", "helixstore log shows what was done; helixstore leave undoes "
-                             "all of it")
+                raise Failed(self.journal.why_nothing(self.clock() - self.settings.undo_window),
+                             "helixstore log shows what was done; helixstore leave undoes all of it")
             if shown is not None and list(shown) != numbers:
                 raise Overtaken("another operation was carried out meanwhile", "run the command again", self.state)
             preview = Gathered.together([self._inverse(number) for number in numbers])
@@ -487,7 +489,3 @@ class Farm:
         """The variant as which an absolute path was adopted, or None."""
         record = self.ledgers.of("").records.get(os.fspath(path))
         return record.keys[0] if record is not None and record.keys else None
-
-
-def _operation(number: int) -> str:
-    return f"op-{number}"

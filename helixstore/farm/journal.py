@@ -156,6 +156,13 @@ class Journal:
         """Operations that `undo` can walk back over, the latest first."""
         return [s.number for s in self.summaries(since) if s.undoable][::-1]
 
+    def why_nothing(self, since: float) -> str:
+        """Why `undoable` has nothing, for people."""
+        if any(s.finished and s.kind == "sync" and s.undone is None and s.time >= since and s.counts
+               for s in self.summaries(since)):
+            return "nothing can be undone any more: gc --now has let go of what that needs"
+        return "there is nothing to undo"
+
     def summaries(self, since: float) -> list[OperationSummary]:
         """All operations, the earliest first; those before `since` (seconds since 1970) cannot be undone any more."""
         found = []
@@ -171,20 +178,31 @@ class Journal:
                                           undoable, learnt.get("counts", {}), tuple((result or {}).get("issues", ()))))
         return found
 
-    def forget_plans(self, before: float) -> list[int]:
-        """Drop the plans of finished operations that are too old to be undone; the log keeps the rest.
+    def forget_plans(self, before: float, upto: int = 0) -> bool:
+        """Drop the plans of finished operations that are too old to be undone, durably; the log keeps the rest.
+
+        Args:
+            before: seconds since 1970.
+            upto: and of all up to this one, however young.
 
         Returns:
-            Their numbers.
+            Whether there were any.
         """
-        gone = []
+        gone = False
         for number in self.numbers():
             about = self._read(number, "about.json") or {}
-            if about.get("time", before) < before and os.path.exists(f"{self._path(number)}/result.json"):
+            old = number <= upto or about.get("time", before) < before
+            if old and os.path.exists(f"{self._path(number)}/result.json"):
                 with contextlib.suppress(FileNotFoundError):
                     kernel.unlink(f"{self._path(number)}/plan.json")
-                    gone.append(number)
+                    kernel.sync_folder(self._path(number))
+                    gone = True
         return gone
+
+    def closed(self, number: int) -> bool:
+        """Whether an operation is finished and nothing takes it back any more: its plan was dropped."""
+        folder = self._path(number)
+        return os.path.exists(f"{folder}/result.json") and not os.path.exists(f"{folder}/plan.json")
 
     def _path(self, number: int) -> str:
         return os.path.join(self.folder, str(number))

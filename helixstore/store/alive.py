@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -65,19 +65,20 @@ class Alive:
         self._blobs: dict[str, frozenset[str]] = {}         # of manifests, which never change
         self._young_ns = 0                                  # a folder's time that is later is not trusted
 
-    def read(self, but: Forgotten | None = None) -> tuple[set[str], list[Issue]]:
+    def read(self, but: Forgotten | None = None, without: Collection[str] = ()) -> tuple[set[str], list[Issue]]:
         """Every blob that a current ref or a keep of anybody names, and what could not be read.
 
         While there is an issue, the set is not complete and nothing may be deleted.
 
         Args:
             but: as if this had been forgotten, too.
+            without: and as if this person kept nothing here for these operations.
         """
         expiry = self._store.hosts.expiry(self._store.now_ns)
         if but is not None:
             expiry = replace(expiry, forgotten=(*expiry.forgotten, but))
         self._young_ns = 0
-        digests, issues = self._store.keeps.all(expiry.over)
+        digests, issues = self._store.keeps.all(expiry.over, without)
         for manifest in self._manifests(expiry, issues):
             try:
                 if manifest not in self._blobs:

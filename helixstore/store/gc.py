@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from helixstore.store.store import Store
 from helixstore.store.sweeping import sweep_hosts
 from helixstore.values import Issue
 
-__all__ = ["GRACE", "UNDO_WINDOW", "CollectReport", "collect", "finish_rounds", "referenced"]
+__all__ = ["GRACE", "UNDO_WINDOW", "CollectReport", "KeptForUndo", "collect", "finish_rounds", "referenced"]
 
 #: seconds; longer than the longest adding of one model
 GRACE = 86_400
@@ -40,12 +40,31 @@ _NS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
+class KeptForUndo:
+    """What nothing but this person's `undo` keeps.
+
+    Attributes:
+        operations: what can no longer be undone when that is let go of, the earliest first.
+        digests: of the blobs.
+        bytes: of them all.
+        until: when it ends by itself; seconds since 1970.
+        let_go: it is no longer kept (`dry_run`: would be).
+    """
+
+    operations: tuple[int, ...]
+    digests: tuple[str, ...]
+    bytes: int
+    until: float
+    let_go: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CollectReport:
     """What a collection did, or would do (`dry_run`). Digests, sizes in bytes.
 
     `freed_bytes` counts only files whose last name was removed. `cleaned_bytes`: leftovers of processes that died.
     `settle`: seconds for which another host may still see what was moved to the trash in its old place; until then
-    nothing of it is deleted, not even out of turn.
+    nothing of it is deleted, not even out of turn. `undo`: what only this person's `undo` keeps; None for nothing.
     """
 
     condemned: tuple[str, ...]
@@ -61,6 +80,7 @@ class CollectReport:
     issues: tuple[Issue, ...]
     dry_run: bool
     settle: int = 0
+    undo: KeptForUndo | None = None
 
 
 def referenced(store: Store, memory: Memory | None = None) -> tuple[set[str], list[Issue]]:
@@ -69,7 +89,8 @@ def referenced(store: Store, memory: Memory | None = None) -> tuple[set[str], li
 
 
 def collect(store: Store, *, now: bool = False, grace: float = GRACE, undo_window: float = UNDO_WINDOW,
-            dry_run: bool = False, memory: Memory | None = None) -> CollectReport:
+            dry_run: bool = False, memory: Memory | None = None,
+            before: Callable[[], None] = lambda: None) -> CollectReport:
     """Do one round; call it again later for what is waiting.
 
     Args:
@@ -79,6 +100,7 @@ def collect(store: Store, *, now: bool = False, grace: float = GRACE, undo_windo
         undo_window: seconds that it stays in the trash.
         dry_run: only say what would be done.
         memory: for what need not be read again the next time.
+        before: called when nothing stands in the way any more; not for a dry run.
 
     Raises:
         Busy: another collection is running on this host; or `now`, and somebody is at work in the store.
@@ -91,6 +113,7 @@ def collect(store: Store, *, now: bool = False, grace: float = GRACE, undo_windo
         expiry = store.hosts.expiry(store.clock_ns)
         if now:
             _nobody_else(store, expiry)
+        before()
         cleaned = sum(store.volumes.staging(volume).clean(expiry.over) for volume in store.volumes.here[1:])
         cleaned += store.staging.clean(expiry.over)
         done = _collect(store, disk, now, grace, undo_window, cleaned=cleaned)

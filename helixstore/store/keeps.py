@@ -60,12 +60,13 @@ class Keeps:
         return set()
 
     def all(self, over: Callable[[str, int, int], bool] = lambda host, uid, since_ns: False,
-            ) -> tuple[set[str], list[Issue]]:
+            without: Collection[str] = ()) -> tuple[set[str], list[Issue]]:
         """Every digest that anybody keeps, and what could not be read: then nothing may be deleted.
 
         Args:
             over: host, uid, nanoseconds on the store's clock -> whether what they kept then counts no more; then it
                 need not even be readable.
+            without: operations of this person's on this host that are left out.
         """
         digests: set[str] = set()
         issues: list[Issue] = []
@@ -80,6 +81,8 @@ class Keeps:
                 issues.append(_issue(folder, error, host))
                 continue
             for name in names:
+                if without and folder == self._own and name.removesuffix(".json") in without:
+                    continue
                 path = os.path.join(folder, name)
                 try:
                     found, since_ns = _digests(path)

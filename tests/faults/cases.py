@@ -109,6 +109,13 @@ def _given_up(world: World) -> None:
     world.must("pin", "gem")                                # lets go of what undo no longer needs
 
 
+def _kept_for_undo(world: World) -> None:
+    """And undo, which has all its time, is what keeps it."""
+    world.must("add", "~/elsewhere/new.gguf", "--name", "fresh")
+    (world.home / "elsewhere/new.gguf").unlink()
+    world.must("remove", "fresh", "--yes")
+
+
 def _condemned(world: World) -> None:
     _given_up(world)
     world.must("gc")
@@ -214,6 +221,7 @@ CASES: Mapping[str, Case] = {
     "gc moves": _case("gc", before=_condemned, environ={"HELIXSTORE_GRACE": "0"}),
     "gc deletes": _case("gc", before=_in_the_trash, environ=_AT_ONCE, deletes=True),
     "gc --now": _case("gc --now --yes", before=_given_up, environ=_AT_ONCE, deletes=True),
+    "gc --now of what undo keeps": _case("gc --now --yes", before=_kept_for_undo, deletes=True),
     "trash restore": _case(f"trash restore {_digest(NEW)[:12]}", before=_in_the_trash),
     "verify": _case("verify"),
     "verify with damage": _case("verify", before=_added_and_damaged),
@@ -244,7 +252,7 @@ CASES: Mapping[str, Case] = {
 DAILY = ("sync of changes", "remove", "leave", "gc moves")
 #: those in which the power is lost
 POWER = ("sync", "sync of changes", "add", "add from another disk", "remove", "undo", "undo several", "leave",
-         "gc moves", "gc deletes", "gc --now", "trash restore", "volume move", "volume move back",
+         "gc moves", "gc deletes", "gc --now", "gc --now of what undo keeps", "trash restore", "volume move", "volume move back",
          "volume remove", "verify with damage")
 
 

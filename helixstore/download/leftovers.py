@@ -1,0 +1,58 @@
+"""Downloads that nobody has gone on with for a month: what has come of them is let go of, with what kept it."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+
+from helixstore.download.partial import Partial
+from helixstore.session import Session
+
+__all__ = ["DAYS", "forget_old"]
+
+DAYS = 30
+_KEEP = "download-"
+
+
+def forget_old(session: Session, *, dry_run: bool = False) -> int:
+    """Remove what this person's downloads on this host have left that were last continued long ago.
+
+    Args:
+        session: whose downloads.
+        dry_run: count only.
+
+    Returns:
+        Bytes of the partial files, holes apart. Whole files of them that no model needs are gc's from then on.
+    """
+    store, host = session.store, session.store.host
+    data = os.path.join(store.path, "hosts", host.id, str(host.uid), "downloads")
+    records = os.path.join(session.places.state_for(store.id), "downloads")
+    before = time.time() - DAYS * 86_400
+    freed = sum(_forget(os.path.join(data, name), os.path.join(records, name), before, dry_run)
+                for name in _names(data))
+    if not dry_run:
+        for operation, since_ns in store.keeps.mine().items():
+            if operation.startswith(_KEEP) and since_ns < before * 1e9:
+                store.keeps.drop(operation)
+    return freed
+
+
+def _names(folder: str) -> list[str]:
+    with suppress(FileNotFoundError):
+        return os.listdir(folder)
+    return []
+
+
+def _forget(data: str, record: str, before: float, dry_run: bool) -> int:
+    """One file; nothing of one that another process is at."""
+    with suppress(OSError):
+        status = os.lstat(data)
+        if status.st_mtime < before:
+            used = status.st_blocks * 512
+            if not dry_run:
+                partial = Partial(data, record, status.st_size)
+                partial.remove()
+                partial.close()
+            return used
+    return 0
