@@ -20,5 +20,6 @@ Deeds (`sync` itself, by which most of them go, is in `helixstore.sync.change`):
     moving                      `volume move`, and one copy kept of several
     download, update, versions  `models download`; `update`; `history` and `rollback`
     hosts                       `host`: the computers that use the store
-    upkeep, repair              `gc`, `trash`, `verify`, `reindex`; `verify --repair`
+    collecting                  `gc`, with what only `undo` keeps
+    upkeep, repair              `trash`, `verify`, `reindex`; `verify --repair`
 """

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 
 from helixstore.download.partial import Partial
+from helixstore.fs.listing import listdir
 from helixstore.session import Session
 
 __all__ = ["DAYS", "forget_old"]
@@ -40,7 +41,7 @@ def forget_old(session: Session, *, dry_run: bool = False) -> int:
 
 def _names(folder: str) -> list[str]:
     with suppress(FileNotFoundError):
-        return os.listdir(folder)
+        return listdir(folder)
     return []
 
 

@@ -22,5 +22,6 @@ Doing it:
     lock, journal, space            one at a time; written down first; is there room
     apply, handlers, outcome        the steps; those that make no links; what came of them
     place, adopt, mend              one link, of the kind that works; taking a file in; links in a file's place
+    undo_keeps                      what undo needs of the store, and letting go of it
     last                            what is not taken away, since it may be the last there is
 """

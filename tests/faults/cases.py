@@ -252,8 +252,8 @@ CASES: Mapping[str, Case] = {
 DAILY = ("sync of changes", "remove", "leave", "gc moves")
 #: those in which the power is lost
 POWER = ("sync", "sync of changes", "add", "add from another disk", "remove", "undo", "undo several", "leave",
-         "gc moves", "gc deletes", "gc --now", "gc --now of what undo keeps", "trash restore", "volume move", "volume move back",
-         "volume remove", "verify with damage")
+         "gc moves", "gc deletes", "gc --now", "gc --now of what undo keeps", "trash restore", "volume move",
+         "volume move back", "volume remove", "verify with damage")
 
 
 @cache
