@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from helixstore.catalogue.references import HubReference, parse_reference
+from helixstore.catalogue.references import HubReference, Reference, parse_reference
 from helixstore.download.choosing import Package, choose, packages
 from helixstore.download.getting import free_bytes, getting, held
+from helixstore.download.offered import Offered
 from helixstore.download.results import DownloadReport, RemoteState
 from helixstore.errors import Failed, Usage
 from helixstore.fs.names import printable
 from helixstore.hub.remote import RemoteFile
-from helixstore.hub.repository import Repository, repository_at
-from helixstore.session import Session
+from helixstore.hub.repository import repository_at
+from helixstore.session import Machine, Session
 from helixstore.sync.change import change
 from helixstore.sync.wanted import Change, Progress
 from helixstore.values import Family, Format, Source
 
-__all__ = ["download"]
+__all__ = ["download", "offered"]
 
 
 def download(
@@ -40,28 +41,48 @@ def download(
         Usage: `what` or `format` makes no sense.
         NotFound, Passing, Failed: see `repository_at`, `choose` and `getting`.
     """
-    wanted = _reference(what)
-    found = repository_at(wanted.repository, wanted.revision, session.environ.get("HF_ENDPOINT") or None)
+    reference = parse_reference(what)
+    if reference is None:
+        raise Usage(f"{printable(what)} is no repository of the hub", "hf:ORG/NAME")
+    found = offered(session, reference)
     _check_audience(session, found)
-    files = _files(choose(found.name, packages(found.files), family=_family(format),
-                          wanted=wanted.file or quantization or wanted.quantization))
-    called = name or found.name.rpartition("/")[2]
+    files = list(found.files) if found.single else _files(choose(
+        found.place, packages(found.files), family=_family(format), wanted=quantization or _part(reference)))
+    called = name or found.model
     had = held(session, files, progress)
-    report = DownloadReport(found.name, found.commit, called, _states(files, had.blobs, had.arrived),
+    report = DownloadReport(found.place, found.revision, called, _states(files, had.blobs, had.arrived),
                             free_bytes(session), dry_run=dry_run)
     if dry_run:
         return report
-    source = Source("hub", repository=found.name, revision=found.commit, name=found.name)
-    with getting(session, files, source, called, progress) as (models, issues, fetched):
+    with getting(session, files, found.source, called, progress) as (models, issues, fetched):
         shown = change(session, Change("download", scan=False, brought=models), progress=progress)
     return replace(report, fetched_bytes=fetched, sync=replace(shown, issues=(*issues, *shown.issues)))
 
 
-def _reference(what: str) -> HubReference:
-    found = parse_reference(what)
-    if isinstance(found, HubReference):
-        return found
-    raise Usage(f"{printable(what)} is no repository of the hub", "hf:ORG/NAME")
+def offered(machine: Machine, reference: Reference) -> Offered:
+    """Ask the place that a reference names what it has now.
+
+    Args:
+        machine: its environment says which mirror of the hub, and whose tokens.
+        reference: an exact one.
+
+    Raises:
+        Usage: nothing can be downloaded from there.
+        NotFound, Passing, Failed: see `repository_at`.
+    """
+    match reference:
+        case HubReference():
+            found = repository_at(reference.repository, reference.revision, machine.environ.get("HF_ENDPOINT") or None)
+            source = Source("hub", repository=found.name, revision=found.commit, name=found.name)
+            return Offered(reference, found.name, found.commit, found.files, source, found.name.rpartition("/")[2],
+                           not (found.private or found.gated))
+        case _:
+            raise Usage(f"nothing can be downloaded from {printable(str(reference))}", "hf:ORG/NAME")
+
+
+def _part(reference: Reference) -> str:
+    """The file or quantisation that a reference names, or ""."""
+    return (reference.file or reference.quantization) if isinstance(reference, HubReference) else ""
 
 
 def _family(format: str | None) -> Family | None:
@@ -74,9 +95,9 @@ def _family(format: str | None) -> Family | None:
         raise Usage(f"{printable(format)} is no format of models", "gguf, or hf for safetensors") from None
 
 
-def _check_audience(session: Session, found: Repository) -> None:
-    if session.store.sharing.shared and (found.private or found.gated):
-        raise Failed(f"not everybody may read {found.name} on the hub, and everybody in the group may read this store",
+def _check_audience(session: Session, found: Offered) -> None:
+    if session.store.sharing.shared and not found.public:
+        raise Failed(f"not everybody may read {found.place}, and everybody in the group may read this store",
                      "download it into a store of your own: helixstore --store DIR models download ...",
                      session.store.path)
 
