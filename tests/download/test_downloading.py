@@ -259,3 +259,20 @@ def test_a_full_disk_is_said_before_the_first_byte(online: Person, served: Repos
     finally:
         getting.free_bytes = report
     assert served.sent == {}
+
+
+def test_what_nobody_has_gone_on_with_for_a_month_is_let_go_of(online: Person, served: Repository) -> None:
+    served.trouble = lambda path, number: Trouble(cut=6_000_000) if path == BIG and not number else (
+        Trouble(404) if path == BIG else None)
+    with online.open() as store:
+        with pytest.raises(HelixError):
+            store.download(REPOSITORY)
+        [partial] = store.folder.glob("hosts/*/*/downloads/*")
+        assert store.gc().cleaned_bytes == 0
+        assert partial.exists()
+        [keep] = store.folder.glob("hosts/*/*/keeps/download-*")
+        for path in (partial, keep):
+            os.utime(path, (1, 1))
+        assert store.gc().cleaned_bytes > 5_000_000
+        assert not partial.exists()
+        assert not keep.exists()
