@@ -11,7 +11,7 @@ from collections.abc import Container
 
 from helixstore.errors import UnsafeName
 
-__all__ = ["check_relative", "folded", "printable", "unfinished"]
+__all__ = ["MARKERS", "check_relative", "folded", "printable", "unfinished"]
 
 _SEGMENT_BYTES = 255                            # NAME_MAX of all common file systems
 _PATH_BYTES = 1024                              # leaves room for the root in front of it (PATH_MAX is 4096, macOS 1024)
@@ -25,7 +25,8 @@ _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 #: Half a download, or a file that its system keeps only until it is closed (correctness.md section 8 has the sources).
 _UNFINISHED = re.compile(
     r"""
-      .*\.(?:incomplete|lock|metadata|downloadinprogress|partial|crdownload|part|download|opdownload|aria2|tmp|temp)
+      .*\.(?:incomplete|lock|metadata|downloadinprogress|partial|crdownload|part|download|opdownload|aria2|tmp|temp
+           |!qb|!ut|bc!|filepart|lftp-pget-status)
     | .*-partial(?:-\d+)?               # Ollama: sha256-...-partial, -partial-0
     | incomplete-.*                     # GPT4All
     | \..+\.[A-Za-z0-9]{6}              # rsync: .name.XXXXXX
@@ -33,8 +34,9 @@ _UNFINISHED = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
-#: Beside `name`, one of these says that `name` itself is not finished: aria2 preallocates, llama.cpp resumes.
-_MARKERS = (".aria2", ".downloadInProgress", ".part", ".partial", ".incomplete")
+#: Beside `name`, one of these says that `name` itself is not finished: aria2 preallocates, llama.cpp resumes, axel and
+#: lftp keep their state in `.st` and `.lftp-pget-status`, and qBittorrent calls the file itself `.!qB` until whole.
+MARKERS = (".aria2", ".downloadInProgress", ".part", ".partial", ".incomplete", ".st", ".lftp-pget-status", ".!qB")
 
 
 def check_relative(name: str) -> str:
@@ -96,7 +98,7 @@ def unfinished(name: str, siblings: Container[str] = ()) -> bool:
         name: the last part of the path.
         siblings: the other names in the folder, if known: a control file beside it counts too.
     """
-    return _UNFINISHED.fullmatch(name) is not None or any(name + marker in siblings for marker in _MARKERS)
+    return _UNFINISHED.fullmatch(name) is not None or any(name + marker in siblings for marker in MARKERS)
 
 
 def printable(text: str) -> str:

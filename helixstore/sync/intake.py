@@ -276,7 +276,8 @@ def _measure(
     if reason := _foreign(candidate, rules):
         intake.notes.append(f"{where}: {reason}")
         return None
-    digests = {}
+    digests: dict[str, Digest] = {}
+    hollow: list[Piece] = []
     for piece in candidate.pieces:
         try:
             mark = kernel.fingerprint(piece.location)
@@ -284,6 +285,11 @@ def _measure(
                 intake.notes.append(f"{piece.location}: nobody can tell whether it is still being written, and it has "
                                     f"changed within the last {rules.settle / 60:.0f} minutes: a later sync takes it")
                 return None
+            if not candidate.asked and (mark.device, mark.inode) not in blobs and piece.role in LINKED_ROLES and (
+                    rules.hollow(piece.location, mark.bytes)):
+                hollow.append(piece)
+                if piece.path not in candidate.found.claims:
+                    break
             digests[piece.path] = hasher.digest(piece.location)
         except Busy as error:
             intake.notes.append(f"{error.message}; it is taken when it is finished")
@@ -294,11 +300,22 @@ def _measure(
         except OSError as error:
             intake.issues.append(Issue("unreadable", piece.location, error.strerror or str(error)))
             return None
+    if unproven := [piece.location for piece in hollow if not _as_claimed(candidate, piece, digests)]:
+        intake.issues.append(Issue("incomplete", unproven[0], "a part of it was never written, as in a download that "
+                                   "was broken off; left alone", "finish the download; if it is whole as it is: "
+                                   f"helixstore share {shlex.quote(unproven[0])}"))
+        return None
     if belied := _belied(candidate, digests):
         intake.issues.append(Issue("damaged", belied, "its bytes are not those that its name stands for; left alone",
                                    "delete it there, and download the model again"))
         return None
     return digests
+
+
+def _as_claimed(candidate: Candidate, piece: Piece, digests: Mapping[str, Digest]) -> bool:
+    """Whether a piece was read, and is what its program's own name for it says."""
+    digest, claim = digests.get(piece.path), candidate.found.claims.get(piece.path)
+    return digest is not None and claim is not None and claim in (digest.hashes.sha256, digest.hashes.gitsha1)
 
 
 def _belied(candidate: Candidate, digests: Mapping[str, Digest]) -> str:

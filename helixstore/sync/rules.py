@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from helixstore.fs import kernel
 from helixstore.fs.access import user_name
+from helixstore.fs.holes import has_hole
 from helixstore.fs.locks import Lease, writers_of
 from helixstore.fs.mounts import mount_of
 from helixstore.store.volumes import MAIN
@@ -54,6 +55,10 @@ class Rules:
     def unsettled(self, location: str) -> bool:
         """Whether a file has changed so lately that it may still be being written, and nobody can tell."""
         return time.time() - os.stat(location).st_mtime < self.settle and writers_of(location) is Lease.UNKNOWN
+
+    def hollow(self, location: str, size: int) -> bool:
+        """Whether a part of a file was never written, and nobody has it open who might be about to."""
+        return has_hole(location, size) and writers_of(location) is not Lease.BUSY
 
     def anothers(self, owner: int) -> bool:
         """Whether a file of that owner stays theirs. Root, and who copies, may take anybody's."""

@@ -18,7 +18,7 @@ from helixstore.farm.scan import look_at
 from helixstore.formats.names import WEIGHT_EXTENSIONS, extension, is_digest, shard_name, shard_of_name
 from helixstore.fs.listing import scandir
 from helixstore.fs.locks import Lease, writers_of
-from helixstore.fs.names import unfinished
+from helixstore.fs.names import MARKERS, unfinished
 from helixstore.providers.reader import DiskReader
 from helixstore.sync.untouched import untouched
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["News", "Sieve"]
 
-_CONTROL = (".aria2", ".downloadInProgress", ".part", ".partial", ".incomplete")
 _MANY = 10_000                  # judgements that are remembered
 _LINKS = frozenset({"symlink", "inner"})
 
@@ -66,7 +65,7 @@ class Sieve:
             path: absolute, as settings and layouts name the folder that it is in.
             folder: the event was about a folder.
         """
-        beside = next((ending for ending in _CONTROL if path.endswith(ending)), "")
+        beside = next((ending for ending in MARKERS if path.endswith(ending)), "")
         if beside and not os.path.lexists(path):
             path = path.removesuffix(beside)        # what said that this is unfinished is gone, as aria2 leaves it
         if unfinished(os.path.basename(path)):
@@ -124,7 +123,7 @@ class Sieve:
         folder, name = os.path.split(path)
         if is_digest(name) and not known:
             return News.NOTHING         # its program names it in a manifest, when it is whole
-        if any(os.path.lexists(path + ending) for ending in _CONTROL):
+        if any(os.path.lexists(path + ending) for ending in MARKERS):
             return News.NOTHING
         shard = shard_of_name(name)
         others = [shard_name(shard, number) for number in range(1, shard.total + 1)] if shard is not None else []
@@ -150,7 +149,7 @@ class Sieve:
         """Whether a folder has anything in it on no way to a root of ours; a link to one counts as a name."""
         roots = [f"{root}/" for root in self._session.farm.ledgers.roots() if root]
         try:
-            with os.scandir(folder) as entries:
+            with scandir(folder) as entries:
                 return any(not any(root.startswith(f"{entry.path}/") for root in roots) for entry in entries)
         except OSError:
             return False

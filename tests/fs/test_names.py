@@ -66,6 +66,7 @@ def test_folding_is_stable(text: str) -> None:
     "x.incomplete", "abc.0123abcd.incomplete", "x.gguf.lock", "sha256-ab-partial", "sha256-ab-partial-0", "x.partial",
     "x.gguf.downloadInProgress", "incomplete-x.gguf", "x.crdownload", "x.part", "x.download", "x.opdownload", "x.aria2",
     ".x.gguf.aB3dE9", "x.tmp", "x.TEMP", "~x", ".nfs0001", ".~lock.x#", ".fuse_hidden0001",
+    "x.gguf.!qB", "x.gguf.!ut", "x.gguf.bc!", "x.gguf.filepart", "x.gguf.lftp-pget-status",
 ])
 def test_unfinished_files_are_known_by_name(name: str) -> None:
     assert unfinished(name)
@@ -80,3 +81,9 @@ def test_finished_files_are_not(name: str) -> None:
 def test_a_control_file_beside_it_makes_a_file_unfinished() -> None:
     assert unfinished("x.gguf", {"x.gguf", "x.gguf.aria2"})
     assert not unfinished("y.gguf", {"x.gguf", "x.gguf.aria2"})
+
+
+@pytest.mark.parametrize("marker", [".st", ".lftp-pget-status", ".!qB"])
+def test_downloaders_keep_their_notes_beside_it(marker: str) -> None:
+    assert unfinished("x.gguf", {"x.gguf", f"x.gguf{marker}"})
+    assert not unfinished("x.gguf", {"x.gguf", "x.st", marker})

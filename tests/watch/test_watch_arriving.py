@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from watched import Home, Watching, until
 
+from helixstore.testing.models import gguf_bytes
 from support.household import gguf, hf, shards
 
 
@@ -70,6 +71,23 @@ def test_a_preallocated_file_is_no_model_while_it_is_open(watching: Watching) ->
     watching.adopted(path)
     [(_, paths)] = [one for one in watching.home.everywhere("torrent").items() if one[0] == "gpt4all"]
     assert Path(paths[0]).read_bytes() == data
+
+
+def test_a_preallocated_file_that_was_closed_waits_until_its_hole_is_filled(watching: Watching) -> None:
+    path, before = watching.home.home / "models/stopped-F16.gguf", watching.count()
+    data = gguf_bytes({"general.architecture": "llama", "general.file_type": 1, "llama.context_length": 4096},
+                      {f"blk.{number}.attn_q.weight": "F16" for number in range(400)}, 25)
+    with path.open("wb") as file:
+        file.write(data[:60_000])
+        file.truncate(len(data))
+    told = watching.event("pass", lambda event: any(one["path"] == str(path) for one in event["issues"]), before)
+    assert told["adopted"] == []
+    assert watching.home.where("stopped") == {}
+    with path.open("r+b") as file:
+        file.write(data)
+    watching.adopted(path)
+    watching.home.everywhere("stopped")
+    assert all(one["path"] != str(path) for one in watching.home.document("status")["issues"])
 
 
 def test_a_file_is_taken_when_what_lies_beside_it_goes(watching: Watching) -> None:

@@ -15,7 +15,7 @@ import pytest
 from watched import Home, Watching, until
 
 from support.disks import as_root
-from support.household import gguf
+from support.household import Household, gguf, sha
 
 SYSCTL = Path("/proc/sys/fs/inotify/max_queued_events")
 
@@ -197,12 +197,13 @@ def test_settings_that_change_are_followed(home: Home) -> None:
 
 
 def test_it_ends_in_the_middle_of_reading_a_large_file(home: Home) -> None:
-    large = home.home / "models/large-Q4_K_M.gguf"
-    data = bytearray(gguf("large", seed=40))
+    data = gguf("large", seed=40)
+    Household(home.home).ollama("large", "latest", data)
+    large = home.home / f".ollama/models/blobs/sha256-{sha(data)}"      # a file with such a name is read with its hole
     home.model("models/small-Q4_K_M.gguf", "small", 41)
-    with large.open("wb") as file:                      # whole by its header, with far more behind it
-        file.write(data)
-        file.truncate(6 << 30)
+    os.truncate(large, 6 << 30)                         # whole by its header, with far more behind it
+    [manifest] = (home.home / ".ollama/models/manifests").rglob("latest")
+    manifest.write_text(manifest.read_text().replace(f'"size": {len(data)}', f'"size": {6 << 30}'))
     watching = Watching(home)
     fds = Path(f"/proc/{watching.process.pid}/fd")
     until(lambda: any(os.path.realpath(one) == str(large) for one in _listed(fds)), "it reads the file")
