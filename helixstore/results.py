@@ -198,7 +198,10 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync (or apply, add, share, ...) did, or with `dry_run` would do. `actions` are the plan's own."""
+    """What a sync (or apply, add, share, ...) did, or with `dry_run` would do. `actions` are the plan's own.
+
+    `failed`: there was something to do, and nothing of it could be done.
+    """
 
     adopted: tuple[Adopted, ...] = ()
     linked: tuple[Mapping[str, Any], ...] = ()
@@ -211,6 +214,7 @@ class SyncReport:
     notes: tuple[str, ...] = ()
     dry_run: bool = False
     operation: int | None = None
+    failed: bool = False
 
     @property
     def nothing(self) -> bool:
@@ -222,7 +226,8 @@ class SyncReport:
         return replace(later, adopted=self.adopted + later.adopted, linked=self.linked + later.linked,
                        removed=self.removed + later.removed, actions=self.actions + later.actions,
                        saved_bytes=self.saved_bytes + later.saved_bytes,
-                       operation=self.operation if later.operation is None else later.operation)
+                       operation=self.operation if later.operation is None else later.operation,
+                       failed=later.failed and not self.actions)
 
 
 @dataclass(frozen=True, slots=True)

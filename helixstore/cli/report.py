@@ -31,6 +31,9 @@ _MADE = {"weight": "link", "inner": "link", "copy": "copy to", "text": "write"}
 def changes(report: SyncReport) -> Iterator[str]:
     """A finished report; of a dry run every step as well."""
     yield from report.notes
+    if report.failed:
+        yield "Nothing of this could be done."
+        return
     if report.nothing:
         right = f": {count(report.unchanged, 'file is', 'files are')} as they should be" if report.unchanged else ""
         yield f"Nothing to do{right}."

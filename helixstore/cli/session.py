@@ -64,14 +64,17 @@ class Session:
 
         return self.store is not None or HelixStore.exists()
 
-    def answer(self, value: T, text: Callable[[T], Iterable[str]], issues: Sequence[Issue] = ()) -> None:
-        """Give the answer, then end with exit code 3 if there are issues.
+    def answer(self, value: T, text: Callable[[T], Iterable[str]], issues: Sequence[Issue] = (),
+               failed: bool = False) -> None:
+        """Give the answer, then end with exit code 3 if there are issues, or 1 if it `failed`.
 
         Raises:
-            typer.Exit: there are issues, and `--issues-ok` was not given.
+            typer.Exit: it failed; or there are issues, and `--issues-ok` was not given.
         """
         self.out.answer(value, text)
         self.out.issues(issues)
+        if failed:
+            raise typer.Exit(1)
         if issues and not self.issues_ok:
             raise typer.Exit(ISSUES)
 
@@ -79,14 +82,14 @@ class Session:
         """Give the report of a command that changed something, or would with `--dry-run`.
 
         Raises:
-            typer.Exit: it has issues, and `--issues-ok` was not given.
+            typer.Exit: nothing of it could be done; or it has issues, and `--issues-ok` was not given.
         """
         from helixstore.cli.report import changes
 
         if self.declined:
             self.out.lines(["Nothing was changed."])
             return
-        self.answer(report, changes, report.issues)
+        self.answer(report, changes, report.issues, report.failed)
 
     def asker(self, yes: bool) -> Callable[[SyncReport], bool] | None:
         """The question before files are replaced; None when nobody is there, and yes to all with `--yes`."""

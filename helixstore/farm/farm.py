@@ -303,7 +303,8 @@ class Farm:
         learnt = {"extra": executor.extra, "counts": counts, "freed": outcome.freed, "later": outcome.freed_later}
         for undone in plan.undoes:                      # before the end: recovery comes by here until that is written
             self.journal.undone(undone, number)
-        self.journal.end(number, "".join(executor.letters), learnt, messages)
+        outcome.letters = "".join(executor.letters)
+        self.journal.end(number, outcome.letters, learnt, messages)
         for undone in plan.undoes:
             self.store.keeps.drop(keep_of(undone))
         if keep and plan.kind != "sync":

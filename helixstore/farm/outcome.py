@@ -87,6 +87,7 @@ class Outcome:
         given_back: digest -> adopted paths that have bytes of their own again.
         taken_in: digests of blobs that were not there before.
         adopted: paths that are in the store now.
+        letters: what became of each action, as the journal has it.
         failed: (root, provider, variant) -> why it is pending.
     """
 
@@ -104,6 +105,7 @@ class Outcome:
     given_back: dict[str, int] = field(default_factory=dict)
     taken_in: list[str] = field(default_factory=list)
     adopted: list[str] = field(default_factory=list)
+    letters: str = ""
     failed: dict[tuple[str, str, Key | None], str] = field(default_factory=dict)
 
     @property

@@ -106,7 +106,7 @@ def apply_file(
         session.store.volumes.note(staging)
     projection = restate(session, outcome.issues)
     return report(plan, Intake(), [*plan.issues, *outcome.issues], dry_run=False, operation=outcome.number,
-                  freed=outcome.freed, failed=[issue.path for issue in outcome.issues], blind=projection.refusals)
+                  freed=outcome.freed, done=outcome, blind=projection.refusals)
 
 
 def restate(session: Session, issues: Iterable[Issue] = ()) -> Projection:

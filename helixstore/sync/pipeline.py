@@ -101,7 +101,7 @@ class Pipeline:
         self.apply()
         self.keep()
         return report(self.plan, self.intake, self.issues, dry_run=False, operation=self.outcome.number,
-                      freed=self.outcome.freed, failed=[issue.path for issue in self.outcome.issues],
+                      freed=self.outcome.freed, done=self.outcome,
                       blind=self.projection.refusals)
 
     def known(self) -> SyncReport | None:
