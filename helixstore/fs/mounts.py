@@ -6,6 +6,7 @@ subvolumes of one btrfs. On Linux the answer comes from /proc/self/mountinfo [pr
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import uuid
@@ -132,14 +133,20 @@ def _unescape(text: str) -> str:
 
 
 def _uuid_of(point: str) -> str | None:
-    """The UUID of a file system as it has it itself; None where it does not tell. Asking opens its top folder."""
+    """The UUID of a file system as it has it itself; None where it does not tell. Asking opens its top folder.
+
+    Raises:
+        OSError: it could not tell just now, as on a failing disk; another answer would be taken for another disk.
+    """
     try:
         descriptor = os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
-    except OSError:
+    except (PermissionError, FileNotFoundError, NotADirectoryError):
         return None
     try:
         told = fcntl.ioctl(descriptor, _GETFSUUID, bytes(17))
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.EROFS, errno.EINTR, errno.ENOMEM):
+            raise
         return None
     finally:
         os.close(descriptor)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +66,19 @@ def test_the_id_stays_when_the_device_gets_another_number(kind: str, tmp_path: P
 def test_what_lies_on_another_machine(kind: str, source: str, network: bool) -> None:
     line = f"36 35 98:0 / /mnt/somewhere rw,noatime - {kind} {source} rw"
     assert mounts._from_mountinfo(line.split(" ")).network is network
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux is asked for the UUID")
+@pytest.mark.parametrize(("number", "tells"), [(errno.EIO, False), (errno.EROFS, False), (errno.ENOTTY, True)])
+def test_a_disk_that_fails_to_tell_its_uuid_gets_no_other_id(number: int, tells: bool, tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would count as another disk for good."""
+    def fail(*_: object) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.ioctl", fail)
+    if tells:
+        assert mount_of(tmp_path).id
+    else:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            mount_of(tmp_path)
