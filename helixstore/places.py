@@ -103,6 +103,11 @@ class Places:
         return self.config / "config.toml"
 
     @property
+    def models_file(self) -> Path:
+        """The person's own entries of the catalogue of models."""
+        return self.config / "models.toml"
+
+    @property
     def site_config_file(self) -> Path:
         """The site's settings, where they are to be written: the file that counts most of those that are there, else
         the one that this environment names, else the system's. /etc/xdg is named by desktops, and not by everybody's

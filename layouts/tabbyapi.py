@@ -59,6 +59,8 @@ class TabbyAPI(Layout):
             return Refusal("TabbyAPI reads no GGUF; its sister project YALS does", _WANTS)
         if facts.platform == "darwin":
             return Refusal("TabbyAPI needs CUDA, which no Mac has")
+        if facts.gpu not in ("", "cuda", "rocm"):
+            return Refusal("TabbyAPI needs a graphics card with CUDA or ROCm, and this computer has none")
         if refusal := refuse_unservable(variant):
             return refusal
         if variant.purpose is Purpose.EMBEDDING:

@@ -90,6 +90,8 @@ class TextGen(Layout):
             return Refusal(f"TextGen has no loader for {variant.format.value}")
         if variant.format is Format.EXL3 and facts.platform == "darwin":
             return Refusal("ExLlamaV3 needs an NVIDIA GPU, which no Mac has")
+        if variant.format is Format.EXL3 and facts.gpu not in ("", "cuda"):
+            return Refusal("ExLlamaV3 needs an NVIDIA GPU, and this computer has none")
         return refuse_unservable(variant)
 
     def project(self, variants: Sequence[Variant], root: Root, facts: Facts) -> Iterable[Entry]:

@@ -7,6 +7,7 @@ bitsandbytes, exllamav2/3 and mlx-lm.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,17 @@ class _Quantised:
     members: dict[str, Any] = field(default_factory=dict)
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path, opened: Callable[[Path], Opened] = Opened) -> Config:
     """The facts in a configuration file.
+
+    Args:
+        path: of the file.
+        opened: opens it; it need not be on the disk.
 
     Raises:
         Unreadable, Incomplete: it cannot be read or is no JSON object.
     """
-    with Opened(path) as file:
+    with opened(path) as file:
         found = read_members(file, _WANTED.__contains__)
     if LARGE in found.values():
         raise Unreadable(f"{show(str(path))} has a value that is larger than any", path=path)
@@ -105,13 +110,16 @@ def read_config(path: Path) -> Config:
     )
 
 
-def read_tokenizer(path: Path) -> tuple[str | None, bool]:
+def read_tokenizer(path: Path, opened: Callable[[Path], Opened] = Opened) -> tuple[str | None, bool]:
     """The tokenizer's class, and whether there is a chat template, from a tokenizer_config.json.
+
+    Args:
+        path, opened: as for `read_config`.
 
     Raises:
         Unreadable, Incomplete: it cannot be read or is no JSON object.
     """
-    with Opened(path) as file:
+    with opened(path) as file:
         found = read_members(file, {"tokenizer_class", "chat_template"}.__contains__, "a tokenizer configuration")
     template = "chat_template" in found and found["chat_template"] not in ("", [])
     return _name(found.get("tokenizer_class")), template

@@ -6,8 +6,9 @@ Works on any parts with their locations, so that a folder on the disk and blobs 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from helixstore.formats.config import Config, read_config, read_tokenizer
@@ -47,27 +48,28 @@ class Description(NamedTuple):
     notes: tuple[str, ...]
 
 
-def describe_folder(parts: Sequence[Part]) -> Description:
+def describe_folder(parts: Sequence[Part], opened: Callable[[Path], Opened] = Opened) -> Description:
     """Read configuration, tokenizer and the headers of all safetensors among the parts.
 
     Args:
         parts: of one model; pickles among them are not opened.
+        opened: opens a part by its location, which need not be on the disk.
 
     Raises:
         Unreadable, Incomplete: one of the files that are read.
     """
     by_path = {part.path: part for part in parts}
-    config = _configuration(by_path)
+    config = _configuration(by_path, opened)
     weights = [part for part in parts if part.role is Role.WEIGHTS and part.path.endswith(".safetensors")]
     facts = []
     for part in weights:
-        with Opened(part.location) as file:
+        with opened(part.location) as file:
             facts.append(read_safetensors(file))
     totals = merge(facts)
     format_, quantization, notes = _format(by_path, config, totals)
     header = replace(
-        safetensors_header(totals, config, format_), shards=max(1, len(weights)), chat_template=_template(by_path),
-        tokenizer=_tokenizer(by_path),
+        safetensors_header(totals, config, format_), shards=max(1, len(weights)),
+        chat_template=_template(by_path, opened), tokenizer=_tokenizer(by_path, opened),
     )
     purpose = _purpose(by_path, config)
     if not weights:
@@ -75,14 +77,14 @@ def describe_folder(parts: Sequence[Part]) -> Description:
     return Description(format_, quantization, purpose, header, notes)
 
 
-def _configuration(by_path: dict[str, Part]) -> Config | None:
+def _configuration(by_path: dict[str, Part], opened: Callable[[Path], Opened]) -> Config | None:
     name = next((name for name in _CONFIGS if name in by_path), None)
-    config = read_config(by_path[name].location) if name else None
+    config = read_config(by_path[name].location, opened) if name else None
     if config is None or config.format is not Format.HF:
         return config
     for other in _QUANT_FILES:                          # older quantisers did not touch config.json
         if other in by_path:
-            old = read_config(by_path[other].location)
+            old = read_config(by_path[other].location, opened)
             return replace(config, format=old.format, quantization=old.quantization, bits=old.bits, group=old.group)
     return config
 
@@ -199,13 +201,13 @@ def _purpose(by_path: dict[str, Part], config: Config | None) -> Purpose:
     return Purpose.MODEL
 
 
-def _template(by_path: dict[str, Part]) -> bool:
+def _template(by_path: dict[str, Part], opened: Callable[[Path], Opened]) -> bool:
     if any(part.role is Role.TEMPLATE for part in by_path.values()):
         return True
     part = by_path.get("tokenizer_config.json")
-    return read_tokenizer(part.location)[1] if part else False
+    return read_tokenizer(part.location, opened)[1] if part else False
 
 
-def _tokenizer(by_path: dict[str, Part]) -> str | None:
+def _tokenizer(by_path: dict[str, Part], opened: Callable[[Path], Opened]) -> str | None:
     part = by_path.get("tokenizer_config.json")
-    return read_tokenizer(part.location)[0] if part else None
+    return read_tokenizer(part.location, opened)[0] if part else None

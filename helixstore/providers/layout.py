@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from helixstore.formats import Inspection
 
 __all__ = [
-    "LINKS", "Body", "Copy", "Entry", "Env", "Facts", "Found", "Inner", "Layout", "Merge", "Reader", "Refusal", "Root",
-    "Seen", "Text", "Weight", "sanitize", "unique_names",
+    "LINKS", "Body", "Copy", "Entry", "Env", "Facts", "Found", "Inner", "Layout", "Merge", "Pulled", "Reader", "Refusal",
+    "Root", "Seen", "Text", "Weight", "sanitize", "unique_names",
 ]
 
 #: The order for weights, unless a layout or the person says otherwise: one disk copy and one page cache come first.
@@ -185,12 +185,15 @@ class Facts:
         machine: "x86_64", "arm64", ...
         namespace: the `local_namespace` for names that are not on any hub.
         version: the program's version, if known.
+        gpu: "cuda", "rocm", "metal" or "none", when it is asked whether a model can run on this very computer; "": not
+            looked at, as when models are only shown, to a program that may run on another one.
     """
 
     platform: str
     machine: str
     namespace: str
     version: str | None = None
+    gpu: str = ""
 
     @property
     def apple_silicon(self) -> bool:
@@ -292,6 +295,21 @@ class Found:
     claims: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a program would have of a model of a registry, had it pulled it itself.
+
+    Attributes:
+        source: its name there, with all that it writes beside the weights.
+        name: the model name that follows from it.
+        stem: how the name of the weights' file begins.
+    """
+
+    source: Source
+    name: str
+    stem: str
+
+
 class Layout(ABC):
     """One provider. Stateless; the same instance serves every call."""
 
@@ -369,6 +387,20 @@ class Layout(ABC):
             An address, https but on this computer.
         """
         return ""
+
+    def pulled(self, host: str, repository: str, tag: str, manifest: str, texts: Mapping[str, str]) -> Pulled | None:
+        """What the program would have of a model in the form of its own registry, had it pulled it itself; None, the
+        default: it has no such form.
+
+        Args:
+            host, repository, tag: where the model is.
+            manifest: as it is there.
+            texts: SHA-256 of each small blob that it names -> its content.
+
+        Raises:
+            HelixError: nobody else can use the model; the message says why.
+        """
+        return None
 
     def drifted(self, root: Root, reader: Reader) -> str:
         """Why `root` cannot be what the versions in `checked` keep their models in, one clause; "" while it can.

@@ -31,8 +31,9 @@ BELOW = {
     "providers": frozenset({"fs", "formats"}),
     "farm": frozenset({"fs", "formats", "store", "index", "providers"}),
     "places": frozenset({"fs", "store"}),
-    "settings": frozenset({"fs", "places"}),
+    "settings": frozenset({"fs", "places", "hardware"}),
     "trial": frozenset({"fs"}),
+    "hardware": frozenset(),
     "session": frozenset({"fs", "hub", "store", "index", "providers", "farm", "places", "settings"}),
 }
 BELOW["sync"] = frozenset(BELOW) - {"values", "errors"}
