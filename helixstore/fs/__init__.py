@@ -5,6 +5,7 @@
     folders, parents        making folders with the mode that is wanted; on the way to a file
     inside                  paths that no exchanged folder leads astray
     fingerprint, listing    what stat says of a file; what lies in a folder
+    holes                   whether a part of a file was never written
     mounts, probe           which file system this is; which links work from here to there
     names                   which names may become a path
     access, private         who may do what; what nobody else may have written

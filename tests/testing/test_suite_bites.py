@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -345,6 +345,18 @@ class Clinging(Loft):
     def needed(self, root: Path, reader: Reader) -> dict[str, list[str]]:
         files = [seen.name for seen in reader.entries(root / "files")]
         return {f"files/{name}/{name}.gguf": ["notes of the person 0.txt"] for name in files}
+
+
+@breaks("only_those_alike_matter")
+class Lonely(Loft):
+    def alike(self, variant: Variant) -> Collection[str] | None:
+        return {f"{variant.key.model}/{variant.key.variant}"}
+
+
+@breaks("only_those_alike_matter")
+class Selective(Loft):
+    def alike(self, variant: Variant) -> Collection[str] | None:
+        return None if variant.key.model.isascii() else {"all"}
 
 
 @breaks("deciding_never_looks_at_the_disk")
