@@ -147,13 +147,31 @@ def _path(value: Any, origin: _Origin) -> Path:
 
 def _texts(value: Any, origin: _Origin, separator: str) -> list[str]:
     if isinstance(value, str):
-        value = value.split(separator) if origin.text else [value]
+        if not origin.text:
+            value = [value]
+        elif value.strip().startswith("["):
+            value = _toml_list(value)
+        else:
+            value = value.split(separator)
     if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
         raise _Bad("must be a list of texts")
     return [one.strip() for one in value if one.strip()]
 
 
+def _toml_list(text: str) -> Any:
+    """A list as the file would hold it: `["a", "b"]`."""
+    import tomllib
+
+    try:
+        return tomllib.loads(f"list = {text}")["list"]
+    except tomllib.TOMLDecodeError as error:
+        raise _Bad(f'must be a list such as ["a", "b"] ({error})') from error
+
+
 def _paths(value: Any, origin: _Origin) -> tuple[Path, ...]:
+    if origin.text and isinstance(value, str) and "," in value and not (
+            os.pathsep in value or value.strip().startswith("[") or _path(value, origin).exists()):
+        value = value.replace(",", os.pathsep)          # no folder is called so
     return tuple(_path(one, origin) for one in _texts(value, origin, os.pathsep))
 
 
@@ -285,16 +303,19 @@ def listing(settings: Settings) -> list[Setting]:
     return found
 
 
-def set_value(places: Places, key: str, value: Any, dry_run: bool = False, file: Path | None = None) -> None:
+def set_value(places: Places, key: str, value: Any, dry_run: bool = False, file: Path | None = None) -> Any:
     """Write one setting into the person's file, keeping its comments and all else; None takes the key out.
 
     Args:
         places: says which file.
         key: dotted: "share", "providers.ollama.root".
         value: as TOML would hold it, or a text as the environment would hold it (lists separated by commas, paths by
-            the system's path separator). Relative paths are counted from the working directory.
+            the system's path separator, or as TOML has them). Relative paths are counted from the working directory.
         dry_run: only check the key and the value.
         file: another one, such as the site's; everybody may read it, whatever the umask.
+
+    Returns:
+        The value as it stands in the file.
 
     Raises:
         Usage: there is no such key, or the value makes no sense.
@@ -309,7 +330,7 @@ def set_value(places: Places, key: str, value: Any, dry_run: bool = False, file:
         except _Bad as error:
             raise Usage(f"{key} {error}, and is {value!r}", f"helixstore config set {key} VALUE") from error
     if dry_run:
-        return
+        return value
 
     from filelock import FileLock
 
@@ -322,6 +343,7 @@ def set_value(places: Places, key: str, value: Any, dry_run: bool = False, file:
     except OSError as error:
         raise ConfigError(f"{key} cannot be written to {place}: {error.strerror or error}",
                           advice(error, "see that the folder can be written to"), place) from error
+    return value
 
 
 def new_namespace() -> str:

@@ -270,7 +270,12 @@ def setting(found: Mapping[str, Any]) -> tuple[str]:
 
 def was_set(found: Mapping[str, Any]) -> Iterator[str]:
     """`config set`."""
-    yield f"{found['key']} {'would be' if found['dry_run'] else 'is'} {found['value']}"
+    value = found["value"]
+    several = isinstance(value, (list, tuple))
+    yield f"{found['key']} {'would be' if found['dry_run'] else 'is'} {', '.join(value) if several else value}"
+    for folder in value if several and found["key"] == "scan" else ():
+        if not os.path.isdir(folder):
+            yield f"{folder} is no folder that is there now: nothing is found in it until it is"
 
 
 def was_pinned(found: Mapping[str, Any]) -> Iterator[str]:

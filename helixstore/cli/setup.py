@@ -159,7 +159,8 @@ def config_get(
 def config_set(
     context: typer.Context,
     key: Annotated[str, typer.Argument(metavar="KEY", help="As config list shows it.")],
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="Lists with commas between, folders with colons.")],
+    value: Annotated[list[str], typer.Argument(
+        metavar="VALUE...", help='Of a list several, or with commas between (folders: colons), or ["a", "b"].')],
     dry_run: DryRun = False,
 ) -> None:
     """Change one setting in your own configuration file; comments in it stay.
@@ -167,10 +168,11 @@ def config_set(
     \b
     Example:
       helixstore config set adopt ask
+      helixstore config set scan ~/models /big/models
     """
     from helixstore.session import Machine
     from helixstore.settings import set_value
 
     current = session(context)
-    set_value(Machine(os.environ).places, key, value, dry_run=dry_run)
-    current.answer({"key": key, "value": value, "dry_run": dry_run}, describe.was_set)
+    now = set_value(Machine(os.environ).places, key, value[0] if len(value) == 1 else value, dry_run=dry_run)
+    current.answer({"key": key, "value": now, "dry_run": dry_run}, describe.was_set)

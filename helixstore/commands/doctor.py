@@ -45,6 +45,10 @@ def doctor(session: Session) -> list[Check]:
 def _settings(session: Session) -> Iterator[Check]:
     for issue in session.settings.issues:
         yield Check("settings", "warning", f"{issue.path}: {issue.message}", issue.remedy)
+    for folder in session.settings.scan:
+        if not folder.is_dir():
+            yield Check("settings", "warning", f"the folder {folder} of the setting scan is not there",
+                        "plug its disk in, or name the folders that there are: helixstore config set scan DIR ...")
     yield Check("settings", "ok", f"read from {session.places.config_file}")
 
 

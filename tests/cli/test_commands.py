@@ -191,3 +191,13 @@ def test_a_dry_run_changes_nothing(synced: Path, models: Path, call: Callable[..
         ran = call(*words, "--dry-run", *(["--json"] if number % 2 else []))
         assert ran.code in (0, 3) or "--unused" in words, (words, ran.err)
         assert tree(synced) == before, words
+
+
+def test_folders_that_are_not_there_are_named(synced: Path, call: Callable[..., Any]) -> None:
+    ran = call("config", "set", "scan", synced / "models", synced / "gone")
+    assert ran.code == 0
+    assert f"{synced}/gone is no folder that is there now" in ran.out
+    assert f"{synced}/models is no folder" not in ran.out
+    assert call("config", "get", "scan", "--json").json["value"] == [f"{synced}/models", f"{synced}/gone"]
+    checks = [check for check in call("doctor", "--json").json["checks"] if check["name"] == "settings"]
+    assert any(f"{synced}/gone" in check["message"] and "config set scan" in check["remedy"] for check in checks)

@@ -148,6 +148,23 @@ def test_what_is_set_is_read_back(home: Path) -> None:
     assert load(places).store is None
 
 
+@pytest.mark.parametrize("text", ['["~/a", "/b"]', "['~/a', '/b']", "~/a:/b", "~/a,/b"])
+def test_several_folders_are_several_however_they_are_written(home: Path, text: str) -> None:
+    places = Places.of()
+    assert set_value(places, "scan", text) == [str(home / "a"), "/b"]
+    assert load(places).scan == (home / "a", Path("/b"))
+
+
+def test_a_folder_with_a_comma_is_one_and_no_list_is_refused(home: Path) -> None:
+    places = Places.of()
+    (home / "a,b").mkdir()
+    set_value(places, "scan", "~/a,b")
+    assert load(places).scan == (home / "a,b",)
+    with pytest.raises(Usage, match="scan must be a list such as"):
+        set_value(places, "scan", '["~/a", "/b"')
+    assert load(places).scan == (home / "a,b",)
+
+
 def test_unknown_keys_cannot_be_set(home: Path) -> None:
     for key in ("shrae", "providers.ollama", "providers..on", "providers.a.b.on", ""):
         with pytest.raises(Usage):
