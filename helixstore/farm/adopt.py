@@ -250,7 +250,7 @@ class Adopter:
                 kernel.hard_link(twin, temporary)
                 return
             try:
-                kernel.reflink(at, temporary)
+                kernel.reflink(at, temporary, durable=True)
             except OSError as error:
                 if not kernel.cannot_here(error):
                     raise

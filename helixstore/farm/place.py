@@ -207,7 +207,7 @@ class Placer:
         if kind == "reflink":
             if self._no_reflink:
                 raise _Refused(f"reflink: {self._no_reflink}")
-            self._file(path, lambda temporary: kernel.reflink(source, temporary))
+            self._file(path, lambda temporary: kernel.reflink(source, temporary, durable=True))
         elif kind == "copy":
             self._file(path, lambda temporary: kernel.copy(source, temporary, 0o644, durable=True))
         else:
@@ -287,7 +287,7 @@ class Placer:
         source, _ = self.source(digest, size)
         if not self._no_reflink:
             try:
-                kernel.reflink(source, temporary)
+                kernel.reflink(source, temporary, durable=durable)
             except OSError as error:
                 if not kernel.cannot_here(error):
                     raise

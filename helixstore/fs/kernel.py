@@ -259,13 +259,15 @@ def try_mode(path: Name | int, mode: int) -> bool:
     return True
 
 
-def reflink(source: Name, target: Name, mode: int = 0o644) -> None:
+def reflink(source: Name, target: Name, mode: int = 0o644, durable: bool = False) -> None:
     """Make `target` a new file that shares the blocks of `source` until either is written; never replaces.
 
     Args:
         source: followed when it is a symbolic link.
         target: created, removed again on failure.
         mode: permission bits of `target`; nothing is taken over from `source`.
+        durable: flush that it has these blocks; the name needs `sync_folder`. Without that a power cut can leave it
+            empty under a name that it was given later (seen on btrfs).
 
     Raises:
         OSError: ask `cannot_here` about it; ENOTSUP where the system or file system has no such thing.
@@ -273,6 +275,8 @@ def reflink(source: Name, target: Name, mode: int = 0o644) -> None:
     if sys.platform == "darwin":
         _clonefile(source, target)
         try_mode(target, mode)
+        if durable:
+            sync_file(target)
         return
     if sys.platform == "win32":
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), os.fspath(target))
@@ -280,6 +284,8 @@ def reflink(source: Name, target: Name, mode: int = 0o644) -> None:
     try:
         with _new_file(target, mode) as writing:
             fcntl.ioctl(writing, _FICLONE, reading)
+            if durable:
+                sync_file(writing)
     finally:
         os.close(reading)
 
