@@ -14,7 +14,11 @@
     rescan = "10m"                      `watch` looks at everything that often, whatever it has heard
     poll = "5s"                         and that often at what it cannot hear, such as a network file system
     verify = "30d"                      `watch` reads every blob once in that time, in the background; 0: never
+    mirror = "oci://nas:5000/models"    a registry of this site, which is asked for files before the internet
+    insecure_registries = ["nas:5000"]  registries that speak plain HTTP, or have certificates that nobody vouches for
     settle = "10m"                      a file is left alone that long where nobody can tell who writes it
+    memory = "16GB"                     what a model may take when it runs, instead of what is found here
+    gpu = "auto"                        auto | cuda | rocm | metal | none
     [providers.ollama]
     on = true
     root = "/srv/ollama"
@@ -27,6 +31,7 @@ kept in the file and reported; a value that makes no sense stops the command, na
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +39,7 @@ from typing import Any, NamedTuple
 
 from helixstore.errors import ConfigError, Usage, advice
 from helixstore.fs.private import make_private, read_trusted, why_open
+from helixstore.hardware import bytes_of
 from helixstore.places import Places
 from helixstore.values import Issue, LinkKind
 
@@ -42,6 +48,8 @@ __all__ = ["ProviderSettings", "Setting", "Settings", "listing", "load", "new_na
 _PREFIX = "HELIXSTORE_"
 #: Variables that say where things lie or what kind of host this is; they are no settings.
 _NOT_SETTINGS = frozenset({"HELIXSTORE_INDEX", "HELIXSTORE_EPHEMERAL", "HELIXSTORE_DEBUG", "HELIXSTORE_PLUGINS"})
+_HOST = re.compile(r"(?:\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::\d{1,5})?")
+_PREFIX_IN = re.compile(r"(?:[a-z0-9]+(?:[._-]+[a-z0-9]+)*/?)*")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _WORDS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 
@@ -81,7 +89,11 @@ class Settings:
         rescan: seconds between two full scans of `watch`.
         poll: seconds between two looks of `watch` at what it cannot hear.
         verify: seconds in which `watch` reads every blob once; 0 for never.
+        mirror: `oci://host[:port][/prefix]`, a registry that downloads ask first; "" for none.
+        insecure_registries: `host[:port]` of registries that may speak plain HTTP, or be vouched for by nobody.
         settle: seconds that a file is unchanged before `watch` takes it, where nobody can tell who writes it.
+        memory: bytes that a model may take when it runs; None: what is found.
+        gpu: the kind of GPU, or "auto": what is found.
         providers: by provider name; ask `provider` for one.
         origins: dotted key -> where its value comes from; keys at their default are missing.
         issues: keys that are not known.
@@ -101,7 +113,11 @@ class Settings:
     rescan: float = 600.0
     poll: float = 5.0
     verify: float = 30 * 86_400.0
+    mirror: str = ""
+    insecure_registries: tuple[str, ...] = ()
     settle: float = 600.0
+    memory: int | None = None
+    gpu: str = "auto"
     providers: Mapping[str, ProviderSettings] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
     issues: tuple[Issue, ...] = ()
@@ -184,6 +200,20 @@ def _repositories(value: Any, origin: _Origin) -> tuple[str, ...]:
     return tuple(_texts(value, origin, ","))
 
 
+def _hosts(value: Any, origin: _Origin) -> tuple[str, ...]:
+    found = tuple(one.casefold() for one in _texts(value, origin, ","))
+    if not all(_HOST.fullmatch(one) for one in found):
+        raise _Bad("must be a list of hosts with their ports: nas:5000")
+    return found
+
+
+def _mirror(value: Any, origin: _Origin) -> str:
+    host, _, path = value.removeprefix("oci://").partition("/") if isinstance(value, str) else ("", "", "")
+    if value != "" and (not value.startswith("oci://") or not _HOST.fullmatch(host) or not _PREFIX_IN.fullmatch(path)):
+        raise _Bad("must be a registry, with the beginning of names in it if you like: oci://nas:5000/models")
+    return str(value).rstrip("/")
+
+
 def _links(value: Any, origin: _Origin) -> tuple[LinkKind, ...]:
     names = [one.casefold() for one in _texts(value, origin, ",")]
     kinds = {kind.value: kind for kind in LinkKind if kind is not LinkKind.REFERENCE}
@@ -205,6 +235,13 @@ def _seconds(value: Any, origin: _Origin) -> float:
     if number is None or not 0 <= number < float("inf"):
         raise _Bad('must be seconds or a time such as "90m", "24h" or "7d"')
     return number
+
+
+def _size(value: Any, origin: _Origin) -> int:
+    found = bytes_of(value) if isinstance(value, str) else value if type(value) is int else None
+    if not found or found < 0:
+        raise _Bad('must be a size such as "16GB" or "24GiB"')
+    return int(found)
 
 
 def _switch(value: Any, origin: _Origin) -> bool:
@@ -245,7 +282,11 @@ _KEYS: dict[str, Callable[[Any, _Origin], Any]] = {
     "rescan": _seconds,
     "poll": _seconds,
     "verify": _seconds,
+    "mirror": _mirror,
+    "insecure_registries": _hosts,
     "settle": _seconds,
+    "memory": _size,
+    "gpu": _one_of("auto", "cuda", "rocm", "metal", "none"),
 }
 _PROVIDER_KEYS: dict[str, Callable[[Any, _Origin], Any]] = {"on": _switch, "root": _path, "links": _links}
 

@@ -167,9 +167,10 @@ class Source:
     """Where content came from; one content may have several.
 
     Attributes:
-        kind: "hub", "program" or "file" ("conversion" and others come with later formats: unknown kinds are kept).
-        repository: `org/name` for the hub.
-        revision: 40 hex digits, the commit.
+        kind: "hub", "registry", "program" or "file" ("conversion" and others come with later formats: unknown kinds are
+            kept).
+        repository: `org/name` for the hub, `host/name:tag` for a registry.
+        revision: 40 hex digits, the commit; for a registry 64, the manifest that the tag led to.
         program: the provider in whose folder it lay.
         name: what that program calls it, or the file's name; unique among all that lies in that program's folders.
         sidecars: what that program has written about the model beside the weights, (path relative to its root, text):
@@ -251,6 +252,11 @@ class Variant:
     def hub(self) -> Source | None:
         """The repository and commit that it came from, if it came from the hub."""
         return next((s for s in self.sources if s.kind == "hub" and s.repository and s.revision), None)
+
+    @property
+    def registry(self) -> Source | None:
+        """The registry's tag and manifest that it came from, if it came from a registry; the latest."""
+        return next((s for s in reversed(self.sources) if s.kind == "registry" and s.repository and s.revision), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from helixstore.errors import LayoutError, Unreadable
-from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Text
+from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Pulled, Reader, Refusal, Root, Text
 from helixstore.values import File, Format, Variant
 
-from .parts import ollama_found
+from .parts import ollama_found, ollama_pulled
 from .parts.gguf_files import main_projector, refuse, weight
 from .parts.ollama_manifest import (
     DEFAULTS,
@@ -98,6 +98,10 @@ class Ollama(Layout):
             return ""
         here = full.host.partition(":")[0] in ("localhost", "127.0.0.1")
         return f"http{'' if here else 's'}://{full.host}/v2/{full.namespace}/{full.model}/blobs/sha256:{sha256}"
+
+    def pulled(self, host: str, repository: str, tag: str, manifest: str, texts: Mapping[str, str]) -> Pulled | None:
+        """With template, parameters and all else that its manifest names."""
+        return ollama_pulled.pulled(host, repository, tag, manifest, texts)
 
     def drifted(self, root: Root, reader: Reader) -> str:
         """Files where only folders of hosts and namespaces belong, or blobs that are all called otherwise."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from helixstore.catalogue.references import HubReference, Reference, parse_reference
+from helixstore.catalogue.references import HubReference, OciReference, OllamaReference, Reference, parse_reference
 from helixstore.download.choosing import Package, choose, packages
 from helixstore.download.getting import free_bytes, getting, held
+from helixstore.download.mirror import mirror_of
 from helixstore.download.offered import Offered
+from helixstore.download.registries import registry_offer
 from helixstore.download.results import DownloadReport, RemoteState
 from helixstore.errors import Failed, Usage
 from helixstore.fs.names import printable
@@ -54,9 +56,11 @@ def download(
                             free_bytes(session), dry_run=dry_run)
     if dry_run:
         return report
-    with getting(session, files, found.source, called, progress) as (models, issues, fetched):
+    mirror = mirror_of(session, found)
+    with getting(session, mirror.before(files), found.sources, called, progress) as (models, issues, fetched):
         shown = change(session, Change("download", scan=False, brought=models), progress=progress)
-    return replace(report, fetched_bytes=fetched, sync=replace(shown, issues=(*issues, *shown.issues)))
+    return replace(report, fetched_bytes=fetched, mirrored_bytes=mirror.used,
+                   sync=replace(shown, issues=(*issues, *shown.issues)))
 
 
 def offered(machine: Machine, reference: Reference) -> Offered:
@@ -68,7 +72,7 @@ def offered(machine: Machine, reference: Reference) -> Offered:
 
     Raises:
         Usage: nothing can be downloaded from there.
-        NotFound, Passing, Failed: see `repository_at`.
+        NotFound, Passing, Failed: see `repository_at` and `registry_offer`.
     """
     match reference:
         case HubReference():
@@ -76,6 +80,8 @@ def offered(machine: Machine, reference: Reference) -> Offered:
             source = Source("hub", repository=found.name, revision=found.commit, name=found.name)
             return Offered(reference, found.name, found.commit, found.files, source, found.name.rpartition("/")[2],
                            not (found.private or found.gated))
+        case OciReference() | OllamaReference():
+            return registry_offer(machine, reference)
         case _:
             raise Usage(f"nothing can be downloaded from {printable(str(reference))}", "hf:ORG/NAME")
 

@@ -109,7 +109,7 @@ def _updated(session: Session, here: Update, later: _Later, syncs: list[SyncRepo
     """Download what changed, and let the name lead there."""
     source = replace(later.source, revision=later.repository.commit, name=later.repository.name)
     try:
-        with getting(session, later.files, source, here.model, progress) as (models, issues, fetched):
+        with getting(session, later.files, (source,), here.model, progress) as (models, issues, fetched):
             shown = change(session, Change("update", scan=False, brought=models), progress=progress)
     except HelixError as error:
         return replace(here, state="failed", why=error.message, remedy=error.remedy)

@@ -20,8 +20,8 @@ from helixstore.values import Format, Issue, Role, Source
 __all__ = ["brought"]
 
 
-def brought(store: Store, folder: str, files: Sequence[RemoteFile], blobs: Mapping[str, str], source: Source,
-            name: str) -> tuple[list[Found], list[Issue]]:
+def brought(store: Store, folder: str, files: Sequence[RemoteFile], blobs: Mapping[str, str],
+            sources: Sequence[Source], name: str) -> tuple[list[Found], list[Issue]]:
     """The whole models that these files make.
 
     Args:
@@ -30,11 +30,12 @@ def brought(store: Store, folder: str, files: Sequence[RemoteFile], blobs: Mappi
             in.
         files: as listed.
         blobs: their digests in the listing -> blob.
-        source: where they come from; of a GGUF, whose repository mostly has several, it gets the file's name.
+        sources: where they come from; of a GGUF, whose repository mostly has several, they get the file's name, unless
+            it is a program that names them.
         name: of the model.
 
     Returns:
-        The models, and what a person should know.
+        The models, each once for each source, and what a person should know.
 
     Raises:
         UnsafeName: a name leads out of the folder, or cannot be on every system.
@@ -48,14 +49,15 @@ def brought(store: Store, folder: str, files: Sequence[RemoteFile], blobs: Mappi
     top, digests = Path(folder), {file.path: file.digest for file in files}
     found = []
     for inspection in reader.models(top, -1):
-        named = [replace(part, path=part.location.relative_to(top).as_posix()) for part in inspection.parts]
-        parts = tuple(sorted(named, key=lambda part: part.path))
-        first = next((part.path for part in parts if part.role is Role.WEIGHTS), source.name)
-        here = replace(source, name=first) if inspection.format is Format.GGUF else source
-        found.append(Found(replace(inspection, parts=parts), here, name,
-                           claims={part.path: digests[part.path] for part in parts}))
+        below = (replace(part, path=part.location.relative_to(top).as_posix()) for part in inspection.parts)
+        parts = tuple(sorted(below, key=lambda part: part.path))
+        first = next((part.path for part in parts if part.role is Role.WEIGHTS), None)
+        for source in sources:
+            named = first and inspection.format is Format.GGUF and source.program is None
+            found.append(Found(replace(inspection, parts=parts), replace(source, name=first) if named else source, name,
+                               claims={part.path: digests[part.path] for part in parts}))
     if not found:
-        raise _no_model(reader.issues, source)
+        raise _no_model(reader.issues, sources[0])
     return found, reader.issues
 
 

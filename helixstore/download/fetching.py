@@ -106,6 +106,7 @@ class _Job:
             data = self._read(file)
             if not _is(hash_bytes(data, sha256=True), file):
                 self.told(-len(data))
+                file.address.wrong()
                 data = self._read(file)
                 if not _is(hash_bytes(data, sha256=True), file):
                     raise wrong(file)
@@ -293,6 +294,7 @@ class _Large:
     def _worthless(self) -> None:
         """What has come has another digest than the listing says: all of it is fetched once more."""
         self._partial.start_anew()
+        self._file.address.wrong()
         self._job.told(-self._file.bytes)
         if self._anew:
             raise wrong(self._file)

@@ -62,14 +62,14 @@ def held(session: Session, files: Sequence[RemoteFile], progress: Progress | Non
 
 
 @contextmanager
-def getting(session: Session, files: Sequence[RemoteFile], source: Source, name: str,
+def getting(session: Session, files: Sequence[RemoteFile], sources: Sequence[Source], name: str,
             progress: Progress | None = None) -> Iterator[tuple[list[Found], list[Issue], int]]:
     """Download what is missing; the block takes the models in, and until it ends all that has come is kept.
 
     Args:
         session: whose store.
         files: of one commit of one repository.
-        source: where they come from.
+        sources: where they come from.
         name: of the model.
         progress: ("download", name, bytes there, bytes in all).
 
@@ -101,7 +101,7 @@ def getting(session: Session, files: Sequence[RemoteFile], source: Source, name:
             raise _failed(name, result.failed)
         tree = os.path.join(staging, operation)
         os.mkdir(tree, 0o700)
-        models, issues = brought(session.store, tree, files, {**had.blobs, **result.blobs}, source, name)
+        models, issues = brought(session.store, tree, files, {**had.blobs, **result.blobs}, sources, name)
         yield models, issues, result.bytes
         shelf.done()
 

@@ -24,6 +24,7 @@ class Offered:
         model: what the model is called unless the person says otherwise.
         public: everybody may read it, so that it may enter a store that a group reads.
         single: the files are one model, of which all are taken; else there may be several forms to choose from.
+        own: what the program whose form the model is in would say of it, had it fetched it itself.
     """
 
     reference: Reference
@@ -34,3 +35,9 @@ class Offered:
     model: str
     public: bool = True
     single: bool = False
+    own: tuple[Source, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All that the store keeps of where it came from, first what names the model."""
+        return *self.own, self.source

@@ -97,6 +97,7 @@ class DownloadReport:
         files: all that belong to it; in `here_bytes` what did not have to come.
         free_bytes: on the store's disk, before; None where the system does not say.
         fetched_bytes: that came over the network.
+        mirrored_bytes: of these, from this site's mirror.
         sync: what became of it in the programs; None with `dry_run`.
     """
 
@@ -106,5 +107,6 @@ class DownloadReport:
     files: tuple[RemoteState, ...]
     free_bytes: int | None
     fetched_bytes: int = 0
+    mirrored_bytes: int = 0
     sync: SyncReport | None = None
     dry_run: bool = False

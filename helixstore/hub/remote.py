@@ -33,6 +33,10 @@ class Address(Protocol):
         """
         ...
 
+    def wrong(self) -> None:
+        """What came has another digest than the listing says; whoever has two places for a file takes the other."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:

@@ -102,6 +102,9 @@ class HubAddress:
                 client().hf_raise_for_status(response)
             yield begins(response, self.name), _telling(chunks, self.name)
 
+    def wrong(self) -> None:
+        """There is no other place."""
+
 
 def _telling(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
     """The chunks; what the connection raises becomes an error of ours, and what is done with them does not."""

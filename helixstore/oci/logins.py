@@ -24,7 +24,7 @@ from typing import Any
 from helixstore.errors import ConfigError, Failed
 from helixstore.fs.names import printable
 
-__all__ = ["DOCKER_HUB", "Login", "Logins"]
+__all__ = ["DOCKER_HUB", "Login", "Logins", "Nobody"]
 
 DOCKER_HUB = ".".join(("docker", "io"))
 _HUB_KEY = f"https://index.{DOCKER_HUB}/v1/"       # under this key Docker keeps the login of its own hub
@@ -134,6 +134,17 @@ class Logins:
             raise Failed(f"docker-credential-{name} failed with status {done.returncode}",
                          f"try it: echo {key} | docker-credential-{name} get")
         return _answer(name, done.stdout)
+
+
+class Nobody(Logins):
+    """Somebody who is logged in nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def find(self, host: str, repository: str = "") -> Login | None:
+        """None."""
+        return None
 
 
 def _keys(host: str, repository: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ they hash while they write (`BlobStream.check`), so that nothing is read twice.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +46,11 @@ class Registry:
         self.reference = reference
         self._wire = Wire(reference, access)
         self._pull = frozenset({f"repository:{reference.repository}:pull"})
+
+    @property
+    def logged_in(self) -> bool:
+        """Whether the registry was shown who the person is: not everybody may see then what it answered."""
+        return self._wire.logged_in
 
     # ---- pull --------------------------------------------------------------------------------------------------------
 
@@ -136,6 +142,35 @@ class Registry:
             offset: bytes that are here already.
         """
         return BlobStream(self._wire, self._pull, str(self.reference), sha256, size, offset)
+
+    @contextlib.contextmanager
+    def part(self, sha256: str, size: int, offset: int, length: int) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """A part of a blob as it comes, over one connection, in one try: whoever calls has several going at once.
+
+        Args:
+            sha256: 64 hex digits.
+            size: in bytes, of the whole blob, as its manifest says.
+            offset, length: in bytes.
+
+        Returns:
+            Where what comes begins (0 where the registry does not know ranges), and the bytes.
+
+        Raises:
+            NotFound: the registry has not got it.
+            Cut: it may work when it is tried again; the bytes raise it too.
+            Failed: it will not.
+        """
+        headers = {} if length == size else {"Range": f"bytes={offset}-{offset + length - 1}"}
+        response = self._wire.once("GET", self._wire.address(f"blobs/sha256:{sha256}"), frozenset({200, 206, 416}),
+                                   headers=headers, scopes=self._pull)
+        try:
+            begins = _begins(response, str(self.reference), size)
+            if begins not in (0, offset):
+                raise Failed(f"{self.reference}: the registry sent another range than the one that was wanted",
+                             "tell those who run the registry")
+            yield begins, _blocks(response, str(self.reference))
+        finally:
+            response.close()
 
     def range(self, sha256: str, offset: int, length: int) -> bytes:
         """A part of a blob, and no more over the network.
@@ -285,27 +320,57 @@ class BlobStream:
         headers = {"Range": f"bytes={self.offset}-"} if self.offset else {}
         response = self._wire.once("GET", self._wire.address(f"blobs/sha256:{self._sha256}"),
                                    frozenset({200, 206, 416}), headers=headers, scopes=self._scopes)
-        self._response, self._skip = response, 0
-        told = response.headers.get("Content-Length", "")
-        total: int | None = None
-        if response.status == 206:
-            found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-            if found is None or int(found[1]) != self.offset:
-                raise Failed(f"{self._name}: the registry sent another range than the one that was wanted",
-                             "tell those who run the registry")
-            total = int(found[3]) if found[3] != "*" else None
-        elif response.status == 200:
-            self._skip, self.ranges = self.offset, self.ranges and not self.offset
-            total = int(told) if told.isdecimal() else None
-        if response.status == 416 or total not in (None, self._size):
-            has = "fewer" if total is None else f"{total:,}"
-            raise Failed(f"a blob of {self._name} has {has} bytes instead of the {self._size:,} that its manifest says",
-                         "the registry or something before it is damaged or hostile")
-        if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
-            raise Failed(f"{self._name} comes compressed, which was not asked for", "tell those who run the registry")
+        self._response = response
+        begins = _begins(response, self._name, self._size)
+        if begins not in (0, self.offset) or (response.status == 206 and begins != self.offset):
+            raise Failed(f"{self._name}: the registry sent another range than the one that was wanted",
+                         "tell those who run the registry")
+        self._skip, self.ranges = self.offset - begins, self.ranges and begins == self.offset
         return response
 
     def _drop(self) -> None:
         if self._response is not None:
             self._response.close()
             self._response = None
+
+
+def _begins(response: BaseHTTPResponse, name: str, size: int) -> int:
+    """Where the bytes of an answer begin in the blob; 0 where it is the whole.
+
+    Args:
+        response: to a request for a blob or a range of it, with status 200, 206 or 416.
+        name: for messages.
+        size: of the blob, in bytes, as its manifest says.
+
+    Raises:
+        Failed: it is no answer to that.
+    """
+    told, total, begins = response.headers.get("Content-Length", ""), None, 0
+    if response.status == 206:
+        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if found is None:
+            raise Failed(f"{name}: the registry sent another range than the one that was wanted",
+                         "tell those who run the registry")
+        begins, total = int(found[1]), int(found[3]) if found[3] != "*" else None
+    elif response.status == 200:
+        total = int(told) if told.isdecimal() else None
+    if response.status == 416 or total not in (None, size):
+        has = "fewer" if total is None else f"{total:,}"
+        raise Failed(f"a blob of {name} has {has} bytes instead of the {size:,} that its manifest says",
+                     "the registry or something before it is damaged or hostile")
+    if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
+        raise Failed(f"{name} comes compressed, which was not asked for", "tell those who run the registry")
+    return begins
+
+
+def _blocks(response: BaseHTTPResponse, name: str) -> Iterator[bytes]:
+    from urllib3.exceptions import HTTPError
+
+    while True:
+        try:
+            block = response.read(_BLOCK)
+        except (HTTPError, OSError) as error:
+            raise Cut(f"{name} broke off", "run the command again: it goes on from there") from error
+        if not block:
+            return
+        yield block

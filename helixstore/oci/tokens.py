@@ -99,6 +99,11 @@ class Tokens:
                     return True
         return False
 
+    @property
+    def logged_in(self) -> bool:
+        """Whether a login was shown."""
+        return (self._basic or bool(self._known)) and self._login() is not None
+
     def hidden(self, text: str) -> str:
         """`text` without anything that must not be shown."""
         for secret in sorted(self._secrets, key=len, reverse=True):

@@ -59,6 +59,11 @@ class Wire:
     def _login(self) -> Login | None:
         return self.access.logins.find(self.host, self._repository)
 
+    @property
+    def logged_in(self) -> bool:
+        """Whether the registry was shown who the person is."""
+        return self._tokens.logged_in
+
     def address(self, rest: str) -> str:
         """The address of something of the repository: `blobs/sha256:...`."""
         return f"{self._base}/v2/{self._repository}/{rest}"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from helixstore.formats import Inspection
 
 __all__ = [
-    "LINKS", "Body", "Copy", "Entry", "Env", "Facts", "Found", "Inner", "Layout", "Merge", "Pulled", "Reader", "Refusal",
-    "Root", "Seen", "Text", "Weight", "sanitize", "unique_names",
+    "LINKS", "Body", "Copy", "Entry", "Env", "Facts", "Found", "Inner", "Layout", "Merge", "Pulled", "Reader",
+    "Refusal", "Root", "Seen", "Text", "Weight", "sanitize", "unique_names",
 ]
 
 #: The order for weights, unless a layout or the person says otherwise: one disk copy and one page cache come first.

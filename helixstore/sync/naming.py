@@ -4,6 +4,7 @@
   first; but the hub's names win, since only under these does a commit have it.
 - A file that was adopted as a variant and now holds other content is that variant's new version. So is what a program
   now has under a name that was a variant's only source; where the variant has others, what is new splits off from it.
+  (A registry that it came from is no place where it still lies, and does not count among them.)
 - Different content joins a model only when both come from the same repository; otherwise the later is `name~2`.
 - A variant id is `format:quantization`; a second one of the same id in a model gets `@<8 hex of its manifest>`.
 """
@@ -101,8 +102,9 @@ class Names:
             self._remember(Known(same.key, same.manifest, same.content, sources, same.pinned))
             return Placed(same.key, same.manifest, sources, fresh=False, changed=sources != same.sources)
         if owner is not None:
-            if len(owner.sources) == 1 and owner.key.variant.partition("@")[0] == new.id:
-                return self._take(owner.key, new, owner.sources, replaces=True)
+            places = tuple(source for source in owner.sources if source.kind != "registry")
+            if len(places) == 1 and owner.key.variant.partition("@")[0] == new.id:
+                return self._take(owner.key, new, places, replaces=True)
             self._lose(owner, new)
             return self._take(self._beside(owner.key.model, new), new)
         model = self._groups.get(group_of(new.source) or "")
@@ -174,7 +176,7 @@ def with_source(sources: tuple[Source, ...], new: Source) -> tuple[Source, ...]:
     """The sources with `new`, in the place of the one that it is a later state of, else as the last."""
     if new in sources:
         return sources
-    if new.kind == "program" and any(source.origin == new.origin for source in sources):
+    if new.kind in ("program", "registry") and any(source.origin == new.origin for source in sources):
         return tuple(new if source.origin == new.origin else source for source in sources)
     return (*sources, new)
 
@@ -185,17 +187,22 @@ def variant_id(format: str, quantization: str) -> str:
 
 
 def group_of(source: Source) -> str | None:
-    """What makes different contents one model: the repository, on the hub or in a program's folder."""
+    """What makes different contents one model: the repository, on the hub, in a program's folder, or in a registry,
+    whatever the tag."""
     if not source.repository:
         return None
-    return f"{source.kind}:{source.program or ''}:{folded(source.repository)}"
+    repository = source.repository
+    if source.kind == "registry":
+        path, _, last = repository.rpartition("/")
+        repository = f"{path}/{last.partition(':')[0]}"
+    return f"{source.kind}:{source.program or ''}:{folded(repository)}"
 
 
 def _is_update(old: tuple[Source, ...], new: Source) -> bool:
-    """Whether `new` is another revision of the same file of the same repository."""
+    """Whether `new` is another revision of the same file of the same repository, or of the same tag of a registry."""
     return any(
-        s.kind == new.kind == "hub" and s.repository == new.repository and s.name == new.name
-        and s.revision != new.revision
+        s.kind == new.kind and s.repository == new.repository and s.revision != new.revision
+        and (s.kind == "registry" or (s.kind == "hub" and s.name == new.name))
         for s in old
     )
 

@@ -26,7 +26,7 @@ from .ollama_names import Name
 if TYPE_CHECKING:
     from helixstore.formats import Inspection, Part
 
-__all__ = ["discover", "needed"]
+__all__ = ["discover", "needed", "only_ollama"]
 
 _MANIFEST_BYTES = 4 << 20
 _TEXT_BYTES = 1 << 20               # of all that a source keeps
@@ -91,6 +91,17 @@ def _manifests(folder: Path, parts: tuple[str, ...], reader: Reader) -> Iterator
             yield from _manifests(seen.path, here, reader)
 
 
+def only_ollama(manifest: Manifest) -> str:
+    """Why no other program can have a model that has weights, or ""."""
+    kinds = {layer.kind for layer in manifest.layers}
+    for kind, reason in _ONLY_OLLAMA.items():
+        if kind in kinds:
+            return reason
+    if unknown := sorted(kinds - {*_TEXTS, *_WEIGHTS}):
+        return f"it has a part of a kind that is not known here: {printable(unknown[0][:40])}"
+    return "its weights are several blobs, which only Ollama puts together" if len(manifest.of("model")) > 1 else ""
+
+
 class _Eyes:
     """One look at one root; a blob that many models share is read once."""
 
@@ -111,7 +122,7 @@ class _Eyes:
             self._reader.issue("unreadable", path, f"the manifest of {name.shown} is damaged: {error.message}",
                                f"ollama pull {name.shown}, or delete the file")
             return None
-        if reason := self._only_ollama(manifest):
+        if reason := only_ollama(manifest) or self._without_weights(manifest):
             self._reader.note(path, reason)
             return None
         return manifest if self._whole(name, path, manifest) else None
@@ -134,19 +145,10 @@ class _Eyes:
         source = Source("program", name.family, None, "ollama", name.shown, sidecars)
         return Found(inspection, source, name.title, claims=claims)
 
-    def _only_ollama(self, manifest: Manifest) -> str:
-        """Why no other program can have it, or ""."""
-        kinds = {layer.kind for layer in manifest.layers}
-        for kind, reason in _ONLY_OLLAMA.items():
-            if kind in kinds:
-                return reason
-        if unknown := sorted(kinds - {*_TEXTS, *_WEIGHTS}):
-            return f"it has a part of a kind that is not known here: {printable(unknown[0][:40])}"
-        if len(manifest.of("model")) > 1:
-            return "its weights are several blobs, which only Ollama puts together"
-        return "" if manifest.of("model") else self._without_weights(manifest)
-
     def _without_weights(self, manifest: Manifest) -> str:
+        """Why there are none, or ""."""
+        if manifest.of("model"):
+            return ""
         there = manifest.config is not None and Path(blob_path(manifest.config.digest)).name in self._blobs
         text = self._text(manifest.config) if there and manifest.config else None
         try:

@@ -1,0 +1,161 @@
+"""Models in registries: what a tag leads to, as files to fetch, and how this person reaches registries."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from helixstore.catalogue.references import OciReference, OllamaReference
+from helixstore.download.offered import Offered
+from helixstore.errors import Failed, HelixError, Passing
+from helixstore.fs.names import printable
+from helixstore.hub.remote import RemoteFile
+from helixstore.oci.access import Access, Patience
+from helixstore.oci.answers import Cut
+from helixstore.oci.contents import Contents, read_contents
+from helixstore.oci.logins import Nobody
+from helixstore.oci.manifest import Manifest
+from helixstore.oci.reference import Reference, ollama_reference, read_reference
+from helixstore.oci.registry import Registry
+from helixstore.providers.layout import Pulled
+from helixstore.session import Machine
+from helixstore.values import Issue, Source
+
+__all__ = ["BlobAddress", "registry_access", "registry_offer", "registry_source"]
+
+Opened = tuple[int, Iterator[bytes]]
+_TEXT_BYTES = 1 << 20           # of all that a source keeps (values.Source)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobAddress:
+    """A blob in a registry (`remote.Address`).
+
+    Attributes:
+        registry: the repository that has it.
+        sha256: 64 hex digits.
+        bytes: of the whole.
+        path: the file's, for people.
+    """
+
+    registry: Registry
+    sha256: str
+    bytes: int
+    path: str
+
+    @property
+    def name(self) -> str:
+        """As people read it."""
+        return f"{self.registry.reference}: {printable(self.path)}"
+
+    @contextlib.contextmanager
+    def open(self, offset: int, length: int) -> Iterator[Opened]:
+        """See `remote.Address.open`."""
+        try:
+            with self.registry.part(self.sha256, self.bytes, offset, length) as opened:
+                yield opened
+        except Cut as cut:
+            raise Passing(f"{self.name}: {cut.message}", cut.remedy, cut.pause or 0.0) from cut
+
+    def wrong(self) -> None:
+        """There is no other place."""
+
+
+def registry_access(machine: Machine, patience: Patience | None = None) -> Access:
+    """How this person reaches registries.
+
+    Args:
+        machine: its variables and settings.
+        patience: None: the usual.
+    """
+    return Access.of(machine.environ, frozenset(machine.settings.insecure_registries), patience)
+
+
+def registry_offer(machine: Machine, wanted: OciReference | OllamaReference) -> Offered:
+    """Ask a registry for a model: the manifest, and where a program has a form of its own, its texts.
+
+    Args:
+        machine: its settings, logins and layouts.
+        wanted: the model.
+
+    Raises:
+        Usage: the reference is none of a registry's.
+        NotFound: there is no such model.
+        Failed: it cannot be had, or it is none that can be taken as it is.
+    """
+    ollama = isinstance(wanted, OllamaReference)
+    reference = ollama_reference(str(wanted)) if ollama else read_reference(str(wanted))
+    access = registry_access(machine)
+    registry = Registry(reference, access)
+    manifest = registry.model()
+    last = reference.repository.rpartition("/")[2]
+    stem = last if reference.tag in (None, "latest") else f"{last}-{reference.tag}"
+    contents = read_contents(manifest, stem)
+    pulled = _as_pulled(machine, registry, manifest, contents) if contents.kind == "ollama-layers" else None
+    if pulled is not None:
+        contents = read_contents(manifest, pulled.stem)
+    files = tuple(RemoteFile(file.path, file.bytes, file.sha256, None, BlobAddress(
+        registry, file.sha256, file.bytes, file.path)) for file in contents.files)
+    source = registry_source(reference, manifest.sha256)
+    return Offered(wanted, str(source.repository), manifest.sha256, files, source, pulled.name if pulled else last,
+                   public=not registry.logged_in or _is_for_all(reference, access), single=True,
+                   own=(pulled.source,) if pulled else ())
+
+
+def registry_source(reference: Reference, digest: str) -> Source:
+    """What the store keeps of a model from a registry: `host/name:tag`, and the manifest that the tag led to.
+
+    Without a tag, named by its digest alone, it has no later version.
+
+    Args:
+        reference: what was asked for.
+        digest: of the manifest, 64 hex digits.
+    """
+    tag = f":{reference.tag}" if reference.tag else ""
+    return Source("registry", repository=f"{reference.host}/{reference.repository}{tag}", revision=digest)
+
+
+def _as_pulled(machine: Machine, registry: Registry, manifest: Manifest, contents: Contents) -> Pulled | None:
+    """What the program whose form the model is in would have of it; None where no layout knows that form."""
+    small = {text.blob.sha256: text.blob for text in contents.texts}
+    if contents.config is not None:
+        small[contents.config.sha256] = contents.config
+    where, total = str(registry.reference), len(manifest.raw) + sum(blob.bytes for blob in small.values())
+    if total > _TEXT_BYTES:
+        raise Failed(f"the texts of {where} have {total:,} bytes, more than are kept",
+                     "pull it with the program that it was made for")
+    texts = {sha256: _text(registry.small(blob), where) for sha256, blob in small.items()}
+    return _asked(machine, registry.reference, _text(manifest.raw, where), texts)
+
+
+def _asked(machine: Machine, reference: Reference, manifest: str, texts: Mapping[str, str]) -> Pulled | None:
+    for name, layout in machine.layouts.items():
+        try:
+            found = layout.pulled(reference.host, reference.repository, reference.tag or "latest", manifest, texts)
+        except HelixError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
+            machine.issues.append(Issue("layout", name, f"the layout fails: {error!r}",
+                                        f"helixstore layouts check {name}"))
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def _text(data: bytes, where: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Failed(f"a text of {where} is no UTF-8", "ask those who pushed it to push it again") from None
+
+
+def _is_for_all(reference: Reference, access: Access) -> bool:
+    """Whether somebody without a login gets it too."""
+    nobody = Access(access.environ, access.insecure, access.patience, access.certificates, Nobody())
+    try:
+        Registry(reference, nobody).manifest()
+    except HelixError:
+        return False
+    return True
