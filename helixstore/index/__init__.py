@@ -2,6 +2,7 @@
 
     index                       what is asked of it
     follow                      how it learns what is new in the store
+    missing                     claims that vanished, as when an older `refs/` was put back
     names, shelf, from_refs     which model a person means; in the index; and without one
     farm_table, path_cache      copies of the ledgers; digests of files by their stat
     rows, unpacked              the rows of one variant and one blob; variants as values

@@ -9,15 +9,18 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from helixstore.fs.kernel import Fingerprint
 from helixstore.index.database import Damaged
 from helixstore.values import File, Format, Header, Key, LinkKind, Purpose, Role, Source, State, Variant
 
+if TYPE_CHECKING:
+    from helixstore.store.refs import Ref
+
 __all__ = [
-    "BlobRow", "FarmRow", "Standing", "dumps", "loads", "pack_blob", "pack_farm", "pack_header",
-    "pack_row", "pack_source", "pack_standings", "pack_states", "pack_variant", "unpack_blob", "unpack_farm",
+    "BlobRow", "FarmRow", "Standing", "dumps", "loads", "pack_blob", "pack_farm", "pack_header", "pack_ref",
+    "pack_row", "pack_source", "pack_standings", "pack_states", "pack_variant", "ref_of", "unpack_blob", "unpack_farm",
     "unpack_header", "unpack_rows", "unpack_sizes", "unpack_source", "unpack_standings", "unpack_variant",
 ]
 
@@ -249,3 +252,21 @@ def unpack_standings(data: bytes) -> dict[str, Standing]:
     """What `pack_standings` packed."""
     return {name: Standing(State(state), LinkKind(link) if link else None, tuple(paths), reason)
             for name, (state, link, paths, reason) in json.loads(data).items()}
+
+
+def pack_ref(ref: Ref) -> bytes:
+    """A ref without its uuid, which is its key."""
+    return dumps([ref.host, ref.uid, ref.name, ref.variant, ref.manifest, [pack_source(one) for one in ref.sources],
+                  ref.pinned, list(ref.supersedes), ref.mtime_ns, ref.follows, ref.everyone, ref.believed,
+                  ref.by_steward])
+
+
+def ref_of(id: str, data: bytes) -> Ref:
+    """The ref in a row."""
+    from helixstore.store.refs import Ref
+
+    (host, uid, name, variant, manifest, sources, pinned, supersedes, mtime_ns, follows, everyone, believed,
+     by_steward) = loads(data)
+    return Ref(uuid=id.rpartition("/")[2], host=host, uid=uid, name=name, variant=variant, manifest=manifest,
+               sources=tuple([unpack_source(one) for one in sources]), pinned=pinned, supersedes=tuple(supersedes),
+               mtime_ns=mtime_ns, follows=follows, everyone=everyone, believed=believed, by_steward=by_steward)

@@ -19,10 +19,21 @@ from helixstore.errors import HelixError
 from helixstore.fs.listing import scandir
 from helixstore.fs.mounts import unsettled_ns
 from helixstore.fs.names import folded
-from helixstore.index.codec import BlobRow, dumps, loads, pack_header, pack_source, unpack_header, unpack_source
+from helixstore.index import missing
+from helixstore.index.codec import (
+    BlobRow,
+    dumps,
+    loads,
+    pack_header,
+    pack_ref,
+    pack_source,
+    ref_of,
+    unpack_header,
+    unpack_source,
+)
 from helixstore.index.database import Tables
 from helixstore.index.rows import blob_of, drop_variant, put_blob, put_variant
-from helixstore.index.tables import raw, row_key
+from helixstore.index.tables import TABLES, raw, row_key
 from helixstore.values import File, Format, Header, Issue, Key, Purpose, Role, Source, Variant
 
 if TYPE_CHECKING:
@@ -56,6 +67,7 @@ class News:
             again by the next look.
         blobs: those not known yet.
         issues: what could not be read; its refs count as not seen, so that the next look tries again.
+        all_anew: the store was read as if nothing were known.
     """
 
     folders: dict[str, int]
@@ -66,6 +78,7 @@ class News:
     headers: dict[str, Header] = field(default_factory=dict)
     blobs: list[BlobRow] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
+    all_anew: bool = False
 
 
 def folders_of(store: Store) -> tuple[dict[str, int], set[str], list[Issue]]:
@@ -129,16 +142,16 @@ def look(
 
     proofs = store.refs.proofs.mark if store.refs.proofs is not None else ""
     folders: dict[str, int] = {}
-    before: set[str] = set()
     same = False
     if not all_anew:
         folders, mark = read(noted)
         same = mark == proofs
         if same and unchanged(folders):
             return None
-        before = read(lambda tables: {key.decode(errors="replace") for key, _ in tables.items("refs")})
+    known = read(lambda tables: {key.decode(errors="replace") for key, _ in tables.items("refs")})
+    before = set() if all_anew else known
     times, ids, issues = folders_of(store)
-    news = News(times, proofs, gone=before - ids if not issues else set(), issues=issues)
+    news = News(times, proofs, gone=known - ids if not issues else set(), issues=issues, all_anew=all_anew)
     if same and not issues and times == folders and ids == before:
         return None
     if ids - before:
@@ -218,6 +231,11 @@ def _blob_row(store: Store, digest: str, size: int, issues: list[Issue]) -> Blob
 
 def take_in(tables: Tables, news: News, me: Claimant, seen_by: Refs) -> bool:
     """Put what a look found, as `me` sees it; whether any variant changed. `seen_by`: says what counts for `me`."""
+    missed = missing.found(tables, news.refs, news.gone, me)
+    if news.all_anew:
+        for table in TABLES:
+            tables.clear(table)
+    missing.note(tables, missed)
     for digest, (row, content) in news.manifests.items():
         tables.put("manifests", raw(digest), dumps([*row, content]))
         tables.put("contents", raw(content) + raw(digest), b"")
@@ -226,7 +244,7 @@ def take_in(tables: Tables, news: News, me: Claimant, seen_by: Refs) -> bool:
     for blob in news.blobs:
         put_blob(tables, blob)
     for ref in news.refs:
-        tables.put("refs", ref.id.encode(), _pack_ref(ref))
+        tables.put("refs", ref.id.encode(), pack_ref(ref))
     for id in news.gone:
         tables.delete("refs", id.encode())
     tables.put("notes", _FOLDERS, dumps(news.folders))
@@ -359,20 +377,3 @@ def _drop_unnamed(tables: Tables, manifests: set[str]) -> None:
     for key, value in list(tables.items("aliases")):
         if value not in blobs:
             tables.delete("aliases", key)
-
-
-def _pack_ref(ref: Ref) -> bytes:
-    return dumps([ref.host, ref.uid, ref.name, ref.variant, ref.manifest, [pack_source(one) for one in ref.sources],
-                  ref.pinned, list(ref.supersedes), ref.mtime_ns, ref.follows, ref.everyone, ref.believed,
-                  ref.by_steward])
-
-
-def ref_of(id: str, data: bytes) -> Ref:
-    """The ref in a row."""
-    from helixstore.store.refs import Ref
-
-    (host, uid, name, variant, manifest, sources, pinned, supersedes, mtime_ns, follows, everyone, believed,
-     by_steward) = loads(data)
-    return Ref(uuid=id.rpartition("/")[2], host=host, uid=uid, name=name, variant=variant, manifest=manifest,
-               sources=tuple([unpack_source(one) for one in sources]), pinned=pinned, supersedes=tuple(supersedes),
-               mtime_ns=mtime_ns, follows=follows, everyone=everyone, believed=believed, by_steward=by_steward)

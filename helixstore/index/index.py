@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from helixstore.errors import IndexUnusable
 from helixstore.fs.kernel import Fingerprint
 from helixstore.fs.names import folded
-from helixstore.index import follow
+from helixstore.index import follow, missing
 from helixstore.index.codec import BlobRow, FarmRow, Standing, unpack_blob, unpack_rows, unpack_sizes, unpack_variant
 from helixstore.index.database import MAP_BYTES, Damaged, Database, Tables, release, share
 from helixstore.index.farm_table import FarmTable
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from helixstore.store.hashing import Hashes
     from helixstore.store.host import Host
+    from helixstore.store.manifests import Manifest
     from helixstore.store.refs import Ref, Said
     from helixstore.store.store import Store
 
@@ -151,9 +152,6 @@ class Index:
             return False
 
         def take_in(tables: Tables) -> bool:
-            if all_anew:
-                for table in TABLES:
-                    tables.clear(table)
             return follow.take_in(tables, news, self._me, self._store.refs)
         changed: bool = self._write(take_in)
         self._unread = tuple(news.issues)
@@ -193,6 +191,15 @@ class Index:
     def claims(self) -> list[Ref]:
         """Every ref, of all people and hosts, superseded ones too."""
         return self._read(lambda tables: [follow.ref_of(id.decode(), data) for id, data in tables.items("refs")])
+
+    def missing(self) -> list[tuple[Ref, Manifest | None]]:
+        """This person's claims that vanished from the store, which helixstore never does, and what they named."""
+        return self._read(missing.noted)
+
+    def forget_missing(self) -> None:
+        """The person knows of those that are missing now."""
+        if self.missing():
+            self._write(lambda tables: missing.note(tables, []))
 
     def holdings(self) -> dict[str, list[tuple[str, int]]]:
         """The digest of every manifest that a ref names -> digest and size in bytes of each of its files."""

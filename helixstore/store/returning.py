@@ -1,5 +1,5 @@
 """A host that comes back after it was forgotten, or after its lease was over: it claims anew what it relies on, before
-it does anything else, and learns what is gone."""
+it does anything else, and learns what is gone. So does one whose refs are older than it knows (`claim_anew`)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from helixstore.errors import HelixError
+from helixstore.store.manifests import Manifest
 from helixstore.store.refs import Claim, Ref, claimant_of, current
 from helixstore.store.store import Store
 
-__all__ = ["Returned", "come_back"]
+__all__ = ["Returned", "claim_anew", "come_back"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,33 @@ def come_back(store: Store, remembered: Callable[[], Iterable[Ref]] = tuple) -> 
         lost = sorted({ref.name for ref in mine if not _whole(store, ref)})
         store.hosts.say({*store.hosts.answered(), *(record.name for record in records)})
     return Returned(bool(records), last_ns or lapsed_ns, tuple(sorted({ref.name for ref in mine})), tuple(lost))
+
+
+def claim_anew(
+    store: Store, missing: Iterable[tuple[Ref, Manifest | None]], now: Callable[[Ref], Iterable[Ref]],
+) -> tuple[list[str], list[str]]:
+    """Claim what this person claimed before an older `refs/` was put back, where the bytes are still there.
+
+    Args:
+        store: may be written to.
+        missing: this person's refs that vanished, and what each named, as far as it is known.
+        now: this person's current refs under the same name: the older ones, which these had superseded.
+
+    Returns:
+        The names that are claimed again, and those of which something is gone.
+    """
+    claims, lost = [], []
+    with store.working():
+        for ref, manifest in missing:
+            if manifest is not None:
+                store.manifests.write_many([manifest])
+            if not _whole(store, ref):
+                lost.append(ref.name)
+                continue
+            claims.append(Claim(ref.name, ref.variant, ref.manifest, ref.sources, ref.pinned,
+                                (ref.uuid, *(old.uuid for old in now(ref))), ref.follows))
+        store.refs.publish_many(claims)
+    return sorted({claim.name for claim in claims}), sorted(set(lost))
 
 
 def _mine(store: Store, remembered: Callable[[], Iterable[Ref]]) -> list[Ref]:

@@ -48,6 +48,7 @@ from helixstore.sync.look import Looked, look, roots_of
 from helixstore.sync.others import by_their_owners, prove
 from helixstore.sync.private import note_waiting
 from helixstore.sync.projection import Projection, project
+from helixstore.sync.put_back import claim_missing
 from helixstore.sync.reporting import linking, report
 from helixstore.sync.standing import keep, last_issues
 from helixstore.sync.suspects import read_suspects
@@ -123,6 +124,7 @@ class Pipeline:
         if self.still is not None and everywhere:
             self.still.forget()
         session.index.refresh()                 # `since` must not be later than what the plan rests on
+        self.recovered += claim_missing(session, keep=not self.looking)
         self.issues = [*self.recovered, *session.issues, *session.settings.issues, *damage(session)]
         self.unproven = prove_names(session, self.progress) if self.wanted.scan and everywhere else []
         if not self.looking and everywhere:
