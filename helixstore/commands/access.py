@@ -32,7 +32,7 @@ from helixstore.results import Check
 from helixstore.session import Session
 from helixstore.store.store import Store
 
-__all__ = ["Barrier", "barring", "people_checks", "service_check", "tried"]
+__all__ = ["Barrier", "barring", "opening", "people_checks", "service_check", "tried"]
 
 #: so many people and blobs are tried one by one
 _TRIED, _LOOKED_AT = 3, 2000
@@ -164,6 +164,17 @@ def _kernel() -> Iterator[Check]:
         with suppress(OSError), open(f"/proc/sys/fs/{name}", "rb") as file:
             on = file.read().strip() == b"1"
             yield Check("people", "ok", f"fs.{name} is {'on: ' + meaning if on else 'off'}")
+
+
+def opening(folder: Path) -> str:
+    """The command by which this person may write into a program's folder, and its owner goes on as before."""
+    where, me = shlex.quote(str(folder)), _name(os.geteuid())
+    rights = rights_of(folder)
+    if rights.uid == os.geteuid():
+        return f"chmod u+rwx {where}"
+    if shutil.which("setfacl") is None and joinable(rights.gid):
+        return f"sudo usermod -aG {group_name(rights.gid)} {me} && sudo chmod -R g+rwX {where} (and you log in again)"
+    return f"sudo setfacl -R -m u:{me}:rwX,d:u:{me}:rwX {where}"
 
 
 def service_check(store: Store, root: Path, name: str) -> Iterator[Check]:

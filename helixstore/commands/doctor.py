@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from helixstore.commands.access import people_checks, service_check
+from helixstore.commands.access import opening, people_checks, service_check
 from helixstore.errors import HelixError
 from helixstore.fs.mounts import mount_of
 from helixstore.fs.probe import probe
@@ -121,7 +121,7 @@ def _root(session: Session, placed: PlacedRoot, away: dict[str, str]) -> Iterato
         yield Check(name, "ok", f"{root.path} is made by the first sync that needs it")
         return
     if not os.access(root.path, os.W_OK | os.X_OK):
-        yield Check(name, "problem", f"{root.path} cannot be written to", f"chown or chmod {root.path}")
+        yield Check(name, "problem", f"{root.path} cannot be written to", opening(root.path))
         return
     yield from service_check(session.store, root.path, name)
     with session.store.working() as staging:

@@ -95,9 +95,10 @@ def forget(session: Session, word: str, uid: int | None, *, dry_run: bool = Fals
     if not may and uid is None and {one.uid for one in theirs} == {me}:
         uid = me
     if not may and uid != me:
+        own = (f", or for your own: helixstore host forget {theirs[0].id} --user {me}"
+               if any(one.uid == me for one in chosen) else "")
         raise Failed("only the owner of the store ends the claims of others",
-                     f"ask {user_name(store.sharing.steward)}, or for your own: helixstore host forget {theirs[0].id} "
-                     f"--user {me}", store.path)
+                     f"ask {user_name(store.sharing.steward)}" + own, store.path)
     report = ForgetReport(theirs, *_freed(session, theirs[0].id, uid), ended=False)
     if dry_run or (ask is not None and not ask(report)):
         return report

@@ -12,7 +12,7 @@ from helixstore.commands.site import Site, write_site
 from helixstore.commands.survey import survey
 from helixstore.errors import Usage
 from helixstore.fs.access import members
-from helixstore.fs.mounts import mount_of
+from helixstore.fs.mounts import FLEETING, mount_of
 from helixstore.session import Machine
 from helixstore.settings import new_namespace, set_value
 from helixstore.sync.joining import installed
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from helixstore.store.store import Store
 
 __all__ = ["InitReport", "Proposal", "init", "propose"]
-
-
-#: file systems that are empty after the next start
-_FLEETING = frozenset({"tmpfs", "ramfs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,7 @@ def propose(environ: Mapping[str, str]) -> Proposal:
     default = machine.places.default_store
     held: dict[str, tuple[int, str]] = {}
     for holding in survey(environ).holdings:
-        if mount_of(holding.disk).kind in _FLEETING:
+        if mount_of(holding.disk).kind in FLEETING:
             continue
         total, root = held.get(holding.disk, (0, holding.root))
         held[holding.disk] = (total + holding.bytes, root)

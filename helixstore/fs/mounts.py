@@ -17,8 +17,10 @@ from helixstore.fs.listing import listdir
 if sys.platform.startswith("linux"):
     import fcntl
 
-__all__ = ["Mount", "mount_of", "unsettled_ns"]
+__all__ = ["FLEETING", "Mount", "mount_of", "unsettled_ns"]
 
+#: File systems in memory: all that is on them is gone at the next restart.
+FLEETING = frozenset({"tmpfs", "ramfs"})
 #: File systems whose bytes lie on another machine, as the type field of mountinfo spells them.
 _NETWORK = frozenset({
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "coda", "ncpfs", "lustre", "gpfs", "beegfs",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from helixstore.fs.mounts import Mount
+from helixstore.fs.mounts import FLEETING, Mount
 from helixstore.trial.report import Trial, Trials, Verdict
 
 __all__ = ["verdicts"]
@@ -31,6 +31,8 @@ def _store(mount: Mount, trials: Trials) -> Verdict:
     if trials["large_files"].works is False:
         return Verdict(what, "no", "it takes no files of 5 GB")
     care = []
+    if mount.kind in FLEETING:
+        care.append(f"{mount.kind} is memory: all that is on it is gone at the next restart")
     if not trials["hard_links"].works:
         care.append("models are copied into it, since no hard link can be made or told")
         if not trials["rename_no_replace"].works:

@@ -199,10 +199,20 @@ class _OverflowLog(logging.Handler):
 
 def _reason(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
-        return "the limit of watches is reached (fs.inotify.max_user_watches)"
+        return _raise("watches", "fs.inotify.max_user_watches", 524_288)
     if error.errno == errno.EMFILE:
-        return "the limit of watchers is reached (fs.inotify.max_user_instances)"
+        return _raise("watchers", "fs.inotify.max_user_instances", 512)
     return f"it cannot be listened to: {error.strerror or error}"
+
+
+def _raise(what: str, name: str, least: int) -> str:
+    """That a limit of the kernel's is reached, and the commands that raise it, now and for good."""
+    now = 0
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/sys/{name.replace('.', '/')}") as file:
+        now = int(file.read())
+    wanted = f"{name}={max(least, 2 * now)}"
+    return (f"the limit of {what} is reached ({now:,}); to raise it: sudo sysctl {wanted}; for good: "
+            f"echo {wanted} | sudo tee /etc/sysctl.d/60-helixstore.conf")
 
 
 def _tame() -> None:

@@ -137,3 +137,10 @@ def test_each_lack_has_its_verdict(lacking: str, what: str, answer: str) -> None
     found = {verdict.what: verdict.answer for verdict in verdicts(local, without)}
     assert found.pop(what) == answer
     assert set(found.values()) == {"yes"}
+
+
+def test_what_lies_in_memory_is_gone_at_the_next_start() -> None:
+    store, *_ = verdicts(Mount("/ram", "tmpfs", "tmpfs", False, "1"), [])
+    assert store.answer == "care"
+    assert "gone at the next restart" in store.why
+    assert "restart" not in verdicts(Mount("/disk", "ext4", "/dev/sda1", False, "2"), [])[0].why

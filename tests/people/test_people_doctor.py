@@ -165,3 +165,36 @@ def test_the_rules_say_what_the_kernel_does(lab: People, tmp_path: Path) -> None
 
 def test_root_is_kept_out_of_nothing() -> None:
     assert allows(Rights(1, 1, 0), Person("root", 0, frozenset()), READ | WRITE | TRAVERSE)
+
+
+def test_a_services_folder_is_opened_by_the_very_command_that_doctor_prints(lab: People) -> None:
+    founded(lab, lab.carol)
+    folder = lab.folder / "disk-service"
+    (folder / "inner").mkdir(parents=True)
+    for path in (folder, folder / "inner"):
+        os.chown(path, lab.service.uid, lab.service.gid)
+        path.chmod(0o755)
+    lab.bob.environ["OLLAMA_MODELS"] = str(folder)
+    try:
+        lab.bob.helix("sync", expect=(0, 3))
+        lab.bob.helix("providers", "on", "ollama")
+        [found] = [check for check in problems(lab.bob) if str(folder) in check["message"]]
+        assert found["remedy"].startswith("sudo setfacl "), found
+        mend(found["remedy"])
+        assert not [check for check in problems(lab.bob) if "cannot be written to" in check["message"]]
+        assert lab.bob.run("touch", str(folder / "inner/new")).returncode == 0
+        assert lab.service.run("touch", str(folder / "inner/its-own")).returncode == 0
+    finally:
+        lab.bob.environ.pop("OLLAMA_MODELS")
+
+
+def test_a_member_is_told_to_end_their_own_claims_only_where_they_have_any(lab: People) -> None:
+    founded(lab, lab.carol)
+    record = lab.store / "hosts" / ("f" * 16) / str(lab.carol.uid) / "seen.json"
+    record.parent.mkdir(parents=True)
+    record.write_bytes(next((lab.store / "hosts").glob(f"*/{lab.carol.uid}/seen.json")).read_bytes())
+    for path in (record.parent.parent, record.parent, record):
+        os.chown(path, lab.carol.uid, lab.gid)
+    said = lab.bob.fails("host", "forget", "f" * 16, "--yes")
+    assert f"ask {lab.carol.name}" in said
+    assert "--user" not in said
