@@ -91,6 +91,7 @@ class _Sum:
 
     def __init__(self) -> None:
         self.models: set[str] = set()
+        self.shown: set[str] = set()
         self.linked = self.small = self.removed = self.own = self.freed = 0
 
     def take(self, action: Mapping[str, Any], freed: int) -> None:
@@ -100,7 +101,8 @@ class _Sum:
             self.models.update(action["models"])
         if action["op"] in ("make", "replace"):
             if action["what"] == "weight":
-                self.linked += action["bytes"]
+                self.linked += action["bytes"] if action["blake3"] not in self.shown else 0     # of several names one
+                self.shown.add(action["blake3"])
             else:
                 self.small += 1
         elif action["op"] == "remove":

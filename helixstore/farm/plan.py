@@ -268,6 +268,7 @@ class Plan:
                 "providers": sorted({claim.provider for claim in claims}),
                 "models": sorted({str(claim.key) for claim in action.claims if claim.key}),
                 "what": action.body[0] if action.body else "",
+                "blake3": action.body[1] if action.body[:1] == ("weight",) else "",
                 "bytes": action.bytes,
                 "note": action.note,
             }

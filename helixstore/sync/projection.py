@@ -56,7 +56,8 @@ class Projection:
         for root in [root for root in self.roots if root.path in folders]:
             self.stop(root, f"{root.path} cannot be written to", Issue(
                 "failed", root.path, "the folder cannot be written to; nothing is done there",
-                f"helixstore doctor prints the command that opens it to you; or: helixstore providers off {root.providers[0]}"))
+                "helixstore doctor prints the command that opens it to you; or: helixstore providers off "
+                f"{root.providers[0]}"))
 
     def stop(self, root: WantedRoot, why: str, issue: Issue) -> None:
         """Want nothing in one root, neither made nor removed."""

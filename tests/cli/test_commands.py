@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from helixstore.cli.output import size
 from tests.support.models import tiny_gguf, tiny_hf
 
 ROOT = Path(__file__).parents[2]
@@ -201,3 +202,16 @@ def test_folders_that_are_not_there_are_named(synced: Path, call: Callable[..., 
     assert call("config", "get", "scan", "--json").json["value"] == [f"{synced}/models", f"{synced}/gone"]
     checks = [check for check in call("doctor", "--json").json["checks"] if check["name"] == "settings"]
     assert any(f"{synced}/gone" in check["message"] and "config set scan" in check["remedy"] for check in checks)
+
+
+def test_a_model_under_two_names_in_one_program_is_linked_once(home: Path, models: Path,
+                                                              call: Callable[..., Any]) -> None:
+    assert call("init", "--provider", "ramalama", "--yes").code == 0
+    document = call("add", models / "tiny-F16.gguf", "--dry-run", "--json").json
+    weights = [action for action in document["actions"] if action["what"] == "weight"
+               and action["providers"] == ["ramalama"]]
+    assert len(weights) > 1, "RamaLama has each model under several names"
+    ran = call("add", models / "tiny-F16.gguf")
+    [line] = [line for line in ran.out.splitlines() if line.startswith("ramalama")]
+    assert size(os.path.getsize(models / "tiny-F16.gguf")) in line, ran.out
+    assert size(2 * os.path.getsize(models / "tiny-F16.gguf")) not in line

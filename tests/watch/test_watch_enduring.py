@@ -62,7 +62,7 @@ def test_where_no_watches_are_left_it_looks(home: Home) -> None:
     with home.watch(*limited) as watching:
         told = watching.event("polling", lambda event: event["path"] == str(home.home / "models"))
         assert "limit of watches" in told["why"]
-        assert re.search(r"sudo sysctl (fs\.inotify\.max_user_watches=\d{6,}); .*echo \1 .*/etc/sysctl\.d/", told["why"])
+        assert re.search(r"sudo sysctl (fs\.inotify\.max_user_watches=\d{6,}); .*echo \1 .*/sysctl\.d/", told["why"])
         watching.adopted(home.model("models/folder-3/seen-Q4_K_M.gguf", "seen", 5))
         says = [event["path"] for event in watching.events if event["event"] == "polling"]
         assert sorted(says) == sorted(set(says))                        # each said once
