@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from helixstore.commands.without_store import WithoutStore
 from helixstore.errors import NotFound, Usage
 from helixstore.looking import Looking, one_at_a_time
+from helixstore.values import Format
 
 if TYPE_CHECKING:
     from helixstore.commands.hosts import Computers
+    from helixstore.commands.push import PushReport
     from helixstore.commands.volumes import Disks
     from helixstore.download.results import DownloadReport, UpdateReport
     from helixstore.index import ReindexReport
@@ -99,14 +101,23 @@ class HelixStore(Looking, WithoutStore):
 
     @one_at_a_time
     def download(
-        self, what: str, *, format: str | None = None, quantization: str = "", name: str | None = None,
-        dry_run: bool = False,
+        self, what: str, *, format: Format | str | None = None, quantization: str = "", provider: str = "",
+        context: int = 0, memory: int | None = None, name: str | None = None, dry_run: bool = False,
     ) -> DownloadReport:
-        """Download a model, and show it to all providers; see `helixstore.commands.download`."""
+        """Download a model by reference or by its name in the catalogue, and show it to all providers; see
+        `helixstore.commands.download`, and for the format, quantisation, context and memory `prospects.Wish`."""
         from helixstore.commands.download import download
+        from helixstore.commands.prospects import Wish
 
-        return download(self._session, what, format=format, quantization=quantization, name=name, dry_run=dry_run,
-                        progress=self._progress)
+        return download(self._session, what, Wish(format or "", quantization, context, memory), provider=provider,
+                        name=name, dry_run=dry_run, progress=self._progress)
+
+    @one_at_a_time
+    def push(self, ref: str, target: str = "", *, form: str = "all", dry_run: bool = False) -> PushReport:
+        """Push a model to a registry, `oci://host/name[:tag]`, or to the site's mirror; only what it lacks is sent."""
+        from helixstore.commands.push import push
+
+        return push(self._session, ref, target, form=form, dry_run=dry_run, progress=self._progress)
 
     @one_at_a_time
     def update(self, ref: str = "", *, check: bool = False) -> UpdateReport:
@@ -201,6 +212,7 @@ class HelixStore(Looking, WithoutStore):
         if on is not None:
             set_value(self._session.places, f"providers.{name}.on", on)
         if root is not None:
+            self._session.refuse_in_store([Path(root)])
             set_value(self._session.places, f"providers.{name}.root", Path(os.path.abspath(root)))
         self._session.forget_settings()
 
@@ -209,7 +221,7 @@ class HelixStore(Looking, WithoutStore):
         """Write one setting; None takes it out."""
         from helixstore.settings import set_value
 
-        set_value(self._session.places, key, value)
+        set_value(self._session.places, key, value, check=self._session.refuse_in_store)
         self._session.forget_settings()
 
     def watch(self, tell: Callable[[Told], None] = lambda told: None) -> Watch:

@@ -99,6 +99,8 @@ class DownloadReport:
         fetched_bytes: that came over the network.
         mirrored_bytes: of these, from this site's mirror.
         sync: what became of it in the programs; None with `dry_run`.
+        why: this form and no other, for people; "" where nothing was chosen.
+        others: the forms that there are beside it, as `--quantize` takes them: "gguf:Q8_0".
     """
 
     repository: str
@@ -109,4 +111,6 @@ class DownloadReport:
     fetched_bytes: int = 0
     mirrored_bytes: int = 0
     sync: SyncReport | None = None
+    why: str = ""
+    others: tuple[str, ...] = ()
     dry_run: bool = False

@@ -39,7 +39,7 @@ def all_there(person: Person, served: Repository, model: str = "small-GGUF") -> 
 
 def test_a_repository_is_in_every_program_with_its_source(online: Person, served: Repository) -> None:
     with online.open() as store:
-        report = store.download(REPOSITORY)
+        report = store.download(REPOSITORY, quantization="all")
         assert report.fetched_bytes == sum(file.stat().st_size for file in served.files.values())
         variants = store.show("small-GGUF").variants
     assert {variant.id for variant in variants} == {"gguf:F16", "gguf:Q8_0"}
@@ -72,10 +72,10 @@ def test_what_the_store_has_under_any_name_is_not_downloaded(online: Person, ser
 
 def test_a_second_download_asks_for_the_listing_only(online: Person, served: Repository) -> None:
     with online.open() as store:
-        store.download(REPOSITORY)
+        store.download(REPOSITORY, quantization="all")
         served.sent.clear()
         served.asked.clear()
-        report = store.download(REPOSITORY)
+        report = store.download(REPOSITORY, quantization="all")
     assert report.fetched_bytes == 0
     assert report.sync is not None
     assert report.sync.nothing
@@ -92,7 +92,7 @@ def test_cut_connections_and_a_busy_server_cost_little(online: Person, served: R
 
     served.trouble = trouble
     with online.open() as store:
-        store.download(REPOSITORY)
+        store.download(REPOSITORY, quantization="all")
     size = sum(file.stat().st_size for file in served.files.values())
     assert size <= sum(served.sent.values()) < 1.1 * size + (1 << 20)
     all_there(online, served)
@@ -101,7 +101,7 @@ def test_cut_connections_and_a_busy_server_cost_little(online: Person, served: R
 def test_wrong_bytes_are_fetched_once_more(online: Person, served: Repository) -> None:
     served.trouble = lambda path, number: Trouble(wrong=True) if number == 0 else None
     with online.open() as store:
-        store.download(REPOSITORY)
+        store.download(REPOSITORY, quantization="all")
     all_there(online, served)
 
 
@@ -109,11 +109,11 @@ def test_a_server_that_only_has_wrong_bytes_leaves_nothing(online: Person, serve
     served.trouble = lambda path, number: Trouble(wrong=True) if path == BIG else None
     with online.open() as store:
         with pytest.raises(HelixError, match="not what its listing names"):
-            store.download(REPOSITORY)
+            store.download(REPOSITORY, quantization="all")
         assert store.shared_models() == []
         served.trouble = lambda path, number: None
         sent = dict(served.sent)
-        store.download(REPOSITORY)
+        store.download(REPOSITORY, quantization="all")
     assert served.sent["small-Q8_0.gguf"] == sent["small-Q8_0.gguf"], "what was whole is not fetched again"
     all_there(online, served)
 
@@ -121,7 +121,7 @@ def test_a_server_that_only_has_wrong_bytes_leaves_nothing(online: Person, serve
 def test_a_server_without_ranges_serves_too(online: Person, served: Repository) -> None:
     served.ranges = False
     with online.open() as store:
-        store.download(REPOSITORY)
+        store.download(REPOSITORY, quantization="all")
     all_there(online, served)
 
 
@@ -130,10 +130,10 @@ def test_a_file_that_vanishes_after_the_listing_is_said_and_the_rest_stays(onlin
     served.trouble = lambda path, number: missing if path == BIG else None
     with online.open() as store:
         with pytest.raises(Failed, match=r"no such file.*the same command goes on"):
-            store.download(REPOSITORY)
+            store.download(REPOSITORY, quantization="all")
         served.trouble = lambda path, number: None
         before = dict(served.sent)
-        store.download(REPOSITORY)
+        store.download(REPOSITORY, quantization="all")
     assert served.sent["small-Q8_0.gguf"] == before["small-Q8_0.gguf"]
     all_there(online, served)
 
@@ -141,11 +141,11 @@ def test_a_file_that_vanishes_after_the_listing_is_said_and_the_rest_stays(onlin
 def test_gated_private_and_unknown_repositories_are_told_apart(online: Person, served: Repository) -> None:
     served.gated = True
     with online.open() as store, pytest.raises(Failed, match="gated") as gated:
-        store.download(REPOSITORY)
+        store.download(REPOSITORY, quantization="all")
     assert "hf auth login" in gated.value.remedy
     served.private = True
     with online.open() as store, pytest.raises(NotFound, match="or it is private"):
-        store.download(REPOSITORY)
+        store.download(REPOSITORY, quantization="all")
     with online.open() as store, pytest.raises(NotFound, match="no repository"):
         store.download("hf:acme/nothing")
 
@@ -159,14 +159,14 @@ def test_an_unknown_quantisation_names_those_that_there_are(online: Person) -> N
 def test_a_hub_that_is_away_is_tried_and_said(person: Person) -> None:
     person.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
     with person.open() as store, pytest.raises(Passing, match="acme/small-GGUF"):
-        store.download(REPOSITORY)
+        store.download(REPOSITORY, quantization="all")
 
 
 _CHILD = """
 import os, sys
 from helixstore import HelixStore
 with HelixStore(environ=dict(os.environ)) as store:
-    print(store.download(sys.argv[1]).fetched_bytes)
+    print(store.download(sys.argv[1], quantization="all").fetched_bytes)
 """
 
 
@@ -226,13 +226,13 @@ def test_a_piece_that_changed_on_the_disk_is_fetched_again(online: Person, serve
         Trouble(cut=6_000_000) if path == BIG else None)
     with online.open() as store:
         with pytest.raises(HelixError):
-            store.download(REPOSITORY)
+            store.download(REPOSITORY, quantization="all")
         [partial] = store.folder.glob("hosts/*/*/downloads/*")
         with partial.open("r+b") as file:
             file.seek(1_500_000)
             file.write(b"rubbish")
         served.trouble = lambda path, number: None
-        store.download(REPOSITORY)
+        store.download(REPOSITORY, quantization="all")
     all_there(online, served)
 
 
@@ -255,7 +255,7 @@ def test_a_full_disk_is_said_before_the_first_byte(online: Person, served: Repos
     getting.free_bytes = lambda session: 1000
     try:
         with online.open() as store, pytest.raises(Failed, match="1,000 are free"):
-            store.download(REPOSITORY)
+            store.download(REPOSITORY, quantization="all")
     finally:
         getting.free_bytes = report
     assert served.sent == {}
@@ -266,7 +266,7 @@ def test_what_nobody_has_gone_on_with_for_a_month_is_let_go_of(online: Person, s
         Trouble(404) if path == BIG else None)
     with online.open() as store:
         with pytest.raises(HelixError):
-            store.download(REPOSITORY)
+            store.download(REPOSITORY, quantization="all")
         [partial] = store.folder.glob("hosts/*/*/downloads/*")
         assert store.gc().cleaned_bytes == 0
         assert partial.exists()

@@ -27,7 +27,7 @@ def bytes_of(person: Person, model: str) -> dict[str, set[bytes]]:
 def old(online: Person, served: Repository) -> bytes:
     """Downloaded, then one file of the repository has changed, and its words."""
     with online.open() as store:
-        store.download(f"hf:{served.name}")
+        store.download(f"hf:{served.name}", quantization="all")
     before = served.files[FILE].read_bytes()
     served.commit = LATER
     served.files[FILE].write_bytes(weights(3, 20))
@@ -124,6 +124,6 @@ def test_a_file_that_the_later_revision_lacks_stays(online: Person, served: Repo
 
 def test_there_is_nothing_before_the_first_version(online: Person, served: Repository) -> None:
     with online.open() as store:
-        store.download(f"hf:{served.name}")
+        store.download(f"hf:{served.name}", quantization="all")
         with pytest.raises(NotFound, match="no version before"):
             store.rollback(MODEL)

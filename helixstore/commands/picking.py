@@ -1,0 +1,154 @@
+"""Which form of which place a download takes, and why; or why none, before a byte of it is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from helixstore.commands.offering import offered, part_of
+from helixstore.commands.prospects import (
+    Place,
+    Prospect,
+    Wish,
+    catalogue,
+    context_of,
+    family_of,
+    hardware_of,
+    places,
+    prospects,
+    size,
+)
+from helixstore.download.choosing import Package, choose, packages
+from helixstore.download.fitting import Fit, fits
+from helixstore.download.offered import Offered
+from helixstore.download.peeking import peek
+from helixstore.errors import Failed, HelixError, Passing
+from helixstore.session import Machine
+from helixstore.values import Family
+
+__all__ = ["Pick", "for_whom", "pick", "picked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """What is to be downloaded.
+
+    Attributes:
+        offered: the place.
+        packages: the forms; none: all that lies there.
+        model: what it is to be called.
+        why: this form and no other, for people; "" where nothing was chosen.
+        others: what there is beside it, as people call it.
+    """
+
+    offered: Offered
+    packages: tuple[Package, ...]
+    model: str
+    why: str = ""
+    others: tuple[str, ...] = ()
+
+
+def for_whom(machine: Machine, provider: str = "") -> list[str]:
+    """The provider that is named; else those that are on; else all.
+
+    Raises:
+        Usage: no provider has that name.
+    """
+    if provider:
+        return [machine.layout(provider).name]
+    return [name for name in machine.layouts if machine.is_on(name)] or list(machine.layouts)
+
+
+def pick(machine: Machine, what: str, wish: Wish, provider: str = "") -> Pick:
+    """Choose what to download.
+
+    Args:
+        machine: for its catalogue, layouts and hardware.
+        what: an exact reference, or a name of the catalogue.
+        wish: what is asked for beside it.
+        provider: that must be able to run it here; "": nobody in particular.
+
+    Raises:
+        NotFound, Usage: there is no such thing.
+        Failed: the provider cannot run it, or it does not fit this computer; or the place cannot be asked.
+    """
+    where = places(machine, what, wish, for_whom(machine, provider))
+    errors: list[HelixError] = []
+    if provider:
+        seen = []
+        for prospect in prospects(machine, where, wish, [provider], errors):
+            if prospect.served:
+                return picked(prospect, f"{provider} runs it: {prospect.verdicts[provider].reason}")
+            seen.append(prospect)
+        raise _refused(machine, what, provider, seen, where[0]) if seen else errors[0]
+    for place in where:
+        try:
+            return _best(machine, place, wish)
+        except Passing:
+            raise
+        except HelixError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def picked(prospect: Prospect, why: str) -> Pick:
+    """A prospect, chosen."""
+    return Pick(prospect.offered, (prospect.package,), prospect.model, why,
+                tuple(one.label for one in prospect.others))
+
+
+def _best(machine: Machine, place: Place, wish: Wish) -> Pick:
+    """What nobody in particular asks for: of GGUF the one that fits best, of everything else all."""
+    found = offered(machine, place.reference)
+    model = place.model or found.model
+    if found.single:
+        return Pick(found, (), model)
+    named = "" if wish.quantization == "all" else wish.quantization or part_of(place.reference)
+    forms = choose(found.place, packages(found.files), family=family_of(wish.format), wanted=named)
+    gguf = [form for form in forms if form.family is Family.GGUF]
+    if named or wish.quantization == "all" or len(gguf) < 2:
+        return Pick(found, tuple(forms), model)
+    hardware, context = hardware_of(machine, wish.memory), context_of(place.entry, wish)
+    shape = place.entry.shape if place.entry is not None else None
+    if shape is None:
+        smallest = min(gguf, key=lambda form: form.bytes)
+        try:
+            shape = peek(found, smallest, model).shape
+        except HelixError:
+            shape = None                # its header says nothing now: sizes decide, and the download will tell why
+    ranked = fits(gguf, shape, hardware, context)
+    best, others = ranked[0], tuple(fit.form.label for fit in ranked[1:])
+    if best.room is None:
+        there = max(room.bytes for room in hardware.rooms)
+        raise Failed(
+            f"none of the {len(gguf)} quantisations of {found.place} fits this computer: the smallest, "
+            f"{best.form.quantization}, needs {size(best.need)} with a context of {context:,} tokens, and a model can "
+            f"have {size(there)}", "name one all the same with --quantize, or say how much it may have: --memory SIZE")
+    rest = [form for form in forms if form.family is not Family.GGUF]
+    return Pick(found, (best.form, *rest), model, _why(best, len(gguf), context), others)
+
+
+def _why(best: Fit[Package], count: int, context: int) -> str:
+    assert best.room is not None
+    return (f"{best.form.quantization or best.form.label} of {count} quantisations fits best: {size(best.need)} with a "
+            f"context of {context:,} tokens, of {size(best.room.bytes)} in {best.room.name}")
+
+
+def _refused(machine: Machine, what: str, provider: str, seen: Sequence[Prospect], place: Place) -> Failed:
+    """Why a provider cannot run any of it, in the guide's words where it is the format, and what would help."""
+    first = next((one for one in seen if one.fit.room is not None), seen[0])
+    variant, verdict = first.peek.variant, first.verdicts[provider]
+    layout = machine.layout(provider)
+    reason = f"provider {provider} cannot run {variant.key}: {verdict.reason}"
+    if variant.format not in layout.formats:
+        reason = f"format {variant.format} is not compatible with provider {provider}: {verdict.reason}"
+    entry = place.entry or catalogue(machine).of_repository(first.offered.place)
+    if entry is not None and not place.model and set(entry.formats) & set(layout.formats):
+        return Failed(reason, f"helixstore models download {entry.name} --provider {provider}")
+    if verdict.convert_to:
+        return Failed(reason, f"it could after a conversion to {verdict.convert_to}; who can run it as it is: "
+                              f"helixstore compat {what}")
+    if first.fit.room is None:
+        return Failed(reason, "say how much memory a model may have: --memory SIZE, or that less context will do: "
+                              "--context TOKENS")
+    return Failed(reason, f"helixstore compat {what}")

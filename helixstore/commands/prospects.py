@@ -1,0 +1,304 @@
+"""Before anything is downloaded: what a name can be had as, who can run each, and what fits this computer.
+
+    places      a name of the catalogue -> exact references, the likeliest first; an exact one is its own
+    prospects   at each place the forms that are worth a look, with the verdict of each layout on each
+
+A layout decides by the same `accepts` by which it decides on models of the store, over what a form says of itself
+(`download.peeking`). No more is asked of the network than the answer needs: the listing of a place, and the header of
+one form there; of others only if a provider refuses that one and may take another.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from helixstore.catalogue import Catalogue, Entry, Offer, bytes_of_weights, parse_reference
+from helixstore.catalogue.entry import BLANK
+from helixstore.catalogue.references import Reference
+from helixstore.commands.offering import offered, part_of
+from helixstore.download.choosing import Package, choose, packages
+from helixstore.download.fitting import CONTEXT, Fit, fits, would_fit
+from helixstore.download.offered import Offered
+from helixstore.download.peeking import Peek, peek
+from helixstore.errors import HelixError, NotFound, Passing, Usage
+from helixstore.fs.names import printable
+from helixstore.hardware import Hardware, detect
+from helixstore.results import Verdict
+from helixstore.session import Machine
+from helixstore.sync.projection import refused_state
+from helixstore.values import Family, Format, State
+
+__all__ = [
+    "Place", "Prospect", "Wish", "catalogue", "context_of", "family_of", "hardware_of", "places", "prospects", "size",
+]
+
+_LOOKS = 4                      # forms of one place of which the header is read, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person says beside the name.
+
+    Attributes:
+        format: the format, or the container, of the weights; "": any.
+        quantization: that it must be of; "": whatever is best; "all".
+        context: tokens that there must be room for; 0: 8,192, or what the model was made for if that is less.
+        memory: bytes that the model may take; None: what the settings or the computer say.
+    """
+
+    format: str = ""
+    quantization: str = ""
+    context: int = 0
+    memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model may be had.
+
+    Attributes:
+        reference: exact.
+        entry: of the catalogue; None where it knows none.
+        model: what it is to be called; "": as it is called there.
+    """
+
+    reference: Reference
+    entry: Entry | None = None
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """One form at one place, and who can run it.
+
+    Attributes:
+        offered, package: the form.
+        peek: what it is.
+        fit: how it fits.
+        verdicts: provider -> whether it can run it here.
+        others: what there is beside it of the same kind.
+    """
+
+    offered: Offered
+    package: Package
+    peek: Peek
+    fit: Fit[Package]
+    verdicts: dict[str, Verdict]
+    others: tuple[Package, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """What it is to be called."""
+        return self.peek.variant.key.model
+
+    @property
+    def served(self) -> frozenset[str]:
+        """The providers that can run it."""
+        return frozenset(name for name, verdict in self.verdicts.items() if verdict.answer == "yes")
+
+
+def catalogue(machine: Machine) -> Catalogue:
+    """Ours, and the person's own entries over it."""
+    return Catalogue(machine.places.models_file)
+
+
+def hardware_of(machine: Machine, memory: int | None = None) -> Hardware:
+    """This computer, as found, as the settings say, or as the person says now."""
+    kind = machine.settings.gpu
+    return detect(sys.platform, machine.facts.machine, machine.environ, memory=memory or machine.settings.memory,
+                  gpu="" if kind == "auto" else kind)
+
+
+def family_of(format: str) -> Family | None:
+    """The container of the weights of a format that the person named.
+
+    Raises:
+        Usage: there is no such format.
+    """
+    if not format:
+        return None
+    try:
+        return Format(format.lower()).family
+    except ValueError:
+        raise Usage(f"{printable(format)} is no format of models", "gguf, or hf for safetensors") from None
+
+
+def places(machine: Machine, what: str, wish: Wish, providers: Sequence[str]) -> list[Place]:
+    """Where a model may be had, the likeliest place first.
+
+    Args:
+        machine: whose catalogue.
+        what: an exact reference, or a name of the catalogue.
+        wish: format and quantisation leave out places that are known to lack them.
+        providers: for whom: their formats count, for one in its order, for several by how many load them.
+
+    Raises:
+        NotFound: the catalogue knows no such name, or no such format of it.
+        Usage: it is meant as a reference and is none.
+    """
+    known = catalogue(machine)
+    family = family_of(wish.format)
+    reference = parse_reference(what)
+    if reference is not None:
+        return [Place(reference, known.of_repository(getattr(reference, "repository", "")))]
+    try:
+        entry = known.find(what)
+    except NotFound as error:
+        raise NotFound(error.message, f"{error.remedy}; helixstore models search finds others") from None
+    exact = Format(wish.format.lower()) if wish.format and wish.format.lower() != Format.SAFETENSORS else None
+    found = [Place(reference, entry, entry.name)
+             for format_ in _order(machine, entry, providers)
+             if (exact is None and family in (None, format_.family)) or format_ is exact
+             for offer in entry.offers_of(format_)
+             for reference in _references(offer, entry, wish, hardware_of(machine, wish.memory))]
+    if not found:
+        asked = " ".join(filter(None, (wish.format, "" if wish.quantization == "all" else wish.quantization)))
+        there = ", ".join(_described(offer) for offer in entry.offers)
+        raise NotFound(f"the catalogue knows no place that has {entry.name} as {printable(asked)}",
+                       f"it knows: {there}; or name a repository: hf:ORG/NAME")
+    return found
+
+
+def prospects(
+    machine: Machine, where: Iterable[Place], wish: Wish, providers: Sequence[str], errors: list[HelixError],
+    every: bool = False,
+) -> Iterator[Prospect]:
+    """The forms that are worth a look, place by place, until each provider has one that it can run.
+
+    Args:
+        machine: whose layouts.
+        where: of `places`.
+        wish: what is asked for.
+        providers: for whom.
+        errors: gets why a place could not be asked; the others are asked all the same.
+        every: go on to the last place.
+
+    Raises:
+        Passing: the network is away.
+    """
+    open_ = set(providers)
+    for place in where:
+        if not open_ and not every:
+            return
+        try:
+            for prospect in _at(machine, place, wish, providers, open_):
+                open_ -= prospect.served
+                yield prospect
+        except Passing:
+            raise
+        except HelixError as error:
+            errors.append(error)
+
+
+def _at(machine: Machine, place: Place, wish: Wish, providers: Sequence[str], open_: set[str]) -> Iterator[Prospect]:
+    """One form of each kind at a place; more quantisations only for who refuses one and may take another."""
+    found = offered(machine, place.reference)
+    wanted = "" if wish.quantization == "all" else wish.quantization
+    forms = choose(found.place, packages(found.files), family=family_of(wish.format),
+                   wanted=wanted or part_of(place.reference))
+    hardware = hardware_of(machine, wish.memory)
+    name = place.model or found.model
+    for family in dict.fromkeys(form.family for form in forms):
+        same = [form for form in forms if form.family is family]
+        shape = place.entry.shape if place.entry is not None else None
+        looks: dict[str, Peek] = {}
+        if shape is None:
+            first = min(same, key=lambda form: form.bytes)
+            looks[first.label] = peek(found, first, name)
+            shape = looks[first.label].shape
+        waiting: set[str] | None = None
+        for fit in fits(same, shape, hardware, context_of(place.entry, wish))[:_LOOKS]:
+            form = fit.form
+            look = looks.get(form.label) or peek(found, form, name)
+            verdicts = {one: _verdict(machine, one, look, fit, place, wish, hardware) for one in providers}
+            yield Prospect(found, form, look, fit, verdicts, tuple(one for one in same if one is not form))
+            others = {one for one, verdict in verdicts.items()
+                      if fit.room is not None and verdict.convert_to == look.variant.format and one in open_}
+            waiting = others if waiting is None else waiting & others
+            if not waiting:
+                break
+
+
+def _verdict(machine: Machine, provider: str, look: Peek, fit: Fit[Package], place: Place, wish: Wish,
+             hardware: Hardware) -> Verdict:
+    """Whether a provider can run a form here: its layout's word, then the memory."""
+    variant, layout = look.variant, machine.layout(provider)
+    facts = replace(machine.facts, gpu=hardware.gpu)
+    refusal = layout.accepts(variant, facts)
+    if refusal is not None:
+        after = refused_state(variant, refusal) is State.CONVERTIBLE
+        return Verdict(provider, variant.key.model, variant.key.variant, "after conversion" if after else "no",
+                       refusal.reason, str(refusal.wants[0]) if after else None)
+    if fit.room is not None:
+        return Verdict(provider, variant.key.model, variant.key.variant, "yes",
+                       f"needs {size(fit.need)} of {size(fit.room.bytes)}, {fit.room.name}")
+    context = context_of(place.entry, wish)
+    entry = place.entry
+    parameters = (entry.parameters if entry else 0) or variant.header.parameters or 0
+    smaller = would_fit(parameters, look.shape, hardware, context) if Format.GGUF in layout.formats else ""
+    there = max((room.bytes for room in hardware.rooms), default=0)
+    reason = f"it needs {size(fit.need)} with a context of {context:,} tokens, and a model can have {size(there)} here"
+    if smaller:
+        return Verdict(provider, variant.key.model, variant.key.variant, "after conversion",
+                       f"{reason}; as {smaller} it would fit", str(Format.GGUF))
+    return Verdict(provider, variant.key.model, variant.key.variant, "no", reason)
+
+
+def context_of(entry: Entry | None, wish: Wish) -> int:
+    """Tokens that there must be room for."""
+    made_for = entry.context if entry is not None and entry.context else CONTEXT
+    return wish.context or min(CONTEXT, made_for)
+
+
+def _order(machine: Machine, entry: Entry, providers: Sequence[str]) -> list[Format]:
+    """The formats of an entry: in the order of the one provider, or by how many load them."""
+    if len(providers) == 1:
+        wanted = list(machine.layout(providers[0]).formats)
+        return [format_ for format_ in wanted if format_ in entry.formats] + [
+            format_ for format_ in entry.formats if format_ not in wanted]
+    asked = providers or list(machine.layouts)
+    count = {format_: sum(format_ in machine.layout(name).formats for name in asked) for format_ in entry.formats}
+    return sorted(entry.formats, key=lambda format_: -count[format_])
+
+
+class _Promise(NamedTuple):
+    """A form in a repository of its own, before the hub is asked; its size is computed."""
+
+    quantization: str
+    bytes: int
+    label: str
+
+
+def _references(offer: Offer, entry: Entry, wish: Wish, hardware: Hardware) -> list[Reference]:
+    """What an offer stands for; of repositories that hold one quantisation each, the one that fits best first."""
+    wanted = "" if wish.quantization == "all" else wish.quantization
+    if wanted:
+        try:
+            return [offer.reference(wanted)]
+        except NotFound:
+            return []
+    if BLANK not in offer.at or len(offer.quantizations) < 2:
+        return [offer.reference()]
+    forms = [_Promise(one, _computed(entry, one), one) for one in offer.quantizations]
+    ranked = fits(forms, entry.shape, hardware, context_of(entry, wish))
+    return [offer.reference(fit.form.quantization) for fit in (ranked if wish.quantization == "all" else ranked[:1])]
+
+
+def _computed(entry: Entry, quantization: str) -> int:
+    try:
+        return bytes_of_weights(entry.parameters, quantization, entry.shape)
+    except Usage:                                       # a name that says nothing of the size
+        return 0
+
+
+def _described(offer: Offer) -> str:
+    spelled = f" ({', '.join(offer.quantizations)})" if offer.quantizations else ""
+    return f"{offer.format} at {offer.at}{spelled}"
+
+
+def size(count: int) -> str:
+    """Bytes as people read them, for reasons: 4.9 GB."""
+    return f"{count / 1e9:.1f} GB" if count >= 10**8 else f"{count / 1e6:.1f} MB"
