@@ -245,6 +245,7 @@ class Ledger:
             return
         if not self.records:
             kernel.unlink(self.file)
+            kernel.sync_folder(os.path.dirname(self.file))      # come back, its lines would read like deletions
             self.identity, self._lines, self._stamp, self._size = None, 0, None, 0
         elif self._lines > 2 * len(self.records) + _SLACK:
             lines = [self._header(), *(r.line() for r in self.records.values())]
