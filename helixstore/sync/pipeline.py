@@ -29,6 +29,7 @@ from helixstore.farm.handlers import (
 from helixstore.farm.plan import Adoption
 from helixstore.farm.seal import seal
 from helixstore.fs import kernel
+from helixstore.fs.locks import Lease, writers_of
 from helixstore.results import SyncReport
 from helixstore.session import PlacedRoot, Session
 from helixstore.sync import deferred, hub_names
@@ -182,6 +183,7 @@ class Pipeline:
             restore=wanted.restore, hide=wanted.hide, unhide=wanted.unhide,
             extra=_extras(session, intake, wanted, self.chosen, self.renamed), present=intake.present,
         )
+        intake.notes += _being_written(looked)
         self.issues += [*away_issues(session, projection), *not_of(leading_away(session), looked.reader.issues),
                         *intake.issues, *projection.issues, *self.plan.issues]
         intake.notes += [*deletions(session, self.plan), *replacements(intake)]
@@ -235,6 +237,17 @@ def _save(file: Path, data: bytes) -> None:
         file.write_bytes(data)
     else:
         kernel.replace_file(os.path.abspath(file), data, 0o600, durable=False)
+
+
+def _being_written(looked: Looked) -> list[str]:
+    """Files that are not whole because somebody writes them at this moment: nothing is wrong with them."""
+    reader, notes = looked.reader, list[str]()
+    for issue in list(reader.issues):
+        if issue.kind in ("incomplete", "unreadable") and os.path.isfile(issue.path) and (
+                writers_of(os.path.realpath(issue.path)) is Lease.BUSY):
+            reader.issues.remove(issue)
+            notes.append(f"{issue.path}: is being written, and is taken in when it is whole")
+    return notes
 
 
 def _waiting(session: Session, looked: Looked) -> list[str]:

@@ -517,3 +517,20 @@ def test_a_store_on_another_disk_is_linked_by_way_of_stand_ins(person: Person) -
             assert Path(gguf["lmstudio"].paths[0]).read_bytes() == GGUF
     finally:
         shutil.rmtree(folder)
+
+
+def test_what_is_being_written_is_not_called_incomplete(synced: Person) -> None:
+    """A download that goes on while a sync looks is told as such; one that nobody goes on with is incomplete."""
+    whole = model_gguf(seed=21)
+    part = synced.put("models/coming-F16.gguf", whole[:len(whole) // 2])
+    with synced.open() as store:
+        with part.open("ab") as writing:
+            report = store.sync()
+            assert report.issues == ()
+            assert any(str(part) in note and "is being written" in note for note in report.notes)
+        assert [issue.path for issue in store.sync().issues] == [str(part)]
+        with part.open("ab") as writing:
+            writing.write(whole[len(whole) // 2:])
+        done = store.sync()
+        assert done.issues == ()
+        assert [one.path for one in done.adopted] == [str(part)]
