@@ -31,15 +31,14 @@ kept in the file and reported; a value that makes no sense stops the command, na
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from helixstore import setting_values as valid
 from helixstore.errors import ConfigError, Usage, advice
 from helixstore.fs.private import make_private, read_trusted, why_open
-from helixstore.hardware import bytes_of
 from helixstore.places import Places
 from helixstore.values import Issue, LinkKind
 
@@ -48,10 +47,6 @@ __all__ = ["ProviderSettings", "Setting", "Settings", "listing", "load", "new_na
 _PREFIX = "HELIXSTORE_"
 #: Variables that say where things lie or what kind of host this is; they are no settings.
 _NOT_SETTINGS = frozenset({"HELIXSTORE_INDEX", "HELIXSTORE_EPHEMERAL", "HELIXSTORE_DEBUG", "HELIXSTORE_PLUGINS"})
-_HOST = re.compile(r"(?:\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::\d{1,5})?")
-_PREFIX_IN = re.compile(r"(?:[a-z0-9]+(?:[._-]+[a-z0-9]+)*/?)*")
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
-_WORDS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,156 +134,31 @@ class Setting(NamedTuple):
     origin: str
 
 
-class _Bad(ValueError):
-    """A value that makes no sense; the text says what would."""
-
-
-@dataclass(frozen=True)
-class _Origin:
-    """Where a value was read, for messages and for relative paths."""
-
-    name: str
-    folder: Path            # relative paths are counted from here
-    home: Path
-    text: bool              # the value is the text of a variable or an argument, not a TOML value
-
-
-def _path(value: Any, origin: _Origin) -> Path:
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise _Bad("must be a path")
-    value = value.strip()
-    expanded = origin.home / value[2:] if value == "~" or value.startswith(("~/", "~" + os.sep)) else Path(value)
-    return Path(os.path.abspath(origin.folder / expanded))
-
-
-def _texts(value: Any, origin: _Origin, separator: str) -> list[str]:
-    if isinstance(value, str):
-        if not origin.text:
-            value = [value]
-        elif value.strip().startswith("["):
-            value = _toml_list(value)
-        else:
-            value = value.split(separator)
-    if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
-        raise _Bad("must be a list of texts")
-    return [one.strip() for one in value if one.strip()]
-
-
-def _toml_list(text: str) -> Any:
-    """A list as the file would hold it: `["a", "b"]`."""
-    import tomllib
-
-    try:
-        return tomllib.loads(f"list = {text}")["list"]
-    except tomllib.TOMLDecodeError as error:
-        raise _Bad(f'must be a list such as ["a", "b"] ({error})') from error
-
-
-def _paths(value: Any, origin: _Origin) -> tuple[Path, ...]:
-    if origin.text and isinstance(value, str) and "," in value and not (
-            os.pathsep in value or value.strip().startswith("[") or _path(value, origin).exists()):
-        value = value.replace(",", os.pathsep)          # no folder is called so
-    return tuple(_path(one, origin) for one in _texts(value, origin, os.pathsep))
-
-
-def _patterns(value: Any, origin: _Origin) -> tuple[str, ...]:
-    return tuple(str(origin.home) + one[1:] if one == "~" or one.startswith("~/") else one
-                 for one in _texts(value, origin, ","))
-
-
-def _repositories(value: Any, origin: _Origin) -> tuple[str, ...]:
-    return tuple(_texts(value, origin, ","))
-
-
-def _hosts(value: Any, origin: _Origin) -> tuple[str, ...]:
-    found = tuple(one.casefold() for one in _texts(value, origin, ","))
-    if not all(_HOST.fullmatch(one) for one in found):
-        raise _Bad("must be a list of hosts with their ports: nas:5000")
-    return found
-
-
-def _mirror(value: Any, origin: _Origin) -> str:
-    host, _, path = value.removeprefix("oci://").partition("/") if isinstance(value, str) else ("", "", "")
-    if value != "" and (not value.startswith("oci://") or not _HOST.fullmatch(host) or not _PREFIX_IN.fullmatch(path)):
-        raise _Bad("must be a registry, with the beginning of names in it if you like: oci://nas:5000/models")
-    return str(value).rstrip("/")
-
-
-def _links(value: Any, origin: _Origin) -> tuple[LinkKind, ...]:
-    names = [one.casefold() for one in _texts(value, origin, ",")]
-    kinds = {kind.value: kind for kind in LinkKind if kind is not LinkKind.REFERENCE}
-    if not names or any(name not in kinds for name in names):
-        raise _Bad(f"must be a list of {', '.join(kinds)}")
-    return tuple(dict.fromkeys(kinds[name] for name in names))
-
-
-def _seconds(value: Any, origin: _Origin) -> float:
-    number: float | None = None
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = float(value)
-    elif isinstance(value, str):
-        word = value.strip().casefold()
-        try:
-            number = float(word[:-1]) * _UNITS[word[-1]] if word[-1:] in _UNITS else float(word)
-        except ValueError:
-            number = None
-    if number is None or not 0 <= number < float("inf"):
-        raise _Bad('must be seconds or a time such as "90m", "24h" or "7d"')
-    return number
-
-
-def _size(value: Any, origin: _Origin) -> int:
-    found = bytes_of(value) if isinstance(value, str) else value if type(value) is int else None
-    if not found or found < 0:
-        raise _Bad('must be a size such as "16GB" or "24GiB"')
-    return int(found)
-
-
-def _switch(value: Any, origin: _Origin) -> bool:
-    word = _WORDS.get(value.strip().casefold()) if isinstance(value, str) else value
-    if not isinstance(word, bool):
-        raise _Bad("must be true or false")
-    return word
-
-
-def _namespace(value: Any, origin: _Origin) -> str:
-    if not isinstance(value, str) or not value.strip("-.") or not value.isascii() \
-            or not all(c.isalnum() or c in "-._" for c in value) or "--" in value or ".." in value:
-        raise _Bad("must be one part of a hub name: letters, digits, `-`, `_` and `.`")
-    return value
-
-
-def _one_of(*words: str) -> Callable[[Any, _Origin], str]:
-    def check(value: Any, origin: _Origin) -> str:
-        if not isinstance(value, str) or value.strip().casefold() not in words:
-            raise _Bad(f"must be {', '.join(words[:-1])} or {words[-1]}")
-        return value.strip().casefold()
-    return check
-
-
-#: Key -> what makes a value of it; raises _Bad.
-_KEYS: dict[str, Callable[[Any, _Origin], Any]] = {
-    "store": _path,
-    "share": _one_of("all", "duplicates", "chosen"),
-    "adopt": _one_of("link", "ask", "off"),
-    "exclude": _patterns,
-    "scan": _paths,
-    "grace": _seconds,
-    "undo_window": _seconds,
-    "lease": _seconds,
-    "local_namespace": _namespace,
-    "public": _repositories,
-    "trust_hub_names": _switch,
-    "rescan": _seconds,
-    "poll": _seconds,
-    "verify": _seconds,
-    "mirror": _mirror,
-    "insecure_registries": _hosts,
-    "settle": _seconds,
-    "memory": _size,
-    "gpu": _one_of("auto", "cuda", "rocm", "metal", "none"),
+#: Key -> what makes a value of it; raises valid.Bad.
+_KEYS: dict[str, Callable[[Any, valid.Origin], Any]] = {
+    "store": valid.path,
+    "share": valid.one_of("all", "duplicates", "chosen"),
+    "adopt": valid.one_of("link", "ask", "off"),
+    "exclude": valid.patterns,
+    "scan": valid.paths,
+    "grace": valid.seconds,
+    "undo_window": valid.seconds,
+    "lease": valid.seconds,
+    "local_namespace": valid.namespace,
+    "public": valid.repositories,
+    "trust_hub_names": valid.switch,
+    "rescan": valid.seconds,
+    "poll": valid.seconds,
+    "verify": valid.seconds,
+    "mirror": valid.mirror,
+    "insecure_registries": valid.hosts,
+    "settle": valid.seconds,
+    "memory": valid.size,
+    "gpu": valid.one_of("auto", "cuda", "rocm", "metal", "none"),
 }
-_PROVIDER_KEYS: dict[str, Callable[[Any, _Origin], Any]] = {"on": _switch, "root": _path, "links": _links}
+_PROVIDER_KEYS: dict[str, Callable[[Any, valid.Origin], Any]] = {
+    "on": valid.switch, "root": valid.path, "links": valid.links,
+}
 
 
 def load(places: Places, environ: Mapping[str, str] | None = None) -> Settings:
@@ -305,7 +175,7 @@ def load(places: Places, environ: Mapping[str, str] | None = None) -> Settings:
     origins: dict[str, str] = {}
     issues: list[Issue] = []
 
-    def take(pairs: Iterator[tuple[str, Any]], origin: _Origin) -> None:
+    def take(pairs: Iterator[tuple[str, Any]], origin: valid.Origin) -> None:
         for key, value in pairs:
             if (check := _check_of(key)) is None:
                 issues.append(Issue("config", origin.name, f"nobody knows the setting {key}", _meant(key)))
@@ -320,10 +190,10 @@ def load(places: Places, environ: Mapping[str, str] | None = None) -> Settings:
             left = ", so the file is left out" if site else ", so others could change what helixstore does for you"
             issues.append(Issue("config", str(file), why + left, f"chmod go-w {file.parent} {file}"))
         if not (why and site):
-            take(_flat(table), _Origin(str(file), places.home, places.home, text=False))
+            take(_flat(table), valid.Origin(str(file), places.home, places.home, text=False))
     for name, value in sorted((places.environ if environ is None else environ).items()):
         if name.startswith(_PREFIX) and name not in _NOT_SETTINGS and value.strip():
-            take(iter([(_key_of(name), value)]), _Origin(name, _working(places), places.home, text=True))
+            take(iter([(_key_of(name), value)]), valid.Origin(name, _working(places), places.home, text=True))
     providers: dict[str, dict[str, Any]] = {}
     for key in [key for key in values if key.startswith("providers.")]:
         _, provider, name = key.split(".")
@@ -365,10 +235,10 @@ def set_value(places: Places, key: str, value: Any, dry_run: bool = False, file:
     if (check := _check_of(key)) is None:
         raise Usage(f"there is no setting {key}", _meant(key) or "`helixstore config list` shows them all")
     if value is not None:
-        origin = _Origin("the command line", _working(places), places.home, text=isinstance(value, str))
+        origin = valid.Origin("the command line", _working(places), places.home, text=isinstance(value, str))
         try:
             value = _plain(check(_plain(value), origin))
-        except _Bad as error:
+        except valid.Bad as error:
             raise Usage(f"{key} {error}, and is {value!r}", f"helixstore config set {key} VALUE") from error
     if dry_run:
         return value
@@ -476,7 +346,7 @@ def _key_of(variable: str) -> str:
     return name
 
 
-def _check_of(key: str) -> Callable[[Any, _Origin], Any] | None:
+def _check_of(key: str) -> Callable[[Any, valid.Origin], Any] | None:
     """What checks values of a dotted key; None when there is no such key."""
     if key in _KEYS:
         return _KEYS[key]
@@ -485,10 +355,10 @@ def _check_of(key: str) -> Callable[[Any, _Origin], Any] | None:
     return _PROVIDER_KEYS.get(parts[2]) if known else None
 
 
-def _checked(check: Callable[[Any, _Origin], Any], key: str, value: Any, origin: _Origin) -> Any:
+def _checked(check: Callable[[Any, valid.Origin], Any], key: str, value: Any, origin: valid.Origin) -> Any:
     try:
         return check(value, origin)
-    except _Bad as error:
+    except valid.Bad as error:
         raise ConfigError(f"{origin.name}: {key} {error}, and is {value!r}", f"helixstore config set {key} VALUE",
                           origin.name if os.path.isabs(origin.name) else None) from error
 

@@ -19,6 +19,7 @@ Deeds (`sync` itself, by which most of them go, is in `helixstore.sync.change`):
     volumes, volume_views       `volume`: disks added and removed; how they stand
     moving                      `volume move`, and one copy kept of several
     download, update, versions  `models download`; `update`; `history` and `rollback`
+    offering, prospects, picking    what a reference leads to; who could run each form of it; which one is taken, and why
     hosts                       `host`: the computers that use the store
     collecting                  `gc`, with what only `undo` keeps
     upkeep, repair              `trash`, `verify`, `reindex`; `verify --repair`
