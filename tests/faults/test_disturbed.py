@@ -25,7 +25,7 @@ def test_every_command_is_disturbed() -> None:
 def test_killed_or_failed_at_a_system_call(kind: str, name: str, judging: Judging) -> None:
     """On XFS, where files are cloned, a third as often."""
     judge = judging(kind)
-    killed, failed = (12, 13) if kind == "ext4" else (4, 4)
+    killed, failed = (6, 7) if kind == "ext4" else (2, 2)
     wrong = [judge.trial(name, fault)
              for fault in judge.faults(name, random.Random(f"{kind} {name}"), sample(2, killed), sample(2, failed))]
     note(f"killed or failed on {kind}", judge.take_figures())
