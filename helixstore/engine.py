@@ -206,22 +206,17 @@ class HelixStore(Looking, WithoutStore):
     @one_at_a_time
     def set_provider(self, name: str, *, on: bool | None = None, root: str | Path | None = None) -> None:
         """Turn a provider on or off, or say where its folder is. The next sync acts on it."""
-        from helixstore.settings import set_value
-
         self._session.layout(name)
         if on is not None:
-            set_value(self._session.places, f"providers.{name}.on", on)
+            self._session.set_value(f"providers.{name}.on", on)
         if root is not None:
-            self._session.refuse_in_store([Path(root)])
-            set_value(self._session.places, f"providers.{name}.root", Path(os.path.abspath(root)))
+            self._session.set_value(f"providers.{name}.root", Path(os.path.abspath(root)))
         self._session.forget_settings()
 
     @one_at_a_time
     def set_config(self, key: str, value: Any) -> None:
         """Write one setting; None takes it out."""
-        from helixstore.settings import set_value
-
-        set_value(self._session.places, key, value, check=self._session.refuse_in_store)
+        self._session.set_value(key, value)
         self._session.forget_settings()
 
     def watch(self, tell: Callable[[Told], None] = lambda told: None) -> Watch:

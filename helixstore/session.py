@@ -8,14 +8,15 @@ import shutil
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from helixstore.errors import ConfigError, HelixError, IndexUnusable, NotFound, Usage
 from helixstore.places import Places
-from helixstore.settings import Settings, load
+from helixstore.settings import Settings, load, set_value
 from helixstore.values import Issue, LinkKind, Source
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORBIDDEN", "LAST_DISKS", "LAST_ISSUES", "Machine", "PlacedRoot", "Session", "disks_changed", "disks_of",
+    "in_store",
 ]
 
 _MINUTE = 60.0
@@ -149,6 +151,18 @@ class Machine:
             return True
         command = placed.layout.launch[0] if placed.layout.launch else ""
         return bool(command) and "{" not in command and shutil.which(command, path=self.environ.get("PATH")) is not None
+
+
+def in_store(store: Store, places: Places, folder: Path | str) -> str:
+    """Why a folder cannot be a program's or a loose one: with all links resolved it is the store, or lies in it or in a
+    volume, elsewhere than in this person's farms; "" when it does not."""
+    real = os.path.realpath(folder)
+    for volume in (store.volumes.main, *store.volumes.attached):
+        place = os.path.realpath(volume.path) if volume.path else ""
+        if place and (real == place or real.startswith(place + os.sep)):
+            own = os.path.realpath(places.farms(Path(volume.path), store.host))
+            return "" if real.startswith(own + os.sep) else f"it lies in the store's own folder {place}"
+    return ""
 
 
 @dataclass
@@ -311,11 +325,17 @@ class Session(Machine):
         return Choices(self.places.state_for(self.store.id))
 
     def roots(self, reader: Reader, farms: Path) -> Iterator[PlacedRoot]:
-        """As `Machine`; a folder into which somebody else on this machine projects already is off, with the reason."""
+        """As `Machine`; a folder into which somebody else on this machine projects already is off, with the reason, and
+        so is one that lies in the store's own."""
         from helixstore.fs.access import user_name
 
+        self.loose()                    # so that whoever asks for the roots is told of all that is left out
         for placed in super().roots(reader, farms):
             owner = None
+            if placed.on and (why := self.in_store(placed.root.path)):
+                self._left_out(placed.root.path, why, f"helixstore providers set {placed.provider} --root DIR")
+                yield replace(placed, on=False, why=why)
+                continue
             if placed.on and self.store.sharing.shared and self.is_common(placed):
                 owner = self.store.roots.owner(str(placed.root.path))
             if owner in (None, self.store.host.uid):
@@ -323,9 +343,45 @@ class Session(Machine):
             else:
                 yield replace(placed, on=False, why=f"{user_name(owner)} shares models with it already")
 
+    def loose(self) -> list[Path]:
+        """The loose folders to look for models in, without those that lie in the store's own."""
+        found = []
+        for folder in self.settings.scan:
+            if why := self.in_store(folder):
+                self._left_out(folder, why, "helixstore config set scan DIR ...")
+            else:
+                found.append(folder)
+        return found
+
+    def in_store(self, folder: Path) -> str:
+        """As the function."""
+        return in_store(self.store, self.places, folder)
+
+    def set_value(self, key: str, value: Any, dry_run: bool = False) -> Any:
+        """As `settings.set_value`; a folder in the store is refused, as far as there is a store that can be opened.
+
+        Raises:
+            Usage: so too when `in_store` has a reason against a folder.
+        """
+        now = set_value(self.places, key, value, dry_run=True)
+        folders = now if key == "scan" else [now] if key.startswith("providers.") and key.endswith(".root") else []
+        for folder in folders or ():
+            why = ""
+            with suppress(HelixError):
+                why = in_store(self.store, self.places, folder) if folder is not None else ""
+            if why:
+                raise Usage(f"{folder} cannot be used: {why}", "name a folder outside of it", Path(folder))
+        return now if dry_run else set_value(self.places, key, value)
+
+    def _left_out(self, folder: Path, why: str, remedy: str) -> None:
+        issue = Issue("own-folder", str(folder), f"{why}; nothing is looked for or put there", remedy)
+        if issue not in self.issues:
+            self.issues.append(issue)
+
     def forget_settings(self) -> None:
         """As `Machine`; an open farm goes by the new ones from now on."""
         super().forget_settings()
+        self.issues[:] = [issue for issue in self.issues if issue.kind != "own-folder"]
         if "farm" in self.__dict__:
             self.farm.settings = self.settings
         if "store" in self.__dict__ and self.store.sharing.shared:

@@ -170,9 +170,8 @@ def config_set(
       helixstore config set adopt ask
       helixstore config set scan ~/models /big/models
     """
-    from helixstore.session import Machine
-    from helixstore.settings import set_value
+    from helixstore.session import Session
 
     current = session(context)
-    now = set_value(Machine(os.environ).places, key, value[0] if len(value) == 1 else value, dry_run=dry_run)
+    now = Session(os.environ).set_value(key, value[0] if len(value) == 1 else value, dry_run=dry_run)
     current.answer({"key": key, "value": now, "dry_run": dry_run}, describe.was_set)

@@ -13,7 +13,7 @@ from helixstore.commands.survey import survey
 from helixstore.errors import Usage
 from helixstore.fs.access import members
 from helixstore.fs.mounts import FLEETING, mount_of
-from helixstore.session import Machine
+from helixstore.session import Machine, in_store
 from helixstore.settings import new_namespace, set_value
 from helixstore.sync.joining import installed
 
@@ -119,6 +119,9 @@ def init(
         machine.forget_settings()
         settings = machine.settings
     folders = tuple(dict.fromkeys((*settings.scan, *(_absolute(one) for one in scan))))
+    for one in scan:
+        if why := in_store(store, places, one):
+            raise Usage(f"{one} cannot be looked in: {why}", "name a folder outside of it", one)
     if settings.store != store.path or settings.origin("store") == "default":
         set_value(places, "store", store.path)
     for name in chosen:

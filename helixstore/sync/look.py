@@ -82,7 +82,7 @@ def look(
     if scan and session.settings.adopt != "off":
         sound = [place for place in placed if str(place.root.path) not in drifted]
         ours = _Ours(session, {str(place.root.path) for place in sound if place.root.cache})
-        loose = [one for one in session.settings.scan if within is None or str(one) in within]
+        loose = [one for one in session.loose() if within is None or str(one) in within]
         if within is not None and None not in within.values():
             reader.near = [path for came in within.values() for path in came or ()]
         candidates += _gather(session, reader, [place for place in sound if within is None or place in looked_at],
