@@ -287,6 +287,8 @@ class Farm:
         """Run a plan that is written down, and write down what came of it."""
         if keep := digests_needed(plan):
             self.store.keeps.put(keep_of(number), keep)
+        if self.index is not None and (recovering or plan.undoes):
+            self.index.refresh()            # a first try of this, or another process, has made claims
         with self._services() as services, without_collector():
             executor = Executor(services, plan, recovering=recovering, progress=progress)
             outcome = executor.run()
