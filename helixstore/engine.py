@@ -17,6 +17,7 @@ from helixstore.looking import Looking, one_at_a_time
 from helixstore.values import Format
 
 if TYPE_CHECKING:
+    from helixstore.commands.download_all import AllReport
     from helixstore.commands.hosts import Computers
     from helixstore.commands.push import PushReport
     from helixstore.commands.volumes import Disks
@@ -118,6 +119,30 @@ class HelixStore(Looking, WithoutStore):
         from helixstore.commands.push import push
 
         return push(self._session, ref, target, form=form, dry_run=dry_run, progress=self._progress)
+
+    @one_at_a_time
+    def download_for_all_providers(
+        self, what: str, format: Format | str | None = None, *, context: int = 0, memory: int | None = None,
+        dry_run: bool = False,
+    ) -> AllReport:
+        """Download the smallest set of forms that serves all providers that are on; arguments as of `download`."""
+        from helixstore.commands.download_all import download_all
+        from helixstore.commands.prospects import Wish
+
+        return download_all(self._session, what, Wish(format or "", "", context, memory), dry_run=dry_run,
+                            progress=self._progress)
+
+    @one_at_a_time
+    def get(self, what: str, format: Format | str | None = None) -> Path:
+        """Where a program can load a model from: a file, or a folder. What is not here is downloaded first.
+
+        Args:
+            what: an exact reference, a name of the catalogue, or any name of a model of the store.
+            format: only in this one. Of several that are here, the one that fits this computer best.
+        """
+        from helixstore.commands.get import get
+
+        return get(self._session, what, format or "", self._progress)
 
     @one_at_a_time
     def update(self, ref: str = "", *, check: bool = False) -> UpdateReport:

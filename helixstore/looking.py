@@ -137,11 +137,21 @@ class Looking:
         return usage(self._informed(), by)
 
     @one_at_a_time
-    def compat(self, subject: str, provider: str | None = None) -> list[Verdict]:
-        """Whether providers can run a model, or a file or folder that is not in the store yet."""
+    def compat(
+        self, subject: str, provider: str | None = None, *, context: int = 0, memory: int | None = None
+    ) -> list[Verdict]:
+        """Whether providers can run a model, a file or folder outside the store, or what is to be downloaded.
+
+        Args:
+            subject: a model, a path, a reference, or a name of the catalogue.
+            provider: only this one.
+            context: tokens that there must be room for, of what is to be downloaded; 0: 8,192.
+            memory: bytes that it may take; None: what this computer has.
+        """
+        from helixstore.commands.prospects import Wish
         from helixstore.commands.queries import compat
 
-        return compat(self._session, subject, provider)
+        return compat(self._session, subject, provider, Wish(context=context, memory=memory))
 
     @one_at_a_time
     def doctor(self) -> list[Check]:

@@ -22,7 +22,7 @@ from helixstore.download.choosing import Package, choose, packages
 from helixstore.download.fitting import Fit, fits
 from helixstore.download.offered import Offered
 from helixstore.download.peeking import peek
-from helixstore.errors import Failed, HelixError, Passing
+from helixstore.errors import Failed, HelixError, Passing, Usage
 from helixstore.session import Machine
 from helixstore.values import Family
 
@@ -80,7 +80,7 @@ def pick(machine: Machine, what: str, wish: Wish, provider: str = "") -> Pick:
             if prospect.served:
                 return picked(prospect, f"{provider} runs it: {prospect.verdicts[provider].reason}")
             seen.append(prospect)
-        raise _refused(machine, what, provider, seen, where[0]) if seen else errors[0]
+        raise _refused(machine, what, wish, provider, seen, where[0]) if seen else errors[0]
     for place in where:
         try:
             return _best(machine, place, wish)
@@ -102,6 +102,9 @@ def _best(machine: Machine, place: Place, wish: Wish) -> Pick:
     found = offered(machine, place.reference)
     model = place.model or found.model
     if found.single:
+        if place.entry is None and (wish.quantization or wish.format):
+            raise Usage(f"{found.place} is one model as it is, and leaves no choice of format or quantisation",
+                        "name the tag that has it")
         return Pick(found, (), model)
     named = "" if wish.quantization == "all" else wish.quantization or part_of(place.reference)
     forms = choose(found.place, packages(found.files), family=family_of(wish.format), wanted=named)
@@ -134,7 +137,9 @@ def _why(best: Fit[Package], count: int, context: int) -> str:
             f"context of {context:,} tokens, of {size(best.room.bytes)} in {best.room.name}")
 
 
-def _refused(machine: Machine, what: str, provider: str, seen: Sequence[Prospect], place: Place) -> Failed:
+def _refused(
+    machine: Machine, what: str, wish: Wish, provider: str, seen: Sequence[Prospect], place: Place,
+) -> Failed:
     """Why a provider cannot run any of it, in the guide's words where it is the format, and what would help."""
     first = next((one for one in seen if one.fit.room is not None), seen[0])
     variant, verdict = first.peek.variant, first.verdicts[provider]
@@ -145,6 +150,9 @@ def _refused(machine: Machine, what: str, provider: str, seen: Sequence[Prospect
     entry = place.entry or catalogue(machine).of_repository(first.offered.place)
     if entry is not None and not place.model and set(entry.formats) & set(layout.formats):
         return Failed(reason, f"helixstore models download {entry.name} --provider {provider}")
+    there = {form.family for form in packages(first.offered.files)} if wish.format else set()
+    if there & {format_.family for format_ in layout.formats} - {variant.format.family}:
+        return Failed(reason, "leave out --format: a form that it can run is chosen then")
     if verdict.convert_to:
         return Failed(reason, f"it could after a conversion to {verdict.convert_to}; who can run it as it is: "
                               f"helixstore compat {what}")

@@ -301,4 +301,5 @@ def _described(offer: Offer) -> str:
 
 def size(count: int) -> str:
     """Bytes as people read them, for reasons: 4.9 GB."""
-    return f"{count / 1e9:.1f} GB" if count >= 10**8 else f"{count / 1e6:.1f} MB"
+    unit, name = (1e9, "GB") if count >= 10**8 else (1e6, "MB") if count >= 10**5 else (1e3, "kB")
+    return f"{count / unit:.1f} {name}"

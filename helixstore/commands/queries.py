@@ -9,8 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from helixstore.commands.prospects import Wish, places, prospects
 from helixstore.commands.savings import figures
-from helixstore.errors import Ambiguous, Corrupt, Failed, NotFound
+from helixstore.errors import Ambiguous, Corrupt, Failed, HelixError, NotFound, Usage
 from helixstore.farm.library import Library, place_of
 from helixstore.farm.scan import root_state
 from helixstore.providers.layout import Refusal
@@ -36,10 +37,14 @@ from helixstore.sync.projection import refused_state
 from helixstore.sync.standing import quarantined, root_states
 from helixstore.values import File, Format, Key, State, Variant
 
-__all__ = ["compat", "compat_of", "models", "path", "provider", "providers", "show", "status"]
+__all__ = [
+    "compat", "compat_of", "foreseen", "models", "path", "placed", "provider", "providers", "show", "status",
+]
 
 #: kinds of record that are a link or copy of a blob
 _LINKS = frozenset({"hard", "symlink", "reflink", "copy", "reference"})
+#: of `compat`, the best first
+_ANSWERS = ("yes", "after conversion", "no")
 
 
 def models(session: Session) -> list[Model]:
@@ -71,21 +76,67 @@ def path(session: Session, ref: str, format: Format | None) -> Path:
     if len(fitting) > 1:
         listed = ", ".join(f"{v.key.model}:{v.quantization or v.format}" for v in fitting)
         raise Ambiguous(f"{ref} means {len(fitting)} variants: {listed}", "name one of them")
-    place = place_of(session.farms / Library.name, fitting[0])
+    return placed(session, fitting[0])
+
+
+def placed(session: Session, variant: Variant) -> Path:
+    """Where the library has a variant; errors as of `path`."""
+    place = place_of(session.farms / Library.name, variant)
     if not place.exists():
-        if quarantined(session, fitting):
-            raise Corrupt(f"{fitting[0].key} has a damaged file and is withdrawn",
-                          f"helixstore verify --repair '{fitting[0].key.model}'", place)
-        must_be_here(session, fitting)
-        raise NotFound(f"{fitting[0].key} is not linked yet", "helixstore sync", place)
+        if quarantined(session, [variant]):
+            raise Corrupt(f"{variant.key} has a damaged file and is withdrawn",
+                          f"helixstore verify --repair '{variant.key.model}'", place)
+        must_be_here(session, [variant])
+        raise NotFound(f"{variant.key} is not linked yet", "helixstore sync", place)
     return place
 
 
-def compat(session: Session, subject: str, provider: str | None) -> list[Verdict]:
-    """What each layout says of a model, or of a file or folder that may not be in the store."""
+def compat(session: Session, subject: str, provider: str | None, wish: Wish | None = None) -> list[Verdict]:
+    """What each layout says of a model, of a file or folder that may not be in the store, or of what may be downloaded.
+
+    Args:
+        session: whose store, layouts and catalogue.
+        subject: a path; a model of the store; a reference or name of the catalogue, for what is not here.
+        provider: only this one.
+        wish: for what is not here: the context and memory that count; None: only what is here is asked about.
+    """
     if os.path.lexists(subject):
         return compat_of(session, Path(os.path.abspath(subject)), provider)
-    return _verdicts(session, session.index.find(subject), provider)
+    try:
+        here = session.index.find(subject)
+    except NotFound as error:
+        if wish is None:
+            raise
+        return foreseen(session, subject, provider, wish, error)
+    return _verdicts(session, here, provider)
+
+
+def foreseen(
+    machine: Machine, what: str, provider: str | None, wish: Wish, missing: NotFound | None = None,
+) -> list[Verdict]:
+    """Who can run what is not downloaded, by the best of the forms that there are for each; needs no store.
+
+    Args:
+        machine: whose layouts, catalogue and hardware.
+        what: a reference, or a name of the catalogue.
+        provider: only this one.
+        wish: the context and memory that count.
+        missing: what is said where the catalogue does not know it either; None: what the catalogue says.
+    """
+    providers = [machine.layout(provider).name] if provider else list(machine.layouts)
+    errors: list[HelixError] = []
+    best: dict[str, Verdict] = {}
+    try:
+        where = places(machine, what, wish, providers)
+    except (NotFound, Usage) as error:
+        raise missing or error from None
+    for prospect in prospects(machine, where, wish, providers, errors):
+        for name, verdict in prospect.verdicts.items():
+            if name not in best or _ANSWERS.index(verdict.answer) < _ANSWERS.index(best[name].answer):
+                best[name] = verdict
+    if not best:
+        raise errors[0]
+    return [best[name] for name in providers]
 
 
 def compat_of(machine: Machine, where: Path, provider: str | None) -> list[Verdict]:

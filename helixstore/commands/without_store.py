@@ -15,6 +15,7 @@ from helixstore.session import Session
 
 if TYPE_CHECKING:
     from helixstore.commands.authoring import Checked, LayoutView, Scaffold
+    from helixstore.commands.catalogue import CatalogueModel
     from helixstore.commands.init import InitReport, Proposal
     from helixstore.results import Survey, Verdict
     from helixstore.trial import MountReport
@@ -53,13 +54,39 @@ class WithoutStore:
 
     @staticmethod
     def compat_of(
-        path: str | Path, provider: str | None = None, environ: Mapping[str, str] | None = None
+        path: str | Path, provider: str | None = None, environ: Mapping[str, str] | None = None, *, context: int = 0,
+        memory: int | None = None,
     ) -> list[Verdict]:
-        """Whether providers can run the models in a file or folder; `compat` for when there is no store."""
-        from helixstore.commands.queries import compat_of
+        """Whether providers can run the models in a file or folder, or what a reference or a name of the catalogue
+        leads to; `compat` for when there is no store."""
+        from helixstore.commands.prospects import Wish
+        from helixstore.commands.queries import compat_of, foreseen
         from helixstore.session import Machine
 
-        return compat_of(Machine(os.environ if environ is None else environ), Path(os.path.abspath(path)), provider)
+        machine = Machine(os.environ if environ is None else environ)
+        if os.path.lexists(path):
+            return compat_of(machine, Path(os.path.abspath(path)), provider)
+        return foreseen(machine, os.fspath(path), provider, Wish(context=context, memory=memory))
+
+    @staticmethod
+    def search_models(
+        words: str = "", *, can: Sequence[str] = (), format: str = "", licence: str = "", max_parameters: int = 0,
+        environ: Mapping[str, str] | None = None,
+    ) -> list[CatalogueModel]:
+        """The well-known models for which all of it holds; asks no network. See `commands.catalogue.search`."""
+        from helixstore.commands.catalogue import search
+        from helixstore.session import Machine
+
+        return search(Machine(os.environ if environ is None else environ), words, can=can, format=format,
+                      licence=licence, max_parameters=max_parameters)
+
+    @staticmethod
+    def describe_model(name: str, environ: Mapping[str, str] | None = None) -> CatalogueModel:
+        """One well-known model: what it is, what it needs, and where it is published; asks no network."""
+        from helixstore.commands.catalogue import describe
+        from helixstore.session import Machine
+
+        return describe(Machine(os.environ if environ is None else environ), name)
 
     @staticmethod
     def layouts(environ: Mapping[str, str] | None = None) -> tuple[list[LayoutView], list[Issue]]:

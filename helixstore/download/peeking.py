@@ -59,16 +59,15 @@ def peek(offered: Offered, package: Package, name: str) -> Peek:
         Unreadable, Incomplete: what lies there is no sound model.
         Passing, Failed: it cannot be read.
     """
-    files = {file.path: file for file in package.files}
+    files = {file.path: _Remote(file) for file in package.files}
 
     def opened(path: Path) -> Opened:
-        return _Remote(files[path.as_posix()])
+        return files[path.as_posix()]
 
     if package.family is Family.GGUF:
         headers = []
         for file in package.weights:
-            with _Remote(file) as remote:
-                headers.append((file.path.rpartition("/")[2], read_gguf(remote)))
+            headers.append((file.path.rpartition("/")[2], read_gguf(files[file.path])))
         said = describe_ggufs(headers, True, package.weights[0].path)
         shape = shape_of_gguf(headers[0][1].values, headers[0][1].lengths)
     else:
@@ -95,16 +94,15 @@ def _role(path: str) -> Role:
     return Role.PROJECTOR if projector else role_of(path)
 
 
-def _shape(files: dict[str, RemoteFile]) -> Shape | None:
-    """From the configuration, which was read already."""
+def _shape(files: dict[str, _Remote]) -> Shape | None:
+    """From the configuration."""
     config = files.get("config.json")
-    if config is None or config.bytes > _MOST:
+    if config is None:
         return None
-    with _Remote(config) as file:
-        try:
-            found = parse(file.read_at(0, config.bytes))
-        except ValueError:
-            return None                                 # its own reader has said so
+    try:
+        found = parse(config.read_at(0, config.size))
+    except ValueError:
+        return None                                     # its own reader has said so
     return shape_of_config(found) if isinstance(found, dict) else None
 
 

@@ -1,0 +1,133 @@
+"""`models search` and `models info`: the well-known models, from the catalogue alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from helixstore.catalogue import Capability, Entry, Offer, bits_of, bytes_of_weights, needed
+from helixstore.commands.prospects import Wish, catalogue, context_of, hardware_of
+from helixstore.errors import Usage
+from helixstore.fs.names import printable
+from helixstore.hardware import Hardware
+from helixstore.session import Machine
+from helixstore.values import Format
+
+__all__ = ["CatalogueModel", "NeedView", "OfferView", "describe", "search"]
+
+#: for which the need is computed where an entry names no quantisation of a GGUF
+_USUAL = "Q4_K_M"
+
+
+@dataclass(frozen=True, slots=True)
+class NeedView:
+    """What one quantisation takes when it runs, computed. `fits`: there is room for it on this computer."""
+
+    quantization: str
+    bytes: int
+    context: int
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OfferView:
+    """One place that has it: an exact reference, in which `{quantization}` stands for each of `quantizations`."""
+
+    format: str
+    reference: str
+    quantizations: tuple[str, ...]
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueModel:
+    """One model of the catalogue.
+
+    Attributes:
+        name, title, aliases: what it is called.
+        can: "chat", "code", ...
+        context: tokens that it was made for; 0: not known.
+        parameters, active: all, and those that one token uses; 0: not known, or all.
+        licence, gated: hints; the hub says it when it is asked.
+        formats: in which it is published.
+        needs: of its quantisations, the finest first; empty where parameters or shape are not known.
+        places: where it is.
+        own: the person's own entry.
+    """
+
+    name: str
+    title: str
+    aliases: tuple[str, ...]
+    can: tuple[str, ...]
+    context: int
+    parameters: int
+    active: int
+    licence: str
+    gated: bool
+    formats: tuple[str, ...]
+    needs: tuple[NeedView, ...]
+    places: tuple[OfferView, ...]
+    own: bool
+
+
+def search(
+    machine: Machine, words: str = "", *, can: Sequence[str] = (), format: str = "", licence: str = "",
+    max_parameters: int = 0,
+) -> list[CatalogueModel]:
+    """The models for which all of it holds, by name.
+
+    Args:
+        machine: whose own entries and hardware.
+        words: that are in its name, title or an alias.
+        can: capabilities, all of them.
+        format: in which it is published.
+        licence: with which its licence begins.
+        max_parameters: 0: no bound.
+
+    Raises:
+        Usage: there is no such capability or format.
+    """
+    for one in can:
+        if one.lower() not in list(Capability):
+            raise Usage(f"{printable(one)} is nothing that models are listed by", f"one of: {' '.join(Capability)}")
+    if format and format.lower() not in list(Format):
+        raise Usage(f"{printable(format)} is no format of models", f"one of: {' '.join(Format)}")
+    found = catalogue(machine).search(
+        words, can=[Capability(one.lower()) for one in can], licence=licence,
+        format_=Format(format.lower()) if format else None, at_most=max_parameters)
+    hardware = hardware_of(machine)
+    return [_view(entry, hardware) for entry in found]
+
+
+def describe(machine: Machine, name: str) -> CatalogueModel:
+    """One model by any of its names.
+
+    Raises:
+        NotFound: there is none; the remedy names those that are near.
+    """
+    return _view(catalogue(machine).find(name), hardware_of(machine))
+
+
+def _view(entry: Entry, hardware: Hardware) -> CatalogueModel:
+    return CatalogueModel(
+        entry.name, entry.title, entry.aliases, tuple(map(str, entry.can)), entry.context, entry.parameters,
+        entry.active, entry.licence, entry.gated, tuple(map(str, entry.formats)), _needs(entry, hardware),
+        tuple(_offer(offer) for offer in entry.offers), entry.own)
+
+
+def _offer(offer: Offer) -> OfferView:
+    return OfferView(str(offer.format), offer.at, offer.quantizations, offer.cite)
+
+
+def _needs(entry: Entry, hardware: Hardware) -> tuple[NeedView, ...]:
+    if not entry.parameters or entry.shape is None:
+        return ()
+    named = {one.upper() for offer in entry.offers_of(Format.GGUF) for one in offer.quantizations if bits_of(one)}
+    context = context_of(entry, Wish())
+    largest = max((room.bytes for room in hardware.rooms), default=0)
+    found = []
+    for quantization in named or {_USUAL}:
+        weights = bytes_of_weights(entry.parameters, quantization, entry.shape)
+        need = needed(weights, entry.shape, context).total
+        found.append(NeedView(quantization, need, context, not largest or need <= largest))
+    return tuple(sorted(found, key=lambda need: -need.bytes))
