@@ -18,6 +18,7 @@ zeros before, which LMDB then refuses as damaged, as it should.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import mmap
 import os
@@ -323,6 +324,9 @@ class Database:
                     max_spare_txns=0, metasync=False, mode=0o600, **options)
             except lmdb.MapResizedError:
                 continue
+            except lmdb.Error as error:
+                if os.strerror(errno.EINTR) not in str(error):      # a signal came in between: liblmdb does not go on
+                    raise
 
     def _check_stamp(self, environment: Any) -> None:
         """See that the file is ours; put the stamp and the tables into a new one."""

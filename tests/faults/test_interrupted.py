@@ -7,6 +7,7 @@ import errno
 import random
 from pathlib import Path
 
+import pytest
 from armed import FAIL, Fault
 from judge import Judging
 
@@ -29,6 +30,13 @@ def test_the_opening_of_a_folder_is_tried_again(judging: Judging) -> None:
              for at in random.Random(name).sample(numbers, min(sample(3, 40) or len(numbers), len(numbers)))]
     note("interrupted", judge.take_figures())
     assert not any(wrong), "\n\n".join("\n".join(one) for one in wrong if one)
+
+
+@pytest.mark.parametrize("file", ["lock.mdb", "data.mdb"])
+def test_the_opening_of_the_index_is_tried_again(judging: Judging, file: str) -> None:
+    judge, name = judging("ext4"), "sync of changes"
+    judge.scene(name)
+    assert judge.trial(name, Fault(FAIL, 1, errno.EINTR, where=file)) == []
 
 
 def test_one_place_opens_folders() -> None:
