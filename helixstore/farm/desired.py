@@ -142,7 +142,8 @@ def grown(wanted: WantedRoot, more: WantedRoot) -> WantedRoot | None:
         there = entries.get(name)
         if there is None or there.claims == joined.claims:
             entries[name] = joined
-        elif there.body == joined.body:
+        elif there.body == joined.body and {claim[:2] for claim in there.claims}.isdisjoint(
+                claim[:2] for claim in joined.claims):          # else its witness or its order may be another
             claims = _merged((*there.claims, *joined.claims))
             entries[name] = Joined(joined.body, claims, min(there.order, joined.order))
         else:
