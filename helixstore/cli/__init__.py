@@ -10,7 +10,7 @@ The commands, by the pages of `helixstore --help`:
 What they share:
 
     app, session                    which commands there are, and how a run begins and ends; one run
-    options, completion             options of several commands; what the shell completes
+    options, sizes, completion      options of several commands; sizes as people type them; what the shell completes
     output, progress                all printing; bars
     describe, report, findings, trial   answers as text: questions; what was done; what upkeep and a mount's trial found
 """

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
 from helixstore.cli import describe
-from helixstore.cli.options import ModelName, OneProvider
+from helixstore.cli.options import Context, Memory, ModelName, OneProvider
 from helixstore.cli.session import session
+from helixstore.cli.sizes import memory_of, tokens_of
 from helixstore.values import Format
 
 __all__ = ["compat", "du", "explain", "list_models", "log", "path", "show", "status"]
@@ -131,26 +131,33 @@ def du(
 
 def compat(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="MODEL|PATH", help="A model of the store, or a file or folder.")],
+    model: Annotated[str, typer.Argument(
+        metavar="MODEL|PATH", help="A model of the store, a file or folder; or what could be downloaded: a well-known "
+                                   "name, hf:ORG/NAME[:QUANT], ...")],
     provider: OneProvider = None,
+    tokens: Context = "",
+    memory: Memory = "",
 ) -> None:
     """Which programs can run a model, and why others cannot.
 
-    Of a file or folder it answers before there is a store, too.
+    Of what is not here it reads the headers over the network, a few MB at most, and says what fits this computer. It
+    answers before there is a store, too.
 
     \b
     Examples:
-      helixstore compat llama-3-8b
+      helixstore compat llama-3-8b-instruct
+      helixstore compat hf:org/name-GGUF:Q4_K_M --memory 16GB
       helixstore compat ./model.gguf --provider vllm
     """
-    current = session(context)
-    if os.path.lexists(model) and not current.exists():
+    current, context_, room = session(context), tokens_of(tokens), memory_of(memory)
+    if not current.exists():
         from helixstore.engine import HelixStore
 
-        current.answer({"verdicts": HelixStore.compat_of(model, provider)}, describe.verdicts)
+        found = HelixStore.compat_of(model, provider, context=context_, memory=room)
+        current.answer({"verdicts": found}, describe.verdicts)
         return
     with current.open() as store:
-        current.answer({"verdicts": store.compat(model, provider)}, describe.verdicts)
+        current.answer({"verdicts": store.compat(model, provider, context=context_, memory=room)}, describe.verdicts)
 
 
 def log(

@@ -1,21 +1,24 @@
-"""The commands that get models: models list, download."""
+"""The commands that find and get models: models list, search, info, download; download-all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from helixstore.cli.ask import list_models
-from helixstore.cli.options import DryRun, plain
+from helixstore.cli.options import Context, DryRun, Memory, OneProvider, plain
 from helixstore.cli.output import count, size, table
 from helixstore.cli.session import session
+from helixstore.cli.sizes import memory_of, parameters_of, tokens_of
 
 if TYPE_CHECKING:
+    from helixstore.commands.catalogue import CatalogueModel
+    from helixstore.commands.download_all import AllReport
     from helixstore.download.results import DownloadReport
 
-__all__ = ["models"]
+__all__ = ["download_all", "models"]
 
 models = plain(no_args_is_help=True)
 models.command("list")(list_models)
@@ -23,13 +26,60 @@ models.command("list")(list_models)
 
 @models.callback()
 def models_group() -> None:
-    """Commands on models: list, download.
+    """Commands on models: list, search, info, download.
 
     \b
     Examples:
+      helixstore models search qwen --can code
+      helixstore models download llama-3-8b-instruct
       helixstore models list
-      helixstore models download hf:org/name
     """
+
+
+@models.command("search")
+def search(
+    context: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(
+        metavar="[WORDS]", show_default=False, help="Of its name; all of them.")] = None,
+    can: Annotated[list[str] | None, typer.Option(
+        "--can", metavar="WHAT", show_default=False,
+        help="chat, code, embedding, reasoning, tools or vision; may be given several times.")] = None,
+    most: Annotated[str, typer.Option(
+        "--max-parameters", metavar="N", show_default=False, help="At most so many, such as 8B.")] = "",
+    format: Annotated[str, typer.Option(
+        "--format", metavar="F", show_default=False, help="Published in this format: gguf, hf, awq, mlx, ...")] = "",
+    licence: Annotated[str, typer.Option(
+        "--licence", metavar="L", show_default=False, help="Whose licence begins so: apache, mit, llama3.")] = "",
+) -> None:
+    """The well-known models, and which of their forms fit this computer. Asks no network, needs no store.
+
+    \b
+    Examples:
+      helixstore models search
+      helixstore models search qwen --can code --max-parameters 8B
+    """
+    from helixstore.engine import HelixStore
+
+    current = session(context)
+    found = HelixStore.search_models(" ".join(words or ()), can=can or (), format=format, licence=licence,
+                                     max_parameters=parameters_of(most))
+    current.answer({"models": found}, _found)
+
+
+@models.command("info")
+def info(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="Of a well-known model.")],
+) -> None:
+    """One well-known model: what it can do, what it needs, where it is published. Asks no network, needs no store.
+
+    \b
+    Examples:
+      helixstore models info llama-3-8b-instruct
+    """
+    from helixstore.engine import HelixStore
+
+    session(context).answer(HelixStore.describe_model(name), _described)
 
 
 @models.command("download")
@@ -37,36 +87,71 @@ def download(
     context: typer.Context,
     name: Annotated[str, typer.Argument(
         metavar="MODEL", show_default=False,
-        help="hf:ORG/NAME, with @REVISION and :FILE or :QUANT if you like; or a link copied from the hub.")],
+        help="A well-known name; or hf:ORG/NAME, with @REVISION and :FILE or :QUANT if you like; ollama:NAME:TAG; "
+             "oci://HOST/NAME:TAG; or a link copied from the hub.")],
+    provider: OneProvider = None,
     format: Annotated[str | None, typer.Option(
-        "--format", metavar="F", show_default=False, help="Only gguf, or only safetensors.")] = None,
+        "--format", metavar="F", show_default=False, help="Only gguf, hf (safetensors), awq, mlx, ...")] = None,
     quantize: Annotated[str | None, typer.Option(
-        "--quantize", metavar="Q", show_default=False, help="Only this quantisation, such as Q4_K_M.")] = None,
+        "--quantize", metavar="Q", show_default=False,
+        help="This quantisation, such as Q4_K_M, or all; else the best that fits this computer.")] = None,
+    tokens: Context = "",
+    memory: Memory = "",
     called: Annotated[str | None, typer.Option(
         "--name", metavar="NAME", show_default=False, help="What the model is to be called.")] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Download a model once, and show it to every program that can run it.
 
-    What the store has under any name is not downloaded again. Cut short by anything, the same command goes on where
-    it was. Tokens and mirrors are the hub client's: hf auth login, HF_TOKEN, HF_ENDPOINT.
+    With --provider nothing is fetched unless that program can run it here. What the store has under any name is not
+    downloaded again. Cut short by anything, the same command goes on where it was. Tokens and mirrors are the hub
+    client's: hf auth login, HF_TOKEN, HF_ENDPOINT.
 
     \b
     Examples:
-      helixstore models download hf:org/name --dry-run
+      helixstore models download llama-3-8b-instruct --provider vllm
       helixstore models download hf:org/name-GGUF:Q4_K_M
-      helixstore models download https://huggingface.co/org/name
+      helixstore models download https://huggingface.co/org/name --dry-run
     """
     current = session(context)
     with current.open() as store:
-        found = store.download(name, format=format, quantization=quantize or "", name=called, dry_run=dry_run)
+        found = store.download(name, format=format, quantization=quantize or "", provider=provider or "",
+                               context=tokens_of(tokens), memory=memory_of(memory), name=called, dry_run=dry_run)
     current.answer(found, lines, found.sync.issues if found.sync is not None else ())
+
+
+def download_all(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(
+        metavar="MODEL", show_default=False, help="As of models download.")],
+    format: Annotated[str | None, typer.Option(
+        "--format", metavar="F", show_default=False, help="Only gguf, hf (safetensors), awq, mlx, ...")] = None,
+    tokens: Context = "",
+    memory: Memory = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Download the smallest set of a model's forms that serves all programs that are on.
+
+    \b
+    Examples:
+      helixstore download-all llama-3-8b-instruct --dry-run
+      helixstore download-all llama-3-8b-instruct --format gguf
+    """
+    current = session(context)
+    with current.open() as store:
+        found = store.download_for_all_providers(name, format, context=tokens_of(tokens), memory=memory_of(memory),
+                                                 dry_run=dry_run)
+    current.answer(found, _all, found.issues)
 
 
 def lines(report: DownloadReport) -> Iterator[str]:
     """What was fetched and what was here, and what became of it."""
     from helixstore.cli.report import changes
 
+    if report.why:
+        yield f"{report.why}."
+    if report.others:
+        yield f"There is also: {', '.join(report.others)}."
     if report.dry_run:
         yield from table(("file", "size", "here"), [(one.path, size(one.bytes), _here(one.bytes, one.here_bytes))
                                                     for one in report.files], right=(1,))
@@ -82,6 +167,8 @@ def lines(report: DownloadReport) -> Iterator[str]:
         return
     here = sum(one.bytes for one in report.files) - report.fetched_bytes
     kept = f"; {size(here)} were here already" if here > 0 else ""
+    if report.mirrored_bytes:
+        kept = f", {size(report.mirrored_bytes)} of it from the mirror{kept}"
     yield (f"{report.name}, {report.repository}@{report.revision[:8]}: {count(len(report.files), 'file')}, "
            f"{size(report.fetched_bytes)} downloaded{kept}.")
     if report.sync is not None:
@@ -90,3 +177,53 @@ def lines(report: DownloadReport) -> Iterator[str]:
 
 def _here(whole: int, here: int) -> str:
     return "yes" if here == whole else f"{here / whole:.0%}" if here else "no"
+
+
+def _all(report: AllReport) -> Iterator[str]:
+    """Each form, whom it serves, and who is left out."""
+    for one in report.downloads:
+        yield from lines(one)
+        yield ""
+    for left in report.left_out:
+        into = f"; a conversion to {left.convert_to} would help" if left.convert_to else ""
+        yield f"{left.provider} is left out: {left.reason}{into}."
+
+
+def _found(found: Mapping[str, Sequence[CatalogueModel]]) -> Iterator[str]:
+    if not found["models"]:
+        yield "The catalogue has no such model; hf:ORG/NAME names any repository of the hub."
+        return
+    yield from table(("name", "parameters", "context", "can", "formats", "licence", "fits here"), [
+        (one.name, _number(one.parameters), f"{one.context:,}" if one.context else "", " ".join(one.can),
+         " ".join(one.formats), one.licence, _fitting(one)) for one in found["models"]], right=(1, 2))
+
+
+def _described(one: CatalogueModel) -> Iterator[str]:
+    yield one.title
+    yield f"  name        {one.name}"
+    if one.aliases:
+        yield f"  also        {', '.join(one.aliases)}"
+    yield f"  can         {', '.join(one.can)}"
+    active = f", {_number(one.active)} for each token" if one.active else ""
+    yield f"  parameters  {_number(one.parameters) or '?'}{active}"
+    yield f"  context     {f'{one.context:,} tokens' if one.context else '?'}"
+    yield f"  licence     {one.licence or '?'}{'; asks for consent' if one.gated else ''}"
+    yield ""
+    if one.needs:
+        yield from table(("quantisation", f"needs with {one.needs[0].context:,} tokens", "fits here"), [
+            (need.quantization, size(need.bytes), "yes" if need.fits else "no") for need in one.needs], right=(1,))
+        yield ""
+    yield from table(("format", "where", "quantisations"), [
+        (place.format, place.reference, " ".join(place.quantizations)) for place in one.places])
+
+
+def _number(count: int) -> str:
+    """Parameters as people say them: 8B, 270M."""
+    if count >= 10**9:
+        return f"{count / 1e9:.1f}".removesuffix(".0") + "B"
+    return f"{count / 1e6:.0f}M" if count else ""
+
+
+def _fitting(one: CatalogueModel) -> str:
+    """The finest quantisation that fits."""
+    return next((need.quantization for need in one.needs if need.fits), "no" if one.needs else "")

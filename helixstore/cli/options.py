@@ -9,8 +9,8 @@ import typer
 from helixstore.cli.session import session
 
 __all__ = [
-    "DryRun", "ModelName", "NeededProvider", "OneProvider", "Providers", "Yes", "complete_providers", "everywhere",
-    "plain",
+    "Context", "DryRun", "Memory", "ModelName", "NeededProvider", "OneProvider", "Providers", "Yes",
+    "complete_providers", "everywhere", "plain",
 ]
 
 
@@ -54,6 +54,12 @@ OneProvider = Annotated[str | None, typer.Option(
 NeededProvider = Annotated[str, typer.Option(
     "--provider", "-p", metavar="P", help="The program.", autocompletion=complete_providers, show_default=False,
 )]
+Context = Annotated[str, typer.Option(
+    "--context", metavar="TOKENS", show_default=False,
+    help="How much it is to keep in mind, which takes memory too: 8192, 32k.")]
+Memory = Annotated[str, typer.Option(
+    "--memory", metavar="SIZE", show_default=False,
+    help="What it may take when it runs, such as 16GB; else what this computer has.")]
 
 
 def _store(context: typer.Context, value: str | None) -> str | None:

@@ -147,7 +147,8 @@ def places(machine: Machine, what: str, wish: Wish, providers: Sequence[str]) ->
     try:
         entry = known.find(what)
     except NotFound as error:
-        raise NotFound(error.message, f"{error.remedy}; helixstore models search finds others") from None
+        others = "" if "models search" in error.remedy else "; helixstore models search finds others"
+        raise NotFound(error.message, f"{error.remedy}{others}") from None
     exact = Format(wish.format.lower()) if wish.format and wish.format.lower() != Format.SAFETENSORS else None
     found = [Place(reference, entry, entry.name)
              for format_ in _order(machine, entry, providers)
