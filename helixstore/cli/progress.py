@@ -21,6 +21,7 @@ _PAUSE = 10.0
 _VERBS = {
     "hash": "reading", "copy": "copying", "link": "linking", "scan": "looking", "verify": "verifying",
     "read": "reading", "download": "downloading",
+    "upload": "uploading",
 }
 #: What is counted in steps; the rest is in bytes.
 _STEPS = frozenset({"link", "read"})

@@ -59,10 +59,10 @@ def rollback(
 def update(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="[MODEL]", show_default=False, autocompletion=complete_models,
-                                         help="Only this one; else all that came from the hub.")] = "",
+                                         help="Only this one; else all that came from the hub or a registry.")] = "",
     check: Annotated[bool, typer.Option("--check", "--dry-run", "-n", help="Only say what there is.")] = False,
 ) -> None:
-    """Bring models that came from the hub to its latest revision.
+    """Bring models to the latest revision of where they came from: the hub, or a tag of a registry.
 
     Only files that changed are downloaded. A pinned model stays; rollback goes back.
 
@@ -89,7 +89,7 @@ def _updates(found: UpdateReport) -> Iterator[str]:
 
     rows: list[tuple[Any, ...]] = [_row(one) for one in found.updates]
     if not rows:
-        yield "No model here came from the hub."
+        yield "No model here came from the hub or a registry."
         return
     yield from table(("model", "variant", "repository", "here", "there", "to fetch", ""), rows, right=(5,))
     later = [one for one in found.updates if one.state == "new"]

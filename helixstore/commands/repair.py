@@ -16,11 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from helixstore.download.registries import registry_access
 from helixstore.errors import NotFound
 from helixstore.fs.listing import listdir, scandir
 from helixstore.hub.ranges import HubFile, WebFile
-from helixstore.oci.access import Access, Patience
-from helixstore.oci.donor import registry_file
+from helixstore.oci.access import Patience
+from helixstore.oci.donor import RegistryFile, registry_file
+from helixstore.oci.reference import read_reference
+from helixstore.oci.registry import Registry
 from helixstore.providers.reader import DiskReader
 from helixstore.session import Session
 from helixstore.store import trash
@@ -196,13 +199,17 @@ class _Search:
                         yield HubFile(*found, endpoint)
 
     def _published(self, digest: str) -> Iterator[Donor]:
-        """The file where a program says that it got it."""
-        access = Access.of(self._session.environ, patience=Patience(tries=3, first=0.2))
+        """The file in the registries that it came from, or where a program says that it got it."""
+        access = registry_access(self._session, Patience(tries=3, first=0.2))
         row = self._session.index.blob(digest)
-        seen = set[str]()
+        seen, asked = set[str](), set[tuple[str | None, str | None]]()
         for variant, file in self._named_by(digest):
             sha256 = file.sha256 or (row.sha256 if row is not None else None)
             for source in variant.sources if sha256 else ():
+                if source.kind == "registry" and (source.repository, sha256) not in asked:
+                    asked.add((source.repository, sha256))
+                    place = read_reference(str(source.repository))
+                    yield RegistryFile(Registry(place, access), sha256 or "", f"{place}: {file.path}")
                 layout = self._session.layouts.get(source.program or "") if source.kind == "program" else None
                 if layout is None:
                     continue

@@ -1,20 +1,24 @@
-"""`update`: whether the repositories that models came from have later revisions, and what changed in them.
+"""`update`: whether the repositories and registries that models came from have later revisions, and what changed there.
 
-A later commit mostly changes a README. So what counts is the digests of the files that a variant has: where they are
-the same in the later commit, there is nothing to do. Only files that are others are downloaded; the name moves to the
-new version then, and the programs show it. The version before stays as `history` says.
+A registry's tag is one model: where it leads to another manifest, that is the later version. On the hub a later commit
+mostly changes a README; there what counts is the digests of the files that a variant has: where they are the same in
+the later commit, there is nothing to do. Only files that are others are downloaded; the name moves to the new version
+then, and the programs show it. The version before stays as `history` says.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from helixstore.catalogue.references import HubReference, OciReference, Reference
+from helixstore.commands.offering import offered
 from helixstore.download.choosing import packages
 from helixstore.download.getting import getting, held
+from helixstore.download.mirror import mirror_of
+from helixstore.download.offered import Offered
 from helixstore.download.results import Update, UpdateReport
 from helixstore.errors import HelixError
 from helixstore.hub.remote import RemoteFile
-from helixstore.hub.repository import Repository, repository_at
 from helixstore.results import SyncReport
 from helixstore.session import Session
 from helixstore.sync.change import change
@@ -26,18 +30,16 @@ __all__ = ["update"]
 
 @dataclass(frozen=True, slots=True)
 class _Later:
-    """What a variant would become: the files of its package in the later commit."""
+    """What a variant would become: the files of its package in the later commit, or all that a tag leads to."""
 
-    variant: Variant
-    source: Source
-    repository: Repository
+    sources: tuple[Source, ...]
     files: tuple[RemoteFile, ...]
     changed: tuple[str, ...]
 
 
 def update(session: Session, model: str = "", *, check: bool = False,
            progress: Progress | None = None) -> UpdateReport:
-    """Bring models that came from the hub to its latest revision.
+    """Bring models to the latest revision of where they came from: the hub, or a registry's tag.
 
     Args:
         session: whose models.
@@ -49,67 +51,94 @@ def update(session: Session, model: str = "", *, check: bool = False,
         NotFound, Ambiguous: no model is called that.
     """
     variants = session.index.find(model) if model else session.index.variants()
-    asked: dict[str, Repository | HelixError] = {}
+    asked: dict[str, Offered | HelixError] = {}
     found: list[Update] = []
     syncs: list[SyncReport] = []
     for variant in variants:
-        source = variant.hub
-        if source is None or source.repository is None:
+        source = variant.hub or variant.registry
+        reference = _followed(source) if source is not None else None
+        if source is None or reference is None:
             continue
-        here = Update(variant.key.model, variant.key.variant, source.repository, source.revision or "", "", "current")
-        repository = _asked(session, source.repository, asked)
-        if isinstance(repository, HelixError):
-            found.append(replace(here, state="failed", why=repository.message, remedy=repository.remedy))
+        here = Update(variant.key.model, variant.key.variant, str(source.repository), source.revision or "", "",
+                      "current")
+        offer = _asked(session, reference, asked)
+        if isinstance(offer, HelixError):
+            found.append(replace(here, state="failed", why=offer.message, remedy=offer.remedy))
             continue
-        here = replace(here, latest=repository.commit)
-        later = None if repository.commit == source.revision else _later(variant, source, repository)
+        here = replace(here, latest=offer.revision)
+        later = None if offer.revision == source.revision else _later(session, variant, source, offer)
         if later is None:
             found.append(here)
         elif not later.files:
             found.append(replace(here, state="gone", why="the later revision has no such file",
-                                 remedy=f"see what it has: helixstore models download hf:{repository.name} --dry-run"))
+                                 remedy=f"see what it has: helixstore models download {reference} --dry-run"))
         else:
             here = replace(here, changed=later.changed,
                            fetch_bytes=held(session, later.files, progress).missing(later.files))
             if variant.pinned or check:
                 found.append(replace(here, state="pinned" if variant.pinned else "new"))
             else:
-                found.append(_updated(session, here, later, syncs, progress))
+                found.append(_updated(session, here, later, offer, syncs, progress))
     return UpdateReport(tuple(found), tuple(syncs), dry_run=check)
 
 
-def _asked(session: Session, name: str, asked: dict[str, Repository | HelixError]) -> Repository | HelixError:
-    """What the hub says of a repository, or why it says nothing; each is asked about once."""
+def _followed(source: Source) -> Reference | None:
+    """Where a later version would be; None for what was named by its digest alone."""
+    name = str(source.repository)
+    if source.kind == "hub":
+        return HubReference(name)
+    host, _, path = name.partition("/")
+    repository, colon, tag = path.rpartition(":")
+    return OciReference(host, repository, tag) if colon else None
+
+
+def _asked(session: Session, reference: Reference, asked: dict[str, Offered | HelixError]) -> Offered | HelixError:
+    """What is there now, or why nobody says; each is asked about once."""
+    name = str(reference)
     if name not in asked:
         try:
-            asked[name] = repository_at(name, None, session.environ.get("HF_ENDPOINT") or None)
+            asked[name] = offered(session, reference)
         except HelixError as error:
             asked[name] = error
     return asked[name]
 
 
-def _later(variant: Variant, source: Source, repository: Repository) -> _Later | None:
-    """The variant's package in a later commit; without files where that has none; None where nothing changed."""
+def _later(session: Session, variant: Variant, source: Source, offer: Offered) -> _Later | None:
+    """The variant in a later revision; without files where that has none; None where nothing changed."""
+    if offer.single:
+        return _moved(session, variant, source, offer)
     have = {file.path: (file.sha256, file.gitsha1) for file in variant.files}
-    listed = {file.path: file for file in repository.files}
+    listed = {file.path: file for file in offer.files}
     changed = [path for path, known in have.items() if path not in listed or listed[path].digest not in known]
     weights = [file.path for file in variant.weights]
-    package = next((one for one in packages(repository.files)
+    package = next((one for one in packages(offer.files)
                     if {file.path for file in one.weights} == set(weights)
                     or (variant.format is not Format.GGUF and one.family is variant.format.family)), None)
     files = package.files if package is not None else ()
     new = [file.path for file in files if file.path not in have and file.path.lower() != "readme.md"]
     if not changed and (variant.format is Format.GGUF or not new):
         return None
-    return _Later(variant, source, repository, files, tuple(sorted({*changed, *new})))
+    return _Later((replace(source, revision=offer.revision, name=offer.place),), files,
+                  tuple(sorted({*changed, *new})))
 
 
-def _updated(session: Session, here: Update, later: _Later, syncs: list[SyncReport],
+def _moved(session: Session, variant: Variant, source: Source, offer: Offered) -> _Later:
+    """The same of a tag that leads to another manifest; without files where that is another variant here."""
+    key = variant.key
+    taken = any(one.kind == "registry" and (one.repository, one.revision) == (source.repository, offer.revision)
+                for other in session.index.variants() if other.key != key for one in other.sources)
+    have = {file.sha256 for file in variant.files}
+    changed = sorted(file.path for file in offer.files if file.sha256 not in have)
+    return _Later(offer.sources, () if taken else offer.files, tuple(changed))
+
+
+def _updated(session: Session, here: Update, later: _Later, offer: Offered, syncs: list[SyncReport],
              progress: Progress | None) -> Update:
     """Download what changed, and let the name lead there."""
-    source = replace(later.source, revision=later.repository.commit, name=later.repository.name)
+    mirror = mirror_of(session, offer)
     try:
-        with getting(session, later.files, (source,), here.model, progress) as (models, issues, fetched):
+        with getting(session, mirror.before(later.files), later.sources, here.model, progress) as (
+                models, issues, fetched):
             shown = change(session, Change("update", scan=False, brought=models), progress=progress)
     except HelixError as error:
         return replace(here, state="failed", why=error.message, remedy=error.remedy)

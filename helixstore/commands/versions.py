@@ -14,7 +14,7 @@ from helixstore.store.refs import Ref, claimant_of
 from helixstore.sync.change import change
 from helixstore.sync.claims import claim_of
 from helixstore.sync.wanted import Change, Progress
-from helixstore.values import Key
+from helixstore.values import Key, Source
 
 __all__ = ["history", "rollback"]
 
@@ -86,7 +86,8 @@ def _first(session: Session, key: Key, manifest: str) -> int:
 
 
 def _revision(ref: Ref) -> str:
-    return next((source.revision for source in ref.sources if source.kind == "hub" and source.revision), "")
+    return next((source.revision for source in ref.sources
+                 if source.kind in ("hub", "registry") and source.revision), "")
 
 
 def _state(session: Session, ref: Ref) -> tuple[bool, int]:
@@ -103,8 +104,16 @@ def _bring_back(session: Session, key: Key, ref: Ref) -> None:
     manifest = session.store.manifests.read(ref.manifest or "")
     lacking = [file.path for file in manifest.files if not session.store.blobs.ensure(file.blake3)]
     if lacking:
-        source = next((s for s in ref.sources if s.kind == "hub" and s.repository and s.revision), None)
-        again = (f"helixstore models download hf:{source.repository}@{source.revision}" if source is not None
-                 else "add it again from where it came from")
+        again = next((command for source in ref.sources if (command := _again(source))),
+                     "add it again from where it came from")
         raise Failed(f"{len(lacking)} files of that version of {key} are not in the store any more, such as "
                      f"{lacking[0]}", again)
+
+
+def _again(source: Source) -> str:
+    """The command that downloads that very version once more, or ""."""
+    if not source.repository or not source.revision or source.kind not in ("hub", "registry"):
+        return ""
+    if source.kind == "hub":
+        return f"helixstore models download hf:{source.repository}@{source.revision}"
+    return f"helixstore pull oci://{source.repository}@sha256:{source.revision}"

@@ -1,4 +1,4 @@
-"""This site's mirror: a registry that is asked for files before the internet. Nothing of it is believed: digests decide.
+"""This site's mirror: a registry that is asked for files before the internet. Nothing of it is believed.
 
 A model of the hub lies in it under the repository's name in small letters, below what the setting says:
 `mirror = "oci://nas:5000/models"` and `hf:Org/Name` make `nas:5000/models/org/name`. So does one of another registry.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from helixstore.catalogue.references import OciReference, OllamaReference
 from helixstore.download.offered import Offered
-from helixstore.errors import Failed, HelixError, Passing
+from helixstore.errors import Failed, HelixError, Passing, Usage
 from helixstore.fs.names import printable
 from helixstore.hub.remote import RemoteFile
 from helixstore.oci.access import Access, Patience
@@ -16,7 +16,7 @@ from helixstore.oci.answers import Cut
 from helixstore.oci.contents import Contents, read_contents
 from helixstore.oci.logins import Nobody
 from helixstore.oci.manifest import Manifest
-from helixstore.oci.reference import Reference, ollama_reference, read_reference
+from helixstore.oci.reference import Reference
 from helixstore.oci.registry import Registry
 from helixstore.providers.layout import Pulled
 from helixstore.session import Machine
@@ -84,9 +84,7 @@ def registry_offer(machine: Machine, wanted: OciReference | OllamaReference) -> 
         NotFound: there is no such model.
         Failed: it cannot be had, or it is none that can be taken as it is.
     """
-    ollama = isinstance(wanted, OllamaReference)
-    reference = ollama_reference(str(wanted)) if ollama else read_reference(str(wanted))
-    access = registry_access(machine)
+    reference, access = _place(wanted), registry_access(machine)
     registry = Registry(reference, access)
     manifest = registry.model()
     last = reference.repository.rpartition("/")[2]
@@ -114,6 +112,15 @@ def registry_source(reference: Reference, digest: str) -> Source:
     """
     tag = f":{reference.tag}" if reference.tag else ""
     return Source("registry", repository=f"{reference.host}/{reference.repository}{tag}", revision=digest)
+
+
+def _place(wanted: OciReference | OllamaReference) -> Reference:
+    if isinstance(wanted, OllamaReference):
+        return Reference(wanted.host, f"{wanted.namespace}/{wanted.name}", wanted.tag)
+    algorithm, _, digest = wanted.digest.partition(":")
+    if algorithm not in ("", "sha256"):
+        raise Usage(f"{wanted} names a digest that is no SHA-256", "name its tag, or the SHA-256 of its manifest")
+    return Reference(wanted.host, wanted.name, wanted.tag or None, digest or None)
 
 
 def _as_pulled(machine: Machine, registry: Registry, manifest: Manifest, contents: Contents) -> Pulled | None:

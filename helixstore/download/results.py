@@ -18,7 +18,7 @@ class Version:
     Attributes:
         model, variant: its name.
         manifest: what tells it from all others.
-        revision: the hub's commit; "" where it is not the hub's.
+        revision: the hub's commit, or the digest of a registry's manifest; "" where it came from neither.
         bytes: of all its files; -1 where that is not known any more.
         since: when the name came to lead to it, ISO 8601 in UTC by the store's clock.
         current: the name leads to it now.
@@ -41,8 +41,8 @@ class Update:
 
     Attributes:
         model, variant: its name.
-        repository: on the hub.
-        revision, latest: the commits of what is here and of what the hub has now; "" where it does not say.
+        repository: on the hub, or `host/name:tag` of a registry.
+        revision, latest: of what is here and of what is there now, as of a `Version`; "" where nobody says.
         state: "current", "new" (there is a later one), "updated", "pinned" (there is a later one, which the pin keeps
             away), "gone" (the later one has no such file), or "failed".
         changed: files that are others in the later one.

@@ -1,0 +1,213 @@
+"""Models from registries, from the command to the programs: fetched once, proven, shown as their own program does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from registries import TEXTS, machine, ollama_model, weights_shown
+from repository import MIB, weights
+
+from helixstore.errors import Failed, HelixError, NotFound, UnsafeName, Usage
+from support.hub import Repository
+from support.ollama import CONFIG, OllamaFolder
+from support.person import Person
+from support.registry import StandIn, serve
+
+
+@pytest.fixture
+def registry() -> Iterator[StandIn]:
+    with serve(StandIn()) as one:
+        yield one
+
+
+def test_a_model_of_ollamas_registry_is_as_ollama_would_have_pulled_it(
+    person: Person, registry: StandIn, tmp_path: Path,
+) -> None:
+    """Against the same pull by Ollama itself: every layer, and its very manifest."""
+    data = weights(1, 9)
+    ollama_model(registry, "1b", data)
+    with person.open() as store:
+        report = store.download(f"ollama:{registry.host}/library/pebble:1b")
+        [variant] = store.show(report.name).variants
+        assert store.sync().nothing
+    assert report.name == "pebble:1b"
+    assert (report.revision, report.fetched_bytes) == (registry.tags["1b"], len(data))
+    assert [(source.get("kind"), source.get("repository")) for source in variant.sources] == [
+        ("program", "127.0.0.1/library/pebble:1b"), ("registry", f"{registry.host}/library/pebble:1b")]
+    assert [file.path for file in variant.files] == ["pebble-1b-F16.gguf"]
+    ours, native = OllamaFolder(person.home / ".ollama/models"), OllamaFolder(tmp_path / "native")
+    native.pull("127.0.0.1/library/pebble:1b", data, texts=list(TEXTS.items()))
+    assert ours.shown("127.0.0.1/library/pebble:1b") == native.shown("127.0.0.1/library/pebble:1b")
+    raw = ours.path("127.0.0.1/library/pebble:1b").read_bytes()
+    assert hashlib.sha256(raw).hexdigest() == registry.tags["1b"], "the id that `ollama list` shows is the registry's"
+    assert ours.shown("127.0.0.1/library/pebble:1b")["config"] == json.dumps(CONFIG, separators=(",", ":"))
+    assert weights_shown(person, "pebble:1b") == {"gguf:F16": {data}}
+
+
+def test_what_ollama_has_already_is_not_fetched_and_stays_one_model(person: Person, registry: StandIn) -> None:
+    data = weights(1, 5)
+    ollama_model(registry, "1b", data)
+    OllamaFolder(person.home / ".ollama/models").pull("127.0.0.1/library/pebble:1b", data, texts=list(TEXTS.items()))
+    with person.open() as store:
+        store.sync()
+        report = store.download(f"ollama:{registry.host}/library/pebble:1b")
+        assert report.fetched_bytes == 0
+        assert len(store.show("pebble:1b").variants) == 1
+        assert [model.name for model in store.shared_models()] == ["pebble:1b"]
+    assert hashlib.sha256(data).hexdigest() not in registry.sent
+
+
+def test_the_hubs_listing_is_met_by_what_ollamas_registry_gave_and_the_other_way_round(
+    online: Person, served: Repository, registry: StandIn, tmp_path: Path,
+) -> None:
+    data = served.files["small-F16.gguf"].read_bytes()
+    ollama_model(registry, "f16", data)
+    with online.open() as store:
+        store.download(f"ollama:{registry.host}/library/small:f16")
+        report = store.download(f"hf:{served.name}:small-F16.gguf")
+    assert "small-F16.gguf" not in served.sent
+    assert report.fetched_bytes == served.files["README.md"].stat().st_size
+    other = machine(tmp_path / "other")
+    other.environ["HF_ENDPOINT"] = online.environ["HF_ENDPOINT"]
+    before = registry.sent[hashlib.sha256(data).hexdigest()]
+    with other.open() as store:
+        store.download(f"hf:{served.name}:small-F16.gguf")
+        again = store.download(f"ollama:{registry.host}/library/small:f16")
+    assert again.fetched_bytes == 0
+    assert registry.sent[hashlib.sha256(data).hexdigest()] == before == len(data)
+
+
+def test_cut_connections_and_a_busy_registry_cost_little(person: Person, registry: StandIn) -> None:
+    data = weights(1, 20)
+    ollama_model(registry, "1b", data)
+    digest = hashlib.sha256(data).hexdigest()
+    registry.cut_after = [3_000_000, 5_000_000, 7]
+    registry.answers = [(f"GET /v2/library/pebble/blobs/sha256:{digest}", 429, {"Retry-After": "0"}),
+                        (f"GET /v2/library/pebble/blobs/sha256:{digest}", 503, {})]
+    with person.open() as store:
+        store.download(f"ollama:{registry.host}/library/pebble:1b")
+    assert registry.sent[digest] < len(data) + 2 * MIB
+    assert weights_shown(person, "pebble:1b") == {"gguf:F16": {data}}
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_wrong_bytes_never_come_in(person: Person, registry: StandIn, ranges: bool) -> None:
+    data = weights(1, 6)
+    ollama_model(registry, "1b", data)
+    registry.ranges = ranges
+    registry.rotten = {hashlib.sha256(data).hexdigest()}
+    with person.open() as store:
+        with pytest.raises(HelixError, match="not what its listing names"):
+            store.download(f"ollama:{registry.host}/library/pebble:1b")
+        assert store.shared_models() == []
+        registry.rotten = set()
+        store.download(f"ollama:{registry.host}/library/pebble:1b")
+    assert weights_shown(person, "pebble:1b") == {"gguf:F16": {data}}
+
+
+def test_texts_that_are_not_what_their_digests_say_are_refused(person: Person, registry: StandIn) -> None:
+    ollama_model(registry, "1b", weights(1, 1))
+    registry.rotten = {hashlib.sha256(TEXTS["template"].encode()).hexdigest()}
+    with person.open() as store, pytest.raises(Failed, match="not what its digest says"):
+        store.download(f"ollama:{registry.host}/library/pebble:1b")
+
+
+def test_what_only_ollama_puts_together_is_left_to_it(person: Person, registry: StandIn) -> None:
+    ollama_model(registry, "lora", weights(1, 1), adapter=b"GGUF")
+    with person.open() as store, pytest.raises(Failed, match="adapter, which only Ollama applies"):
+        store.download(f"ollama:{registry.host}/library/pebble:lora")
+    ollama_model(registry, "long", weights(1, 1), {"license": "x" * (1 << 20)})
+    with person.open() as store, pytest.raises(Failed, match="more than are kept"):
+        store.download(f"ollama:{registry.host}/library/pebble:long")
+
+
+@pytest.mark.parametrize("path", ["../../escaped.gguf", "/etc/escaped.gguf", "a\\b.gguf", "con.gguf/aux"])
+def test_names_that_climb_are_refused(person: Person, registry: StandIn, path: str, tmp_path: Path) -> None:
+    data = weights(1, 1)
+    registry.tag("v1", {"schemaVersion": 2, "config": None, "layers": [
+        {"mediaType": "application/octet-stream", "digest": f"sha256:{registry.put(data)}", "size": len(data),
+         "annotations": {"org.opencontainers.image.title": path}}]})
+    with person.open() as store, pytest.raises(UnsafeName):
+        store.download(f"oci://{registry.host}/team/bad:v1")
+    assert not list(tmp_path.rglob("*escaped*"))
+
+
+def test_a_tag_leaves_no_choice_and_a_name_that_is_none_is_told(person: Person, registry: StandIn) -> None:
+    ollama_model(registry, "1b", weights(1, 1))
+    with person.open() as store:
+        with pytest.raises(Usage, match="no choice"):
+            store.download(f"oci://{registry.host}/team/model:1b", quantization="Q4_K_M")
+        with pytest.raises(NotFound, match="is not there"):
+            store.download(f"oci://{registry.host}/team/model:v1")
+        with pytest.raises(Usage, match="no SHA-256"):
+            store.download(f"oci://{registry.host}/team/model@sha512:{'0' * 128}")
+
+
+def test_an_update_follows_the_tag_and_rollback_goes_back(person: Person, registry: StandIn) -> None:
+    old, new = weights(1, 5), weights(2, 5)
+    ollama_model(registry, "1b", old)
+    first = registry.tags["1b"]
+    with person.open() as store:
+        store.download(f"ollama:{registry.host}/library/pebble:1b")
+        assert [one.state for one in store.update(check=True).updates] == ["current"]
+        ollama_model(registry, "1b", new, {**TEXTS, "system": "be long"})
+        checked = store.update(check=True).updates
+        assert [(one.state, one.fetch_bytes) for one in checked] == [("new", len(new))]
+        assert [one.state for one in store.update().updates] == ["updated"]
+        assert store.sync().nothing
+        assert [one.state for one in store.update(check=True).updates] == ["current"]
+    assert weights_shown(person, "pebble:1b") == {"gguf:F16": {new}}
+    folder = OllamaFolder(person.home / ".ollama/models")
+    assert folder.shown("127.0.0.1/library/pebble:1b")["system"] == "be long"
+    with person.open() as store:
+        store.rollback("pebble:1b")
+        assert next((one.revision, one.current) for one in store.history("pebble:1b")) == (first, True)
+    assert weights_shown(person, "pebble:1b") == {"gguf:F16": {old}}
+    assert folder.shown("127.0.0.1/library/pebble:1b")["system"] == "be brief"
+
+
+def test_an_update_of_the_texts_alone_fetches_no_weights(person: Person, registry: StandIn) -> None:
+    data = weights(1, 5)
+    ollama_model(registry, "1b", data)
+    with person.open() as store:
+        store.download(f"ollama:{registry.host}/library/pebble:1b")
+        ollama_model(registry, "1b", data, {**TEXTS, "template": "{{ .Prompt }}!"})
+        [one] = store.update().updates
+        assert (one.state, one.fetch_bytes) == ("updated", 0)
+        assert [one.state for one in store.update(check=True).updates] == ["current"]
+    folder = OllamaFolder(person.home / ".ollama/models")
+    assert folder.shown("127.0.0.1/library/pebble:1b")["template"] == "{{ .Prompt }}!"
+
+
+def test_a_tag_that_leads_to_another_quantisation_brings_a_variant_beside(person: Person, registry: StandIn) -> None:
+    ollama_model(registry, "latest", weights(1, 5))
+    with person.open() as store:
+        store.download(f"ollama:{registry.host}/library/pebble")
+        ollama_model(registry, "latest", weights(2, 5, quantized=True))
+        assert [one.state for one in store.update().updates] == ["updated"]
+        assert sorted(variant.id for variant in store.show("pebble").variants) == ["gguf:F16", "gguf:Q8_0"]
+        assert sorted(one.state for one in store.update(check=True).updates) == ["current", "gone"]
+
+
+def test_damaged_bytes_come_back_from_the_registry(person: Person, registry: StandIn) -> None:
+    """A flipped byte in the weights: only that range is fetched."""
+    data = weights(1, 40)
+    ollama_model(registry, "1b", data)
+    with person.open() as store:
+        store.download(f"ollama:{registry.host}/library/pebble:1b")
+        store.verify()
+        [blob] = [path for path in store.folder.glob("blobs/*/*") if path.stat().st_size == len(data)]
+        blob.chmod(0o644)
+        with blob.open("r+b") as file:
+            file.seek(20 * MIB)
+            file.write(b"rubbish")
+        blob.chmod(0o444)
+        registry.sent.clear()
+        mended = store.verify(repair=True).mended
+        assert [one.why for one in mended] == [""]
+        assert blob.read_bytes() == data
+    assert 0 < sum(registry.sent.values()) < len(data) // 2
