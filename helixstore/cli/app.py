@@ -43,8 +43,11 @@ COMMANDS: dict[str, dict[str, Place]] = {
         "status": Place("ask", "status", "How things stand: the store, each program, and what is wrong."),
     },
     "Get": {
-        "models": Place("models", "models", "Commands on models: list, download."),
-        "update": Place("versions", "update", "Bring models that came from the hub to its latest revision."),
+        "models": Place("models", "models", "Commands on models: list, search, info, download."),
+        "download-all": Place("models", "download_all", "Download what serves all programs that are on."),
+        "pull": Place("registry", "pull", "Get a model from a registry: the same as models download."),
+        "push": Place("registry", "push", "Put a model into a registry, for other machines."),
+        "update": Place("versions", "update", "Bring models to the latest revision of where they came from."),
         "history": Place("versions", "history", "The versions that a model has had here."),
         "rollback": Place("versions", "rollback", "Let a model be what it was before."),
     },

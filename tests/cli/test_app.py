@@ -43,7 +43,7 @@ def test_every_command_of_this_version_is_there_and_none_of_a_later_one() -> Non
         "init", "sync", "share", "add", "hide", "unhide", "pin", "unpin", "list", "list-shared", "show", "path", "link",
         "explain", "status", "du", "compat", "remove", "undo", "leave", "trash", "gc", "verify", "reindex", "log",
         "providers", "config", "doctor", "apply", "models", "layouts", "volume", "host", "watch",
-        "update", "history", "rollback",
+        "update", "history", "rollback", "push", "pull",
     }
     assert {path for path in ALL if " " not in path} == wanted
     assert {path for path in ALL if " " in path} == {

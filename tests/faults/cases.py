@@ -21,6 +21,8 @@ __all__ = ["CASES", "DAILY", "ELSEWHERE", "POWER", "STATES", "Case", "leaves"]
 #: command -> which tests disturb it, where that is not done here
 ELSEWHERE = {
     "models download": "tests/download",
+    "pull": "tests/download",
+    "push": "tests/download",
     "rollback": "tests/download",
     "update": "tests/download",
     "watch": "tests/watch",
