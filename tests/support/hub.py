@@ -158,11 +158,12 @@ def api(repository: Repository) -> str:
 
 
 @contextlib.contextmanager
-def hub(repository: Repository) -> Iterator[str]:
-    """Serve a repository; the value is the address for HF_ENDPOINT."""
+def hub(*served: Repository) -> Iterator[str]:
+    """Serve repositories; the value is the address for HF_ENDPOINT."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        repository = served[0]
 
         def do_HEAD(self) -> None:
             self._answer(body=False)
@@ -175,19 +176,20 @@ def hub(repository: Repository) -> Iterator[str]:
                 super().handle()
 
         def log_message(self, format: str, *args: object) -> None:
-            repository.asked.append(f"{self.command} {self.path}")
+            self.repository.asked.append(f"{self.command} {self.path}")
 
         def _answer(self, *, body: bool) -> None:
             path = unquote(urlsplit(self.path).path)
-            about, files = api(repository), f"/{repository.name}/resolve/"
-            revisions = (repository.commit, "main")
-            if repository.private and not self.headers.get("Authorization"):
+            self.repository = next((one for one in served if f"/{one.name}/" in f"{path}/"), served[0])
+            about, files = api(self.repository), f"/{self.repository.name}/resolve/"
+            revisions = (self.repository.commit, "main")
+            if self.repository.private and not self.headers.get("Authorization"):
                 self._send(b"{}", body, 401, {"X-Error-Code": "RepoNotFound"})
                 return
             if path == about or path in [f"{about}/revision/{revision}" for revision in revisions]:
-                self._send(json.dumps(repository.info()).encode(), body)
+                self._send(json.dumps(self.repository.info()).encode(), body)
             elif path in [f"{about}/tree/{revision}" for revision in revisions]:
-                self._send(json.dumps(repository.tree()).encode(), body)
+                self._send(json.dumps(self.repository.tree()).encode(), body)
             elif path.startswith(f"{about}/tree/"):                     # a folder; there is none
                 self._send(b"{}", body, 404, {"X-Error-Code": "EntryNotFound"})
             elif path.startswith(files) and path.removeprefix(files).split("/", 1)[0] in revisions:
@@ -196,26 +198,26 @@ def hub(repository: Repository) -> Iterator[str]:
                 self._send(b"{}", body, 404, {"X-Error-Code": "RepoNotFound"})
 
         def _file(self, name: str, body: bool) -> None:
-            if name not in repository.files:
-                self._send(b"", body, 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repository.commit})
+            if name not in self.repository.files:
+                self._send(b"", body, 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": self.repository.commit})
                 return
-            trouble = repository.next_trouble(name) if body else Trouble()
+            trouble = self.repository.next_trouble(name) if body else Trouble()
             if trouble.wait:
                 stopped.wait(trouble.wait)
-            if repository.gated:
+            if self.repository.gated:
                 trouble = Trouble(403, {"X-Error-Code": "GatedRepo"})
             if trouble.status != 200:
                 self._send(b"", body, trouble.status, dict(trouble.headers))
                 return
-            size, etag = repository.files[name].stat().st_size, repository.etag(name)
-            extra = {"ETag": f'"{etag}"', "X-Repo-Commit": repository.commit, "Accept-Ranges": "bytes"}
+            size, etag = self.repository.files[name].stat().st_size, self.repository.etag(name)
+            extra = {"ETag": f'"{etag}"', "X-Repo-Commit": self.repository.commit, "Accept-Ranges": "bytes"}
             if name.endswith(_LFS):
                 extra |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(size)}
-            if xet := repository.xet_hash(name):
-                route = f"http://{self.headers['Host']}{api(repository)}/xet-read-token/{repository.commit}"
+            if xet := self.repository.xet_hash(name):
+                route = f"http://{self.headers['Host']}{api(self.repository)}/xet-read-token/{self.repository.commit}"
                 extra |= {"X-Xet-Hash": xet, "X-Xet-Refresh-Route": route}
             first, last, status = 0, size - 1, 200
-            if (wanted := _BYTES.fullmatch(self.headers.get("Range", ""))) and body and repository.ranges:
+            if (wanted := _BYTES.fullmatch(self.headers.get("Range", ""))) and body and self.repository.ranges:
                 first, last, status = int(wanted[1]), min(int(wanted[2] or size - 1), size - 1), 206
                 extra["Content-Range"] = f"bytes {first}-{last}/{size}"
             self._begin(status, {**extra, **trouble.headers}, last + 1 - first)
@@ -224,7 +226,7 @@ def hub(repository: Repository) -> Iterator[str]:
 
         def _stream(self, name: str, offset: int, end: int, trouble: Trouble) -> None:
             cut = end if trouble.cut is None else min(end, offset + trouble.cut)
-            with repository.files[name].open("rb") as file:
+            with self.repository.files[name].open("rb") as file:
                 file.seek(offset)
                 while offset < cut and (data := file.read(min(1 << 20, cut - offset))):
                     try:
@@ -232,7 +234,7 @@ def hub(repository: Repository) -> Iterator[str]:
                     except OSError:
                         self.close_connection = True
                         return                          # the client has gone
-                    repository.went(name, len(data))
+                    self.repository.went(name, len(data))
                     offset += len(data)
             if cut < end:
                 self.wfile.flush()
