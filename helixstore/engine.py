@@ -222,6 +222,13 @@ class HelixStore(Looking, WithoutStore):
         return undo(self._session, n, dry_run=dry_run, ask=ask)
 
     @one_at_a_time
+    def go_back(self, generation: int, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
+        """Take back every operation after a generation."""
+        from helixstore.commands.generations import go_back
+
+        return go_back(self._session, generation, dry_run=dry_run, ask=ask)
+
+    @one_at_a_time
     def leave(self, provider: str | None = None, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
         """Make every linked or adopted file an ordinary one in its place: the way out, at any time."""
         from helixstore.commands.back import leave

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from helixstore.download.results import Version
     from helixstore.results import (
         Check,
+        Difference,
         Explanation,
+        Generation,
         Model,
         Mounts,
         ProviderDetail,
@@ -196,6 +198,20 @@ class Looking:
         from helixstore.settings import listing
 
         return listing(self._session.settings)
+
+    @one_at_a_time
+    def generations(self) -> list[Generation]:
+        """What all programs showed after each operation, as far as it can be compared or gone back to."""
+        from helixstore.commands.generations import generations
+
+        return generations(self._session)
+
+    @one_at_a_time
+    def difference(self, first: int, second: int | None = None) -> list[Difference]:
+        """What programs show in the second generation (None: now) other than in the first."""
+        from helixstore.commands.generations import difference
+
+        return difference(self._session, first, second)
 
     @one_at_a_time
     def history(self, ref: str) -> list[Version]:

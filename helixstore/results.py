@@ -17,10 +17,12 @@ __all__ = [
     "SCHEMA",
     "Adopted",
     "Check",
+    "Difference",
     "Duplicates",
     "Explanation",
     "FileView",
     "ForgetReport",
+    "Generation",
     "Holding",
     "HostView",
     "Model",
@@ -228,6 +230,28 @@ class SyncReport:
                        saved_bytes=self.saved_bytes + later.saved_bytes,
                        operation=self.operation if later.operation is None else later.operation,
                        failed=later.failed and not self.actions)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What the programs showed after an operation: its number, when it was (ISO 8601, UTC), what was typed, what it
+    did, and whether nothing has been done since."""
+
+    n: int
+    time: str
+    command: str
+    summary: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One variant that one program shows otherwise: `change` is "shown", "gone" or "changed"."""
+
+    provider: str
+    model: str
+    variant: str
+    change: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,14 @@ Questions:
 
 Deeds (`sync` itself, by which most of them go, is in `helixstore.sync.change`):
 
+    generations                 `generations`: what all programs showed after each operation, and the way back
     intents, back               `share`, `hide`, `pin`, `link`, `remove`; `undo` and `leave`
     volumes, volume_views       `volume`: disks added and removed; how they stand
     moving                      `volume move`, and one copy kept of several
     download, update, versions  `models download`; `update`; `history` and `rollback`
-    offering, prospects, picking    what a reference leads to; who could run each form of it; which one is taken, and why
+    offering, prospects, picking    what a reference leads to; who could run each form of it; which one is taken
+    get, download_all           `HelixStore.get`; `download-all`
+    catalogue                   `models search`, `models info`: the well-known models
     hosts                       `host`: the computers that use the store
     collecting                  `gc`, with what only `undo` keeps
     upkeep, repair              `trash`, `verify`, `reindex`; `verify --repair`

@@ -20,6 +20,7 @@ __all__ = ["CASES", "DAILY", "ELSEWHERE", "POWER", "STATES", "Case", "leaves"]
 
 #: command -> which tests disturb it, where that is not done here
 ELSEWHERE = {
+    "generations back": "tests/engine/test_generations.py, and undo here",
     "models download": "tests/download",
     "pull": "tests/download",
     "push": "tests/download",

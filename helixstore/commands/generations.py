@@ -1,0 +1,98 @@
+"""Generations: what the programs showed after each operation; which there are, how two differ, and the way back to one.
+
+A generation is the number of the operation that it came from, as `log` shows it; 0 is before the first. Nothing is kept
+for them but the journal, so they reach back as far as `undo` does.
+"""
+
+from __future__ import annotations
+
+from helixstore.commands.back import undo
+from helixstore.errors import NotFound
+from helixstore.farm.journal import DONE
+from helixstore.farm.plan import Action
+from helixstore.results import Difference, Generation, SyncReport
+from helixstore.session import Session
+from helixstore.sync.wanted import Ask
+from helixstore.values import LIBRARY
+
+__all__ = ["difference", "generations", "go_back"]
+
+_SHOWING = frozenset({"make", "replace", "remove"})
+
+
+def generations(session: Session) -> list[Generation]:
+    """All that can be gone back to or compared, the latest first; the current one is marked."""
+    found = []
+    current = True
+    for one in session.farm.operations():
+        if one.finished and _kept(session, one.number):
+            told = one.describe()
+            found.append(Generation(one.number, told["time"], one.command, told["summary"], current))
+            current = False
+    return found
+
+
+def difference(session: Session, first: int, second: int | None = None) -> list[Difference]:
+    """What programs show in the second generation (None: now) other than in the first.
+
+    Raises:
+        NotFound: the journal does not reach back so far.
+    """
+    numbers = session.farm.journal.numbers()
+    second = (numbers or [0])[-1] if second is None else second
+    forth = second >= first
+    low, high = sorted((first, second))
+    between = [number for number in numbers if low < number <= high]
+    for number in [one for one in (low, high) if one and one not in numbers] + [
+            number for number in between if not _kept(session, number)]:
+        raise NotFound(f"there is no generation {number}, or it is too old", "helixstore generations list")
+    entries: dict[tuple[str, str], tuple[str, str]] = {}        # before the first operation, after the last
+    rows: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
+    for number in between:
+        done = (session.farm.journal.result(number) or {}).get("letters", "")
+        for action, letter in zip(session.farm.journal.plan(number).actions, done, strict=False):
+            if letter == DONE and action.op in _SHOWING and action.root:
+                place = action.root, action.path
+                entries[place] = entries.get(place, (_was(action), ""))[0], _is(action)
+                rows.setdefault(place, set()).update(
+                    (claim.provider, claim.key.model, claim.key.variant) for claim in action.claims
+                    if claim.key is not None and claim.provider not in ("", LIBRARY))
+    changes: dict[tuple[str, str, str], set[str]] = {}
+    for place, (before, after) in entries.items():
+        if before != after:
+            gone = not after if forth else not before
+            new = not before if forth else not after
+            for row in rows[place]:
+                changes.setdefault(row, set()).add("gone" if gone else "shown" if new else "changed")
+    return [Difference(*row, kinds.pop() if len(kinds) == 1 else "changed") for row, kinds in sorted(changes.items())]
+
+
+def _was(action: Action) -> str:
+    """What lay there for the programs before a step; "" for nothing."""
+    return "" if action.op == "make" or action.was is None else action.was.digest or action.was.target or "something"
+
+
+def _is(action: Action) -> str:
+    """What lies there after it."""
+    return "" if action.op == "remove" else str(action.body[1])
+
+
+def go_back(session: Session, number: int, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
+    """Take back every operation after that one, the latest first.
+
+    Raises:
+        NotFound: there is no such generation, or one after it cannot be undone any more.
+    """
+    later = [one for one in session.farm.operations() if one.number > number and one.kind != "undo" and
+             one.undone is None and one.counts]
+    if number and number not in session.farm.journal.numbers():
+        raise NotFound(f"there is no generation {number}", "helixstore generations list")
+    if old := [one.number for one in later if not one.undoable]:
+        raise NotFound(f"operation {old[-1]} cannot be undone any more", "helixstore generations list")
+    if not later:
+        return SyncReport(dry_run=dry_run, notes=(f"generation {number} is what there is",))
+    return undo(session, len(later), dry_run=dry_run, ask=ask)
+
+
+def _kept(session: Session, number: int) -> bool:
+    return not session.farm.journal.closed(number)
