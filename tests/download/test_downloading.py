@@ -138,6 +138,23 @@ def test_a_file_that_vanishes_after_the_listing_is_said_and_the_rest_stays(onlin
     all_there(online, served)
 
 
+def test_large_files_come_from_where_the_hub_sends_us_without_the_token(
+    online: Person, served: Repository, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the hub does it: the storage is another server, which is shown no login."""
+    storage = Repository(served.name, served.commit, dict(served.files))
+    with hub(storage) as elsewhere:
+        served.trouble = lambda path, number: Trouble(302, {
+            "Location": f"{elsewhere}/{served.name}/resolve/{served.commit}/{path}"}) if path.endswith("gguf") else None
+        monkeypatch.setenv("HF_TOKEN", "hf_of_mine")
+        with online.open() as store:
+            store.download(REPOSITORY, quantization="all")
+    assert set(served.sent) == {"README.md"}
+    assert set(served.tokens) == {"Bearer hf_of_mine"}
+    assert set(storage.tokens) == {""}
+    all_there(online, served)
+
+
 def test_gated_private_and_unknown_repositories_are_told_apart(online: Person, served: Repository) -> None:
     served.gated = True
     with online.open() as store, pytest.raises(Failed, match="gated") as gated:

@@ -58,6 +58,7 @@ class Repository:
         sent: path in the repository -> bytes of its content that have gone out.
         trouble: asked about each GET of a file, with its path and its number among the requests for it, from 0.
         gated: nobody may read files, or any of it with `private`.
+        tokens: what came as a login with each request for a file; "" where none did.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Repository:
     trouble: Callable[[str, int], Trouble | None] = lambda path, number: None
     gated: bool = False
     private: bool = False
+    tokens: list[str] = field(default_factory=list)
     _gets: dict[str, int] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _etags: dict[tuple[str, int, int], str] = field(default_factory=dict)
@@ -201,6 +203,7 @@ def hub(*served: Repository) -> Iterator[str]:
             if name not in self.repository.files:
                 self._send(b"", body, 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": self.repository.commit})
                 return
+            self.repository.tokens.append(self.headers.get("Authorization", ""))
             trouble = self.repository.next_trouble(name) if body else Trouble()
             if trouble.wait:
                 stopped.wait(trouble.wait)
