@@ -3,7 +3,7 @@
 The commands, by the pages of `helixstore --help`:
 
     setup, ask, share, upkeep           the store; looking; who sees what; keeping it in order
-    models, versions                    getting models; the versions that they have had
+    models, registry, versions          getting models; `push` and `pull`; the versions that models have had
     volume, host, providers, layouts, generations   groups of commands of their own
     watch                               the one that stays
 

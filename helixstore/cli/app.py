@@ -45,7 +45,7 @@ COMMANDS: dict[str, dict[str, Place]] = {
     "Get": {
         "models": Place("models", "models", "Commands on models: list, search, info, download."),
         "download-all": Place("models", "download_all", "Download what serves all programs that are on."),
-        "pull": Place("registry", "pull", "Get a model from a registry: the same as models download."),
+        "pull": Place("registry", "pull", "Get a model from a registry."),
         "push": Place("registry", "push", "Put a model into a registry, for other machines."),
         "update": Place("versions", "update", "Bring models to the latest revision of where they came from."),
         "history": Place("versions", "history", "The versions that a model has had here."),

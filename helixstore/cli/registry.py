@@ -27,10 +27,11 @@ def pull(
         "--name", metavar="NAME", show_default=False, help="What the model is to be called.")] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Get a model from a registry, and show it to every program that can run it.
+    """Get a model from a registry.
 
-    What the store has under any name is not fetched again. Cut short by anything, the same command goes on where it
-    was. Logins are Docker's and Podman's: docker login HOST.
+    It is the same as models download: every program that can run the model sees it. What the store has under any name
+    is not fetched again. Cut short by anything, the same command goes on where it was. Logins are Docker's and
+    Podman's: docker login HOST.
 
     \b
     Examples:

@@ -62,9 +62,10 @@ def update(
                                          help="Only this one; else all that came from the hub or a registry.")] = "",
     check: Annotated[bool, typer.Option("--check", "--dry-run", "-n", help="Only say what there is.")] = False,
 ) -> None:
-    """Bring models to the latest revision of where they came from: the hub, or a tag of a registry.
+    """Bring models to the latest revision of where they came from.
 
-    Only files that changed are downloaded. A pinned model stays; rollback goes back.
+    That is the hub, or a registry's tag. Only files that changed are downloaded. A pinned model stays; rollback goes
+    back.
 
     \b
     Examples:

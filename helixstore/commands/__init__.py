@@ -23,6 +23,7 @@ Deeds (`sync` itself, by which most of them go, is in `helixstore.sync.change`):
     offering, prospects, picking    what a reference leads to; who could run each form of it; which one is taken
     get, download_all           `HelixStore.get`; `download-all`
     catalogue                   `models search`, `models info`: the well-known models
+    push                        `push`: models to a registry
     hosts                       `host`: the computers that use the store
     collecting                  `gc`, with what only `undo` keeps
     upkeep, repair              `trash`, `verify`, `reindex`; `verify --repair`
