@@ -81,7 +81,7 @@ def _lines(report: PushReport) -> Iterator[str]:
             yield f"{one.model} ({one.variant}): {size(lacking)} would be sent to {one.reference}."
         else:
             kept = sum(file.how != "sent" for file in one.files)
-            there = f"; {count(kept, 'file')} were there already" if kept else ""
+            there = f"; the registry had {count(kept, 'file')} already" if kept else ""
             yield f"{one.model} ({one.variant}): {size(one.sent_bytes)} sent{there}."
             yield f"helixstore pull {one.reference}"
     if report.dry_run:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -211,3 +213,70 @@ def test_damaged_bytes_come_back_from_the_registry(person: Person, registry: Sta
         assert [one.why for one in mended] == [""]
         assert blob.read_bytes() == data
     assert 0 < sum(registry.sent.values()) < len(data) // 2
+
+
+def test_two_processes_fetch_it_once(person: Person, registry: StandIn) -> None:
+    data = weights(1, 12)
+    ollama_model(registry, "1b", data)
+    code = ("import os, sys\nfrom helixstore import HelixStore\nwith HelixStore(environ=dict(os.environ)) as store:\n"
+            "    print(store.download(sys.argv[1]).fetched_bytes)")
+    both = [subprocess.Popen([sys.executable, "-c", code, f"ollama:{registry.host}/library/pebble:1b"],
+                             env=person.environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert sorted(int(process.communicate(timeout=60)[0]) for process in both) == [0, len(data)]
+    assert registry.sent[hashlib.sha256(data).hexdigest()] == len(data)
+
+
+def test_a_pinned_model_stays_whatever_the_tag_says(person: Person, registry: StandIn) -> None:
+    old = weights(1, 5)
+    ollama_model(registry, "1b", old)
+    with person.open() as store:
+        store.download(f"ollama:{registry.host}/library/pebble:1b")
+        store.pin("pebble:1b")
+        ollama_model(registry, "1b", weights(2, 5))
+        assert [one.state for one in store.update().updates] == ["pinned"]
+        report = store.download(f"ollama:{registry.host}/library/pebble:1b")
+        assert report.sync is not None
+        assert {issue.kind for issue in report.sync.issues} == {"conflict"}
+    assert weights_shown(person, "pebble:1b") == {"gguf:F16": {old}}
+
+
+def test_what_the_person_deletes_in_ollama_stays_deleted_and_another_pull_brings_it_back_elsewhere(
+    person: Person, registry: StandIn,
+) -> None:
+    data = weights(1, 5)
+    ollama_model(registry, "1b", data)
+    folder = OllamaFolder(person.home / ".ollama/models")
+    with person.open() as store:
+        store.download(f"ollama:{registry.host}/library/pebble:1b")
+        folder.rm("127.0.0.1/library/pebble:1b")
+        store.sync()
+        [variant] = store.show("pebble:1b").variants
+        assert variant.providers["ollama"].state == "hidden"
+        assert store.sync().nothing
+        store.unhide("pebble:1b", "ollama")
+    assert folder.shown("127.0.0.1/library/pebble:1b")["system"] == "be brief"
+
+
+def test_the_command_line_says_what_came_and_from_where(person: Person, registry: StandIn) -> None:
+    ollama_model(registry, "1b", weights(1, 5))
+    helixstore = str(Path(sys.executable).with_name("helixstore"))
+
+    def typed(*words: str) -> str:
+        done = subprocess.run([helixstore, *words], env=person.environ, capture_output=True, text=True, timeout=60,
+                              check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    name = f"ollama:{registry.host}/library/pebble:1b"
+    assert "5.2 MB of 5.2 MB would be downloaded" in typed("pull", name, "--dry-run")
+    assert "1 file, 5.2 MB downloaded." in typed("pull", name)
+    assert f"{registry.host}/library/pebble:1b" in typed("show", "pebble:1b")
+    with serve(StandIn()) as elsewhere:
+        target = f"oci://{elsewhere.host}/team/pebble"
+        planned = typed("push", "pebble:1b", f"{target}:2", "--for", "docker", "--dry-run")
+        assert "pebble-1b-F16.gguf  5.2 MB  missing" in planned
+        assert f"5.2 MB would be sent to {target}:2." in planned
+        assert elsewhere.uploads == {}
+        assert typed("push", "pebble:1b", target).splitlines() == [
+            "pebble:1b (gguf:F16): 5.2 MB sent.", f"helixstore pull {target}:latest"]
+        assert "0 B sent; the registry had 1 file already." in typed("push", "pebble:1b", target)
