@@ -134,8 +134,9 @@ def _nvidia(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
     told = _told(environ, "nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits")
     for line in told.splitlines():
         parts = [part.strip() for part in line.split(",")]
-        if len(parts) != 4 or not (size := _number(parts[3])):
+        if len(parts) != 4:
             continue
+        size = _number(parts[3])                        # none of its own where it shares the computer's: [N/A]
         chosen = [one.strip() for one in visible.split(",")] if visible is not None else [parts[0]]
         if any(one and (one == parts[0] or parts[1].startswith(one)) for one in chosen):
             found.append(Gpu("cuda", parts[2], size * _MIB))

@@ -38,8 +38,9 @@ def parameters_of(text: str) -> int:
         raise typer.BadParameter(f"{text!r} is no number such as 8B or 500M", param_hint="--max-parameters")
     if match is None:
         return 0
-    step = 10.0 ** -len(match[1].partition(".")[2])
-    return round((float(match[1]) + step) * 1000 ** " kmbt".index(match[2].lower() or " ")) - 1
+    step: float = 10.0 ** -len(match[1].partition(".")[2])
+    unit: float = 1000.0 ** " kmbt".index(match[2].lower() or " ")
+    return round((float(match[1]) + step) * unit) - 1
 
 
 def tokens_of(text: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from helixstore.commands.picking import Pick, pick
-from helixstore.commands.prospects import Wish
+from helixstore.commands.prospects import Wish, catalogue, repositories_of
 from helixstore.download.getting import free_bytes, getting, held
 from helixstore.download.mirror import mirror_of
 from helixstore.download.offered import Offered
@@ -55,9 +55,11 @@ def take(
                             free_bytes(session), why=picked.why, others=picked.others, dry_run=dry_run)
     if dry_run:
         return report
-    mirror = mirror_of(session, found)
+    mirror, entry = mirror_of(session, found), catalogue(session).of_repository(found.place)
+    kin = repositories_of(entry) if entry is not None else ()
     with getting(session, mirror.before(files), found.sources, called, progress) as (models, issues, fetched):
-        shown = change(session, Change("download", scan=False, brought=models), progress=progress)
+        brought = [replace(model, kin=kin) for model in models]
+        shown = change(session, Change("download", scan=False, brought=brought), progress=progress)
     return replace(report, fetched_bytes=fetched, mirrored_bytes=mirror.used,
                    sync=replace(shown, issues=(*issues, *shown.issues)))
 

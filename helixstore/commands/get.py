@@ -8,10 +8,10 @@ from typing import NamedTuple
 from helixstore.catalogue import Shape, parse_reference
 from helixstore.catalogue.references import HubReference
 from helixstore.commands.download import download
-from helixstore.commands.prospects import Wish, catalogue, family_of, hardware_of
+from helixstore.commands.prospects import Wish, catalogue, family_of, hardware_of, repositories_of
 from helixstore.commands.queries import placed
 from helixstore.download.fitting import fits
-from helixstore.errors import Failed, NotFound
+from helixstore.errors import Failed, NotFound, Usage
 from helixstore.fs.names import folded
 from helixstore.session import Session
 from helixstore.sync.wanted import Progress
@@ -35,7 +35,8 @@ def get(session: Session, what: str, format: str = "", progress: Progress | None
     if found := _here(session, what, format):
         return placed(session, found)
     done = download(session, what, Wish(format), progress=progress)
-    found = _here(session, what, format) or _here(session, done.name, format)
+    found = _here(session, what, format) or _here(session, f"hf:{done.repository}", format) or _here(
+        session, done.name, format)
     if found is None:
         raise Failed(f"{what} came, and is not there as {format or 'a model'}", f"helixstore show {done.name}")
     return placed(session, found)
@@ -67,7 +68,10 @@ class _Here(NamedTuple):
 
 def _meant(session: Session, what: str) -> list[Variant]:
     """The variants of the store that a name or reference means."""
-    reference = parse_reference(what)
+    try:
+        reference = parse_reference(what)
+    except Usage:                                       # a name in a registry
+        return []
     if isinstance(reference, HubReference):
         return [one for one in _named(session, reference.repository) if _is(one, reference)]
     here = _named(session, what)
@@ -77,9 +81,7 @@ def _meant(session: Session, what: str) -> list[Variant]:
         entry = catalogue(session).find(what)
     except NotFound:
         return []
-    places = [offer.reference(one) for offer in entry.offers for one in offer.quantizations or ("",)]
-    names = dict.fromkeys([entry.name, *(one.repository for one in places if isinstance(one, HubReference))])
-    found = {one.key: one for name in names for one in _named(session, name)}
+    found = {one.key: one for name in (entry.name, *repositories_of(entry)) for one in _named(session, name)}
     return list(found.values())
 
 

@@ -83,11 +83,15 @@ def pick(machine: Machine, what: str, wish: Wish, provider: str = "") -> Pick:
         raise _refused(machine, what, wish, provider, seen, where[0]) if seen else errors[0]
     for place in where:
         try:
-            return _best(machine, place, wish)
+            found = offered(machine, place.reference)
+            forms = [] if found.single else choose(found.place, packages(found.files), family=family_of(wish.format),
+                                                   wanted=_named(place, wish))
         except Passing:
             raise
-        except HelixError as error:
+        except HelixError as error:                     # a place that is gone or closed: the next may have it
             errors.append(error)
+        else:
+            return _best(machine, place, found, forms, wish)
     raise errors[0]
 
 
@@ -97,19 +101,19 @@ def picked(prospect: Prospect, why: str) -> Pick:
                 tuple(one.label for one in prospect.others))
 
 
-def _best(machine: Machine, place: Place, wish: Wish) -> Pick:
+def _named(place: Place, wish: Wish) -> str:
+    """The quantisation or file that the person named."""
+    return "" if wish.quantization == "all" else wish.quantization or part_of(place.reference)
+
+
+def _best(machine: Machine, place: Place, found: Offered, forms: Sequence[Package], wish: Wish) -> Pick:
     """What nobody in particular asks for: of GGUF the one that fits best, of everything else all."""
-    found = offered(machine, place.reference)
     model = place.model or found.model
-    if found.single:
-        if place.entry is None and (wish.quantization or wish.format):
-            raise Usage(f"{found.place} is one model as it is, and leaves no choice of format or quantisation",
-                        "name the tag that has it")
-        return Pick(found, (), model)
-    named = "" if wish.quantization == "all" else wish.quantization or part_of(place.reference)
-    forms = choose(found.place, packages(found.files), family=family_of(wish.format), wanted=named)
+    if found.single and place.entry is None and (wish.quantization or wish.format):
+        raise Usage(f"{found.place} is one model as it is, and leaves no choice of format or quantisation",
+                    "name the tag that has it")
     gguf = [form for form in forms if form.family is Family.GGUF]
-    if named or wish.quantization == "all" or len(gguf) < 2:
+    if wish.quantization == "all" or _named(place, wish) or len(gguf) < 2:
         return Pick(found, tuple(forms), model)
     hardware, context = hardware_of(machine, wish.memory), context_of(place.entry, wish)
     shape = place.entry.shape if place.entry is not None else None

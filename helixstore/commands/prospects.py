@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from helixstore.catalogue import Catalogue, Entry, Offer, bytes_of_weights, parse_reference
 from helixstore.catalogue.entry import BLANK
-from helixstore.catalogue.references import Reference
+from helixstore.catalogue.references import HubReference, Reference
 from helixstore.commands.offering import offered, part_of
 from helixstore.download.choosing import Package, choose, packages
 from helixstore.download.fitting import CONTEXT, Fit, fits, would_fit
@@ -32,7 +32,8 @@ from helixstore.sync.projection import refused_state
 from helixstore.values import Family, Format, State
 
 __all__ = [
-    "Place", "Prospect", "Wish", "catalogue", "context_of", "family_of", "hardware_of", "places", "prospects", "size",
+    "Place", "Prospect", "Wish", "catalogue", "context_of", "family_of", "hardware_of", "places", "prospects",
+    "repositories_of", "size",
 ]
 
 _LOOKS = 4                      # forms of one place of which the header is read, at most
@@ -103,6 +104,12 @@ class Prospect:
 def catalogue(machine: Machine) -> Catalogue:
     """Ours, and the person's own entries over it."""
     return Catalogue(machine.places.models_file)
+
+
+def repositories_of(entry: Entry) -> tuple[str, ...]:
+    """The repositories of the hub that have a model, each once."""
+    places = (offer.reference(one) for offer in entry.offers for one in offer.quantizations or ("",))
+    return tuple(dict.fromkeys(one.repository for one in places if isinstance(one, HubReference)))
 
 
 def hardware_of(machine: Machine, memory: int | None = None) -> Hardware:
@@ -216,8 +223,8 @@ def _at(machine: Machine, place: Place, wish: Wish, providers: Sequence[str], op
             look = looks.get(form.label) or peek(found, form, name)
             verdicts = {one: _verdict(machine, one, look, fit, place, wish, hardware) for one in providers}
             yield Prospect(found, form, look, fit, verdicts, tuple(one for one in same if one is not form))
-            others = {one for one, verdict in verdicts.items()
-                      if fit.room is not None and verdict.convert_to == look.variant.format and one in open_}
+            others = {one for one, verdict in verdicts.items() if fit.room is not None and one in open_
+                      and verdict.convert_to and look.variant.format in machine.layout(one).formats}
             waiting = others if waiting is None else waiting & others
             if not waiting:
                 break

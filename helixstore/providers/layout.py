@@ -286,6 +286,8 @@ class Found:
         claims: paths relative to the model -> the alias (SHA-256 or git-SHA-1, hex) that the program's own names claim
             for the content. Intake hashes the files, and keeps a `hub` source only if every claim holds and every file
             has one; otherwise the source becomes `program` with the same name. A claim is never taken for an alias.
+        kin: repositories of the hub that are the same model in other forms, as the catalogue has it: what came from
+            there is the model that this joins.
     """
 
     inspection: Inspection
@@ -293,6 +295,7 @@ class Found:
     name: str
     files: Mapping[str, Path] = field(default_factory=dict)
     claims: Mapping[str, str] = field(default_factory=dict)
+    kin: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

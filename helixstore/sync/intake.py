@@ -392,7 +392,7 @@ def _name(
     first = next((p.location for p in candidate.pieces if p.role in LINKED_ROLES), candidate.pieces[0].location)
     name = rules.name or candidate.found.name
     wanted = Newcomer(name, variant_id(manifest.format, manifest.quantization), manifest.digest, manifest.content_key,
-                      source, adopted_as(first))
+                      source, adopted_as(first), candidate.found.kin)
     placed = names.place(wanted)
     if placed.blocked:
         intake.issues.append(Issue("conflict", str(inspection.location), placed.blocked,

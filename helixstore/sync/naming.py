@@ -5,7 +5,8 @@
 - A file that was adopted as a variant and now holds other content is that variant's new version. So is what a program
   now has under a name that was a variant's only source; where the variant has others, what is new splits off from it.
   (A registry that it came from is no place where it still lies, and does not count among them.)
-- Different content joins a model only when both come from the same repository; otherwise the later is `name~2`.
+- Different content joins a model only when both come from the same repository, or from repositories that the catalogue
+  has as one model; otherwise the later is `name~2`.
 - A variant id is `format:quantization`; a second one of the same id in a model gets `@<8 hex of its manifest>`.
 """
 
@@ -45,6 +46,7 @@ class Newcomer:
         content: `Manifest.content_key`: the roles and digests of its files, their names apart.
         source: where it was found.
         was: the variant as which the same path was adopted before, if any.
+        kin: repositories of the hub that are the same model in other forms.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Newcomer:
     content: str
     source: Source
     was: Key | None = None
+    kin: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,8 @@ class Names:
                 return self._take(owner.key, new, places, replaces=True)
             self._lose(owner, new)
             return self._take(self._beside(owner.key.model, new), new)
-        model = self._groups.get(group_of(new.source) or "")
+        groups = [group_of(new.source), *(group_of(Source("hub", repository)) for repository in new.kin)]
+        model = next((self._groups[group] for group in groups if group in self._groups), None)
         if model is None:
             return self._take(Key(self._free(new.name), new.id), new)
         old = self._by_key.get(Key(model, new.id))
