@@ -43,12 +43,13 @@ def test_every_command_of_this_version_is_there_and_none_of_a_later_one() -> Non
         "init", "sync", "share", "add", "hide", "unhide", "pin", "unpin", "list", "list-shared", "show", "path", "link",
         "explain", "status", "du", "compat", "remove", "undo", "leave", "trash", "gc", "verify", "reindex", "log",
         "providers", "config", "doctor", "apply", "models", "layouts", "volume", "host", "watch",
-        "update", "history", "rollback", "generations", "push", "pull",
+        "download-all", "update", "history", "rollback", "generations", "push", "pull",
     }
     assert {path for path in ALL if " " not in path} == wanted
     assert {path for path in ALL if " " in path} == {
         "generations list", "generations diff", "generations back",
-        "host list", "host forget", "models list", "models download", "trash list", "trash restore",
+        "host list", "host forget", "models list", "models search", "models info",
+        "models download", "trash list", "trash restore",
         "config list", "config get", "config set",
         "providers list", "providers show", "providers on", "providers off", "providers set",
         "layouts list", "layouts new", "layouts check",

@@ -22,6 +22,7 @@ __all__ = ["CASES", "DAILY", "ELSEWHERE", "POWER", "STATES", "Case", "leaves"]
 ELSEWHERE = {
     "generations back": "tests/engine/test_generations.py, and undo here",
     "models download": "tests/download",
+    "download-all": "tests/download",
     "pull": "tests/download",
     "push": "tests/download",
     "rollback": "tests/download",
@@ -245,7 +246,8 @@ CASES: Mapping[str, Case] = {
     "sync --across-disks": _case("sync --across-disks --keep far --yes", "two disks"),
     "doctor": _case("doctor"),
     **{line: _case(line) for line in (
-        "status", "list", "list-shared", "models list", "show gem", "path gem", "explain gem", "du", "log",
+        "status", "list", "list-shared", "models list", "models search llama", "models info llama3:8b", "show gem",
+        "path gem", "explain gem", "du", "log",
         "compat gem", "providers list", "providers show jan", "layouts list", "volume list", "host list", "config list",
         "config get share", "trash list", "layouts check jan")},
 }
