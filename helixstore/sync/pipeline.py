@@ -126,7 +126,7 @@ class Pipeline:
             self.still.forget()
         session.index.refresh()                 # `since` must not be later than what the plan rests on
         self.recovered += claim_missing(session, keep=not self.looking)
-        self.issues = [*self.recovered, *session.issues, *session.settings.issues, *damage(session)]
+        self.issues = [*self.recovered, *session.issues, *session.settings.issues]
         self.unproven = prove_names(session, self.progress) if self.wanted.scan and everywhere else []
         if not self.looking and everywhere:
             mend_stand_ins(session)
@@ -153,6 +153,7 @@ class Pipeline:
         self.variants, self.lacking = with_aliases(
             session, variants, looked, intake, self.progress, keep=not self.looking,
             hasher=self.still.hasher if self.still is not None else None)
+        self.issues += damage(session)          # what was read on the way may be damaged, too
 
     def project(self) -> None:
         """What every provider must see, where that can be."""

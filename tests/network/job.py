@@ -66,7 +66,7 @@ def run(folder: Path, own: Path) -> dict[str, Any]:
             said["hidden"] = kinds(store)[name]["llamacpp"]
             store.remove(name)
             said["removed"] = name not in kinds(store)
-            store.gc(now=True)
+            store.gc()
             store.undo()
             said["undone"] = sorted(kinds(store))
         store.sync()
