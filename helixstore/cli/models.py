@@ -130,7 +130,10 @@ def download_all(
     memory: Memory = "",
     dry_run: DryRun = False,
 ) -> None:
-    """Download the smallest set of a model's forms that serves all programs that are on.
+    """Download what serves all programs that are on.
+
+    Of all places and forms that are known, those that together serve all of them with the fewest bytes; it says who is
+    left out, and why.
 
     \b
     Examples:

@@ -19,7 +19,8 @@ from helixstore.cli.app import COMMANDS, application
 APP = application()
 ONLY_LOOK = {
     "status", "list", "list-shared", "show", "path", "explain", "du", "compat", "log", "doctor", "reindex",
-    "history", "generations list", "generations diff", "host list", "models list", "trash list", "providers list",
+    "history", "generations list", "generations diff", "host list", "models list", "models search",
+    "models info", "trash list", "providers list",
     "providers show", "config list", "config get",
     "layouts list", "layouts check", "volume list"}
 

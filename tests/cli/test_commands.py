@@ -144,7 +144,9 @@ def test_init_then_sync_then_nothing_to_do(person: Path, call: Callable[..., Any
 
 
 LOOKING = {
-    "list": ["list"], "list-shared": ["list-shared"], "models list": ["models", "list"], "show": ["show", "tiny"],
+    "list": ["list"], "list-shared": ["list-shared"], "models list": ["models", "list"],
+    "models search": ["models", "search", "llama"], "models info": ["models", "info", "llama3:8b"],
+    "show": ["show", "tiny"],
     "status": ["status"], "du": ["du"], "compat": ["compat", "tiny"], "log": ["log"], "doctor": ["doctor"],
     "providers": ["providers"], "providers list": ["providers", "list"], "config": ["config"],
     "providers show": ["providers", "show", "ollama"],
