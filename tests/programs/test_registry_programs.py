@@ -99,6 +99,17 @@ def test_oras_pulls_what_was_pushed(registry: str, box: Sandbox, pebble: Path, t
             for path in (tmp_path / "out").rglob("*") if path.is_file()} == data
 
 
+def test_others_take_what_the_command_pushed(registry: str, box: Sandbox, pebble: Path, tmp_path: Path) -> None:
+    """From a store, by the command line, in both forms."""
+    box.place(pebble, "models/pebble.gguf")
+    box.init("models")
+    for form, tag in (("all", "v1"), ("docker", "v2")):
+        pushed = box.document("push", "pebble", f"oci://{registry}/team/store:{tag}", "--for", form)["pushed"]
+        assert [file["how"] for file in pushed[0]["files"]] == ["sent" if form == "all" else "there"]
+        python("oras", _ORAS_PULL, f"{registry}/team/store:{tag}", tmp_path / tag, environ=box.environ)
+        assert [sha256(path) for path in (tmp_path / tag).iterdir()] == [sha256(pebble)]
+
+
 def test_what_oras_pushed_is_pulled(registry: str, box: Sandbox, pebble: Path) -> None:
     assert python("oras", _ORAS_PUSH, f"{registry}/team/oras:v1", pebble, environ=box.environ) == 201
     there = Registry(Reference(registry, "team/oras", "v1"), Access.of(box.environ))
