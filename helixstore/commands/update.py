@@ -70,7 +70,9 @@ def update(session: Session, model: str = "", *, check: bool = False,
         if later is None:
             found.append(here)
         elif not later.files:
-            found.append(replace(here, state="gone", why="the later revision has no such file",
+            why = ("the tag leads to another variant now, which is here too" if offer.single
+                   else "the later revision has no such file")
+            found.append(replace(here, state="gone", why=why,
                                  remedy=f"see what it has: helixstore models download {reference} --dry-run"))
         else:
             here = replace(here, changed=later.changed,
