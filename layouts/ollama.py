@@ -39,7 +39,7 @@ from .parts.ollama_manifest import (
     read_manifest,
 )
 from .parts.ollama_names import Name, made_names
-from .parts.own import kept_text, own_sources
+from .parts.own import own_sources
 from .parts.remembered import remembered
 
 __all__ = ["Ollama"]
@@ -183,8 +183,13 @@ def _own_entries(variant: Variant, places: Sequence[_Place]) -> Iterator[Entry]:
     for path, text in texts.items():
         if manifests.get(path, True):
             witness = path in manifests                     # a manifest may be changed; a blob that is, is damaged
-            body = kept_text(text) if witness else Text(text.encode())
+            body = Text(text.encode(), _moved_on if witness else None)
             yield Entry(path, body, key, witness, order=int(witness))
+
+
+def _moved_on(base: bytes | None, theirs: bytes | None, ours: bytes) -> bytes:
+    """A manifest that is as it was when the model was taken in gives way to another version of it; any other stays."""
+    return ours if theirs is None or theirs == base else theirs
 
 
 @remembered

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from helixstore.farm.compare import content
@@ -42,9 +42,10 @@ def inverse(number: int, plan: Plan, result: Mapping[str, Any], ledgers: Ledgers
     extra = [done for done in result["learnt"].get("extra", ()) if done]
     back = _Back(plan, ledgers, frozenset(Key(move["model"], move["variant"]) for done in extra
                                           for move in done.get("refs", ()) if move["manifest"] and not move["before"]))
-    for index in range(len(plan.actions) - 1, -1, -1):
-        if result["letters"][index] == DONE:
-            back.action(plan.actions[index])
+    steps = [action for action, letter in zip(plan.actions, result["letters"], strict=False) if letter == DONE]
+    back.were_there(steps)
+    for action in reversed(steps):
+        back.action(action)
     order = {"unhide": 0, "folder": 1, "own": 3, "remove": 4, "unfolder": 5, "hide": 6, "decline": 7}
     actions = tuple(sorted(back.actions, key=lambda action: order.get(action.op, 2)))
     reverted = tuple({"kind": "revert", "of": done} for done in reversed(extra))
@@ -60,7 +61,13 @@ class _Back:
         self.actions: list[Action] = []
         self.issues: list[Issue] = []
         self._hidden: set[tuple[str, Key]] = set()
+        self._before: set[tuple[str, Key]] = set()          # variants that were shown in a root before, otherwise
         self._inodes: dict[tuple[object, ...], str] = {}    # what an inode was before it -> a path that gets it back
+
+    def were_there(self, actions: Sequence[Action]) -> None:
+        """Note what was shown before all this, in another version or by another name: undo hides it nowhere."""
+        self._before = {(action.root, claim.key) for action in actions if action.op in ("remove", "replace")
+                        and action.was is not None for claim in action.was.claims if claim.key is not None}
 
     def action(self, action: Action) -> None:
         """Add what takes this action back; what cannot be looked at is left as it is, and said."""
@@ -111,7 +118,7 @@ class _Back:
             self._add(action, "forget", was=record)
         if action.was is None:                  # an entry that was only repaired leaves its variant where it was
             for claim in record.claims:
-                if claim.key is None or claim.key in self.named:
+                if claim.key is None or claim.key in self.named or (action.root, claim.key) in self._before:
                     continue
                 if (action.root, claim.key) not in self._hidden:
                     self._hidden.add((action.root, claim.key))

@@ -265,7 +265,8 @@ class _RootPlanner:
             self.conflict(name, joined, f"{_what(look)} lies there that is too large for a sidecar")
             return
         wanted, now = self.actual.texts[name], self.actual.content[name]
-        base = self.actual.bases.get(record.base) if record is not None else None
+        as_taken = record is not None and now == record.digest == record.base
+        base = theirs if as_taken else self.actual.bases.get(record.base) if record is not None else None
         merged = body.merge(base, theirs, body.data) if body.merge is not None else None
         if now == wanted and record is not None and record.digest != now:
             self.do("record", name, joined, look, record, ADOPTED)      # the program wrote what it says it has
@@ -273,6 +274,10 @@ class _RootPlanner:
         if now == wanted or merged == theirs:
             self.out.texts[now] = theirs
             self.do("refresh" if record else "record", name, joined, look, record, "merged", (now, wanted))
+            return
+        if as_taken and record is not None and record.origin == "adopted" and merged == body.data:
+            self.keep(name)
+            self.do("replace", name, joined, look, record, "the model has changed")     # it came to lead elsewhere
             return
         if merged is None:
             self.conflict(name, joined, "it was changed there, and both changes do not fit together")

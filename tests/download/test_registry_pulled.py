@@ -63,6 +63,42 @@ def test_what_ollama_has_already_is_not_fetched_and_stays_one_model(person: Pers
     assert hashlib.sha256(data).hexdigest() not in registry.sent
 
 
+@pytest.mark.parametrize("texts_only", [True, False])
+def test_a_later_version_takes_the_place_of_ollamas_own_pull_and_undo_gives_that_back(
+    person: Person, registry: StandIn, texts_only: bool,
+) -> None:
+    old = weights(1, 5)
+    new = old if texts_only else weights(2, 5)
+    name, folder = "127.0.0.1/library/pebble:1b", OllamaFolder(person.home / ".ollama/models")
+    folder.pull(name, old, texts=list(TEXTS.items()))
+    before = folder.shown(name)
+    ollama_model(registry, "1b", new, {**TEXTS, "system": "be long"})
+    with person.open() as store:
+        store.sync()
+        store.download(f"ollama:{registry.host}/library/pebble:1b")
+        after = folder.shown(name)
+        assert (after["system"], after["model"]) == ("be long", f"sha256:{hashlib.sha256(new).hexdigest()}")
+        assert store.sync().nothing
+        assert weights_shown(person, "pebble:1b") == {"gguf:F16": {new}}
+        store.undo()
+        assert folder.shown(name) == before
+        assert weights_shown(person, "pebble:1b") == {"gguf:F16": {old}}
+        assert store.sync().nothing
+
+
+def test_what_the_person_has_changed_in_ollama_since_is_left_to_them(person: Person, registry: StandIn) -> None:
+    data = weights(1, 5)
+    name, folder = "127.0.0.1/library/pebble:1b", OllamaFolder(person.home / ".ollama/models")
+    folder.pull(name, data, texts=list(TEXTS.items()))
+    ollama_model(registry, "1b", data, {**TEXTS, "system": "be long"})
+    with person.open() as store:
+        store.sync()
+        folder.create(name, name, system="be mine")
+        store.download(f"ollama:{registry.host}/library/pebble:1b")
+        store.sync()
+    assert folder.shown(name)["system"] == "be mine"
+
+
 def test_the_hubs_listing_is_met_by_what_ollamas_registry_gave_and_the_other_way_round(
     online: Person, served: Repository, registry: StandIn, tmp_path: Path,
 ) -> None:
