@@ -306,6 +306,7 @@ def test_all_providers_that_are_on_are_served_by_the_smallest_set(
         assert {one.provider: one.variant for one in done.serves} == {
             "ollama": "gguf:Q8_0", "llamacpp": "gguf:Q8_0", "vllm": "hf:BF16", "tabbyapi": "hf:BF16"}
         assert [one.provider for one in done.left_out] == ["comfyui"]
+        assert [model.name for model in store.shared_models()] == [NAME], "all forms of one entry are one model"
         linked = {provider for model in store.shared_models() for variant in model.variants
                   for provider, one in variant.providers.items() if one.state == "linked"}
         assert linked == {"ollama", "llamacpp", "vllm", "tabbyapi"}
