@@ -37,6 +37,9 @@ _LOCAL_FUSE = frozenset({
 #: nanoseconds for which a folder's time may stand for two states of it: clocks tick coarsely, and the clients of a
 #: network keep listings (sshfs 20 s, nfs 60 s) apart from times [sshfs(1), nfs(5)]
 _TICK_NS, _LISTINGS_NS = 2 * 10**9, 120 * 10**9
+#: where a folder's time tells nothing: exfat-fuse leaves it as it is when a file is moved in (seen with 1.3.0)
+_SILENT = frozenset({"fuseblk", "fuse.exfat", "fuse.exfat-fuse"})
+_NEVER_NS = 1 << 62
 _GETFSUUID = 0x80111500             # FS_IOC_GETFSUUID of linux/fs.h, since Linux 6.9: a length, then 16 bytes
 _ESCAPES = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\", "\\043": "#"}
 
@@ -123,8 +126,12 @@ def _is_network(kind: str, source: str) -> bool:
 
 
 def unsettled_ns(path: str | os.PathLike[str]) -> int:
-    """How old a folder's time must be, in nanoseconds, before it may stand for one state of what is in it."""
-    return _LISTINGS_NS if mount_of(path).network else _TICK_NS
+    """How old a folder's time must be, in nanoseconds, before it may stand for one state of what is in it; more than
+    any age where it never does."""
+    mount = mount_of(path)
+    if mount.kind in _SILENT:
+        return _NEVER_NS
+    return _LISTINGS_NS if mount.network else _TICK_NS
 
 
 def _unescape(text: str) -> str:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from helixstore import __version__
 from helixstore.farm.ledger import FOLDER
-from helixstore.farm.snapshot import ABSENT, Snapshot, changed, take
+from helixstore.farm.snapshot import ABSENT, RACY_NS, Snapshot, changed, take
 from helixstore.fs.kernel import fingerprint
 from helixstore.fs.listing import scandir
+from helixstore.fs.mounts import unsettled_ns
 from helixstore.values import Issue
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def remember(
     """
     folders, files = dict(looked.reader.folders), dict(looked.reader.files)
     wanted_folders, wanted_files = _ours(session)
-    wanted_folders.update(str(place.root.path) for place in looked.placed if place.on)
-    wanted_folders.update(str(folder) for folder in session.settings.scan)
+    wanted_roots = {*(str(place.root.path) for place in looked.placed if place.on), *map(str, session.settings.scan)}
+    wanted_folders |= wanted_roots
     for folder in wanted_folders - folders.keys():
         folders[folder] = _mtime(folder)
     for path in wanted_files - files.keys():
@@ -79,7 +80,11 @@ def remember(
     head = {"inputs": _inputs(session, looked.placed), "unchanged": count,
             "until": until if math.isfinite(until) else None,
             "issues": [[i.kind, i.path, i.message, i.remedy] for i in issues]}
-    snapshot = take(folders, files, began_ns)
+    young = max(unsettled_ns(folder) for folder in (str(session.store.path), *wanted_roots))
+    if young > began_ns:                            # some folder's time tells nothing: all is looked at each time
+        forget(session)
+        return
+    snapshot = take(folders, files, began_ns - max(0, young - RACY_NS))
     session.index.put_state(_NAME, json.dumps(head).encode() + b"\n" + snapshot.encode())
 
 
