@@ -152,14 +152,23 @@ def _uuid_of(point: str) -> str | None:
     except (PermissionError, FileNotFoundError, NotADirectoryError):
         return None
     try:
-        told = fcntl.ioctl(descriptor, _GETFSUUID, bytes(17))
+        told = _uninterrupted(descriptor)
     except OSError as error:
-        if error.errno in (errno.EIO, errno.EROFS, errno.EINTR, errno.ENOMEM):
+        if error.errno in (errno.EIO, errno.EROFS, errno.ENOMEM):
             raise
         return None
     finally:
         os.close(descriptor)
     return str(uuid.UUID(bytes=told[1:])) if told[0] == 16 and any(told[1:]) else None
+
+
+def _uninterrupted(descriptor: int) -> bytes:
+    """The call, again when a signal came in between: Python does that for most calls, but not for this one."""
+    while True:
+        try:
+            return fcntl.ioctl(descriptor, _GETFSUUID, bytes(17))
+        except InterruptedError:
+            continue
 
 
 def _udev_uuid_of(source: str) -> str | None:

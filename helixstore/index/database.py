@@ -205,7 +205,8 @@ class Database:
             except _DAMAGES as error:
                 raise Damaged(str(error)) from error
             except lmdb.Error as error:
-                raise self._unusable(error) from error
+                if not _interrupted(error):             # else nothing was kept: once more
+                    raise self._unusable(error) from error
 
     def _resize(self, environment: Any, size: int) -> None:
         """Give the map another size; 0: the one that another process gave it."""
@@ -325,7 +326,7 @@ class Database:
             except lmdb.MapResizedError:
                 continue
             except lmdb.Error as error:
-                if os.strerror(errno.EINTR) not in str(error):      # a signal came in between: liblmdb does not go on
+                if not _interrupted(error):
                     raise
 
     def _check_stamp(self, environment: Any) -> None:
@@ -355,6 +356,11 @@ class Database:
     def _unusable(self, error: lmdb.Error) -> IndexUnusable:
         remedy = "set HELIXSTORE_INDEX to a folder of yours on a local disk with free space"
         return IndexUnusable(f"the index in {self.path} cannot be used: {error}", remedy, self.path)
+
+
+def _interrupted(error: lmdb.Error) -> bool:
+    """Whether a signal came in between: liblmdb does not go on then."""
+    return os.strerror(errno.EINTR) in str(error)
 
 
 def _adopting(environment: Any, work: Callable[[Any], T]) -> T:

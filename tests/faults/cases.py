@@ -21,6 +21,9 @@ __all__ = ["CASES", "DAILY", "ELSEWHERE", "POWER", "STATES", "Case", "leaves"]
 #: command -> which tests disturb it, where that is not done here
 ELSEWHERE = {
     "generations back": "tests/engine/test_generations.py, and undo here",
+    "generations diff": "tests/engine/test_generations.py",
+    "generations list": "tests/engine/test_generations.py",
+    "history": "tests/download",
     "models download": "tests/download",
     "download-all": "tests/download",
     "pull": "tests/download",
@@ -221,7 +224,7 @@ CASES: Mapping[str, Case] = {
                           undoes=3),
     "leave": _case("leave --yes"),
     "leave one": _case("leave --provider jan --yes"),
-    "gc condemns": _case("gc", before=_given_up, environ=_AT_ONCE),
+    "gc condemns": _case("gc", before=_given_up, environ={"HELIXSTORE_GRACE": "1d"}),
     "gc moves": _case("gc", before=_condemned, environ={"HELIXSTORE_GRACE": "0"}),
     "gc deletes": _case("gc", before=_in_the_trash, environ=_AT_ONCE, deletes=True),
     "gc --now": _case("gc --now --yes", before=_given_up, environ=_AT_ONCE, deletes=True),
