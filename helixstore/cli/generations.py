@@ -24,7 +24,7 @@ Number = Annotated[str, typer.Argument(metavar="N", help="As generations list sh
 
 @generations.callback()
 def generations_group(context: typer.Context) -> None:
-    """What programs showed after each operation, and the way back.
+    """What programs showed after each operation; going back.
 
     \b
     Example:
