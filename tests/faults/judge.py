@@ -215,6 +215,8 @@ class Judge:
         for path, digest in scene.before.content.items():
             if digest in lost:
                 yield f"LOST: {path}"
+        for digest in lost - set(scene.before.content.values()):
+            yield f"LOST from the store: {digest}"
 
     def _projected(self, scene: Scene, seen: Seen) -> Iterator[str]:
         """Invariant 3: each path is as it was, as it will be, or not there; where both agree, nothing else."""

@@ -123,7 +123,8 @@ class World:
                 for name in names:
                     path = f"{folder}/{name}"
                     digest = _content(path, hashed)
-                    everything.add(digest)
+                    if name != "seen.json":             # when somebody was last here: written anew as it comes
+                        everything.add(digest)
                     if _is_stores(inner):
                         continue
                     shown = _FARM.sub("/farms/HOST/", f"{inner}/{name}")
