@@ -8,6 +8,7 @@ most of its lines are outdated. Nothing rests on it but the order in which blobs
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,6 +94,7 @@ class Verified:
 
     def note(self, digest: str, when: float) -> None:
         """A blob was read in full. Not flushed: what a power cut loses is read once more."""
+        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
         with open(self._path, "ab", buffering=0) as file:
             file.write(f"{digest} {when:.6f}\n".encode())
 

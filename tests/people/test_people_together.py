@@ -275,3 +275,10 @@ def test_only_the_owner_of_the_store_removes_for_everyone(shared: People) -> Non
     assert "who owns the store" in told
     assert mine.read_bytes() == PUBLIC
     assert "rocket-GGUF" in lab.alice.helix("list")
+
+
+def test_who_has_never_synced_can_read_the_store_through(lab: People) -> None:
+    founded(lab, lab.carol)
+    lab.alice.put("one-F16.gguf", model_gguf(seed=77))
+    lab.alice.helix("add", str(lab.alice.home / "one-F16.gguf"))
+    assert lab.bob.document("verify")["bad"] == []
