@@ -86,7 +86,10 @@ def fetch(files: Sequence[RemoteFile], shelf: Shelf, *, connections: int = 8,
     job = _Job(shelf, crew, progress)
     crew.add(bound(job.small, file) for file in every if file.bytes <= _SMALL)
     crew.add(bound(job.large, file) for file in every if file.bytes > _SMALL)
-    crew.run()
+    try:
+        crew.run()
+    finally:
+        job.close()
     job.flush()
     return job.result
 
@@ -99,6 +102,13 @@ class _Job:
         self._progress = progress
         self._guard = threading.Lock()
         self._small: list[tuple[RemoteFile, bytes]] = []
+        self._open: list[Partial] = []
+
+    def close(self) -> None:
+        """Let go of what was left open when all was stopped: this process may go on with it."""
+        with self._guard:
+            for partial in self._open:
+                partial.close()
 
     def small(self, file: RemoteFile) -> None:
         """Fetch a file into memory; what is not what the listing says is asked for once more."""
@@ -158,6 +168,8 @@ class _Job:
             self.fail(file, error if isinstance(error, HelixError) else Failed(
                 f"{file.path} cannot be downloaded: {error.strerror}", advice(error), error.filename))
             return
+        with self._guard:
+            self._open.append(partial)
         blob = self.shelf.held(file)                    # another process may just have brought it
         if blob is not None:
             partial.remove()

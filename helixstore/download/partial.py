@@ -105,9 +105,12 @@ class Partial:
                 kernel.unlink(path)
 
     def close(self) -> None:
-        """Let go of it; what has arrived stays."""
-        os.close(self._data)
-        os.close(self._record)
+        """Let go of it; what has arrived stays. Closing it again does nothing."""
+        data, record = self._data, self._record
+        self._data = self._record = -1
+        for descriptor in (data, record):
+            if descriptor != -1:
+                os.close(descriptor)
 
     def _read_record(self) -> dict[int, str]:
         """Piece -> digest; a last line that was cut short is removed, so that the next one begins on its own."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from helixstore import HelixStore
 from helixstore.errors import Failed, HelixError, NotFound, Passing
 from support.hub import Repository, Trouble, hub
 from support.person import Person
@@ -226,6 +227,26 @@ def test_killed_again_and_again_it_completes_and_nothing_that_was_finished_comes
     assert total <= size + died * 10 * (1 << 20), "at most a piece for each connection is lost with a kill"
     all_there(online, served)
     assert said.strip().isdigit()
+
+
+def test_one_that_was_interrupted_goes_on_in_the_same_process(
+    online: Person, served: Repository, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ctrl-C in a program that stays, with more to ask for than there are connections: nothing stays locked."""
+    from helixstore.download import fetching
+
+    monkeypatch.setattr(fetching, "_STRETCH", 1)
+
+    def interrupt(what: str, path: str, done: int, total: int) -> None:
+        if what == "download" and done > total // 3:
+            raise KeyboardInterrupt
+
+    with HelixStore(environ=online.environ, progress=interrupt) as store:
+        with pytest.raises(KeyboardInterrupt):
+            store.download(REPOSITORY, quantization="all")
+        with online.open() as again:
+            again.download(REPOSITORY, quantization="all")
+    all_there(online, served)
 
 
 def test_two_processes_fetch_it_once(online: Person, served: Repository) -> None:
