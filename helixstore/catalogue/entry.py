@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from helixstore.catalogue.memory import Shape
 from helixstore.catalogue.references import Reference, parse_reference
 from helixstore.errors import NotFound
 from helixstore.values import Format
 
-__all__ = ["BLANK", "Capability", "Entry", "Offer"]
+__all__ = ["BLANK", "Capability", "Entry", "Offer", "Seen"]
 
 #: Stands in the name of a repository or file for the quantisation, spelled as in the list beside it.
 BLANK = "{quantization}"
@@ -70,6 +71,18 @@ class Offer:
         return found
 
 
+class Seen(NamedTuple):
+    """One thing that an entry says, and the page that shows it.
+
+    Attributes:
+        claim: a capability, or the name of a field: context, parameters, active, licence, gated, shape.
+        page: its address.
+    """
+
+    claim: str
+    page: str
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One model in one size.
@@ -83,10 +96,11 @@ class Entry:
         parameters: all of them; what the source says, rounded as there.
         active: those that each token uses, in a mixture of experts; 0: all.
         licence: as the hub calls it ("apache-2.0", "llama3"); "" where it is not known.
-        gated: one of the places asks for consent before it gives the files. The hub tells it at the moment of use.
+        gated: one of the places asks for consent before it gives the files; False where no source says so. The hub
+            tells it at the moment of use.
         shape: what memory follows from; None where no source tells.
         offers: where it is published, the makers' own first.
-        cite: where context, parameters and shape were seen.
+        seen: where each thing that is said here was seen.
         own: the person's own entry, not the catalogue's.
     """
 
@@ -101,8 +115,21 @@ class Entry:
     licence: str = ""
     gated: bool = False
     shape: Shape | None = None
-    cite: tuple[str, ...] = ()
+    seen: tuple[Seen, ...] = ()
     own: bool = False
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """What is said here of the model: each capability, and the names of the fields that are known."""
+        fields = {"context": self.context, "parameters": self.parameters, "active": self.active,
+                  "licence": self.licence, "gated": self.gated, "shape": self.shape is not None}
+        return (*self.can, *(name for name, known in fields.items() if known))
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The claims for which no source is named."""
+        shown = {one.claim for one in self.seen}
+        return tuple(claim for claim in self.claims if claim not in shown)
 
     @property
     def formats(self) -> tuple[Format, ...]:

@@ -11,7 +11,7 @@
     parameters = 7_248_023_552          # active = ... too, in a mixture of experts
     licence = "apache-2.0"              # as the hub calls it; gated = true where consent is asked for
     shape = { layers = 32, kv_heads = 8, head_dim = 128, hidden = 4096, vocabulary = 32768 }
-    cite = ["litgpt"]                   # for context, parameters and shape
+    seen = { litgpt = "context parameters shape", mistral = "chat tools licence" }     # what each source shows
     sources = [                         # exact references, the makers' own first
         { format = "hf", at = "hf:mistralai/Mistral-7B-Instruct-v0.3", cite = "litgpt" },
         { format = "mlx", at = "hf:mlx-community/...-{quantization}", quantizations = ["4bit", "8bit"], cite = "..." },
@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from helixstore.catalogue.entry import BLANK, Capability, Entry, Offer
+from helixstore.catalogue.entry import BLANK, Capability, Entry, Offer, Seen
 from helixstore.catalogue.memory import Shape
 from helixstore.catalogue.references import HubReference, PathReference, parse_reference, quantization_of
 from helixstore.errors import ConfigError, Usage
@@ -49,6 +49,7 @@ _ALIASES = re.compile(r'\naliases = \[([^\]]*)\]')
 _AT = re.compile(r' at = "([^"]+)"(?:, quantizations = \[([^\]]*)\])?')
 _QUOTED = re.compile(r'"([^"]+)"')
 _LINE = re.compile(r"\(at line (\d+), column \d+\)")
+_CLAIMS = (*Capability, "context", "parameters", "active", "licence", "gated", "shape")
 _MOST = 1 << 50                         # of any number here
 _MANY = 64                              # of anything that is listed
 
@@ -124,15 +125,14 @@ class _Reading:
 
     def entry(self) -> Entry:
         table = self._table
-        known = {"title", "aliases", "can", "context", "parameters", "active", "licence", "gated", "shape", "cite",
+        known = {"title", "aliases", "can", "context", "parameters", "active", "licence", "gated", "shape", "seen",
                  "sources"}
         if unknown := sorted(table.keys() - known):
             raise self.flaw(f"has {unknown[0]!r}, which means nothing here", f"one of {', '.join(sorted(known))}")
         sources = table.get("sources")
         if not isinstance(sources, list) or not 0 < len(sources) <= _MANY:
             raise self.flaw("has no sources", 'sources = [{ format = "gguf", at = "hf:org/name" }]')
-        cite = table.get("cite", [])
-        return Entry(
+        found = Entry(
             name=self._piece.name,
             title=self.text("title", self._piece.name),
             offers=tuple(self.offer(source) for source in sources),
@@ -145,9 +145,22 @@ class _Reading:
             licence=self.licence(),
             gated=self.switch("gated"),
             shape=self.shape(),
-            cite=tuple(self.cited(one) for one in self.texts(cite if isinstance(cite, list) else [cite], "cite")),
+            seen=self.seen(),
             own=self._own,
         )
+        if extra := [one.claim for one in found.seen if one.claim not in found.claims]:
+            raise self.flaw(f"says where {extra[0]} was seen, but not what it is", f"take {extra[0]} out of seen")
+        return found
+
+    def seen(self) -> tuple[Seen, ...]:
+        table = self._table.get("seen", {})
+        if not isinstance(table, dict) or not all(isinstance(shown, str) for shown in table.values()):
+            raise self.flaw("has seen of another form", 'seen = { NAME = "context parameters licence" }')
+        found = [Seen(claim, self.cited(name)) for name, shown in table.items() for claim in shown.split()]
+        if unknown := [one.claim for one in found if one.claim not in _CLAIMS]:
+            raise self.flaw(f"has seen {_shown(unknown[0])}, which is nothing that is said of a model",
+                            f"one of {', '.join(_CLAIMS)}")
+        return tuple(found)
 
     def offer(self, source: object) -> Offer:
         if not isinstance(source, dict) or not source.keys() <= {"format", "at", "quantizations", "files", "cite"}:

@@ -15,6 +15,7 @@ _WORDS = re.compile(r"[0-9]+(?:\.[0-9]+)*[a-z]*|[a-z]+")
 #: What a name for the talking variant may end in; without it, the same model is meant.
 _KINDS = ("instruct", "chat", "it")
 _LONGEST = 200                  # characters; nothing that long is a name
+_FAR = 0.36                     # so much less like it than the best one, and it was not meant
 
 
 def fold(name: str) -> str:
@@ -60,7 +61,8 @@ def near(name: str, names: Mapping[str, str], count: int = 3) -> list[str]:
         shared = len(words & frozenset(_words(entry))) / len(words) if words else 0.0
         best[entry] += 0.4 * shared - 0.001 * len(entry)
     ranked = sorted(best, key=lambda entry: (-best[entry], entry))
-    return [entry for entry in ranked if best[entry] >= 0.6][:count]
+    least = max(0.6, best[ranked[0]] - _FAR) if ranked else 0.0
+    return [entry for entry in ranked if best[entry] >= least][:count]
 
 
 def _words(name: str) -> Iterable[str]:

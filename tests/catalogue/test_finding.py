@@ -52,6 +52,12 @@ def own(folder: Path, text: str | bytes) -> Catalogue:
     ("phi4", "phi-4"), ("phi4-mini", "phi-4-mini-instruct"), ("gpt-oss", "gpt-oss-20b"),
     ("gptoss:120b", "gpt-oss-120b"),
     ("deepseek-r1:14b", "deepseek-r1-distill-qwen-14b"), ("nomic-embed-text", "nomic-embed-text-v1.5"),
+    # as LM Studio, vLLM and the hub write them
+    ("meta-llama/Llama-3.1-8B-Instruct", "llama-3.1-8b-instruct"), ("embeddinggemma", "embeddinggemma-300m"),
+    ("Meta-Llama-3.1-8B-Instruct", "llama-3.1-8b-instruct"),
+    ("openai/gpt-oss-20b", "gpt-oss-20b"), ("qwen/qwen3-8b", "qwen3-8b"), ("Qwen/Qwen3.6-35B-A3B", "qwen3.6-35b-a3b"),
+    ("google/gemma-3-12b-it", "gemma-3-12b-it"), ("microsoft/phi-4", "phi-4"),
+    ("gemma4:31b", "gemma-4-31b-it"), ("qwen3-coder:30b", "qwen3-coder-30b-a3b-instruct"), ("smollm3", "smollm3-3b"),
     ("mixtral:8x7b", "mixtral-8x7b-instruct"), ("all-minilm", "all-minilm-l6-v2"), ("TinyLlama", "tinyllama-1.1b-chat"),
 ])
 def test_spelling_does_not_count(typed: str, name: str) -> None:
@@ -79,6 +85,24 @@ def test_real_typos_find_what_was_meant(typed: str, meant: str) -> None:
     assert meant in near
     assert meant in caught.value.remedy
     assert len(near) <= 3
+
+
+@pytest.mark.parametrize(("typed", "meant"), [
+    # sizes that are left out, names of files, names with a quantisation, and another owner's repository
+    ("qwen3.6", {"qwen3.6-27b", "qwen3.6-35b-a3b"}), ("gemma4", {"gemma-4-12b-it", "gemma-4-31b-it"}),
+    ("granite3.3", {"granite-3.3-2b-instruct", "granite-3.3-8b-instruct"}),
+    ("Meta-Llama-3.1-8B-Instruct-Q4_K_M.gguf", {"llama-3.1-8b-instruct"}),
+    ("llama3.1:8b-instruct-q4_K_M", {"llama-3.1-8b-instruct"}), ("google/gemma-3-4b", {"gemma-3-4b-it"}),
+    ("meta/llama-3.3-70b", {"llama-3.3-70b-instruct"}), ("qwen3-4b-2507", {"qwen3-4b-instruct-2507"})])
+def test_what_names_more_or_less_than_one_model_is_answered_with_those(typed: str, meant: set[str]) -> None:
+    with pytest.raises(NotFound):
+        CATALOGUE.find(typed)
+    assert meant <= set(CATALOGUE.suggest(typed))
+
+
+def test_what_is_much_less_like_it_is_not_suggested() -> None:
+    assert set(CATALOGUE.suggest("minicpm-v")) == {"minicpm-v-2.6", "minicpm-v-4.5"}
+    assert "smollm3-3b" in CATALOGUE.suggest("smollm-3b")
 
 
 @pytest.mark.parametrize("typed", ["xyzzy", "", "   ", "???", "\x1b[31m", "a" * 5000, "-", "12345"])
@@ -188,6 +212,12 @@ BAD = {
     "text": ('["x"]\nparameters = "8b"\nsources = [{ format = "gguf", at = "hf:a/b" }]\n', 5, "parameters"),
     "shape": ('["x"]\nshape = { layers = 1 }\nsources = [{ format = "gguf", at = "hf:a/b" }]\n', 5, "shape"),
     "cite": ('["x"]\nsources = [{ format = "gguf", at = "hf:a/b", cite = "nowhere" }]\n', 5, "nowhere"),
+    "seen": ('["x"]\nseen = ["page"]\nsources = [{ format = "gguf", at = "hf:a/b" }]\n', 5, "seen of another form"),
+    "claim": ('["x"]\nseen = { litgpt = "price" }\nsources = [{ format = "gguf", at = "hf:a/b" }]\n', 5, "price"),
+    "nothing": ('["x"]\nseen = { litgpt = "licence" }\nsources = [{ format = "gguf", at = "hf:a/b" }]\n', 5,
+                "not what it is"),
+    "page": ('["x"]\nlicence = "mit"\nseen = { nowhere = "licence" }\n'
+             'sources = [{ format = "gguf", at = "hf:a/b" }]\n', 5, "nowhere"),
     "switch": ('["x"]\ngated = "no"\nsources = [{ format = "gguf", at = "hf:a/b" }]\n', 5, "gated"),
     "nested": ('["x"]\nsources = [{ format = "gguf", at = "hf:a/b" }]\n[y.z]\nq = 1\n', 5, "beside"),
     "twice": ('["first"]\nsources = [{ format = "gguf", at = "hf:c/d" }]\n', 5, "twice"),

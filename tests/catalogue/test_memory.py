@@ -59,6 +59,19 @@ def test_the_cache_is_as_large_as_llama_cpp_said(shape: Shape, context: int, kin
     assert bytes_of_cache(shape, context, kind) / MIB == pytest.approx(said, abs=0.005)
 
 
+@pytest.mark.parametrize(("name", "tokens", "said"), [
+    # heads that share their keys and values: the table of huggingface.co/blog/llama31, quoted with how it is reckoned
+    # in github.com/huggingface/blog/issues/2345 (its 405B row counts sixteen such heads, where the model has eight)
+    ("llama-3.1-8b-instruct", 1024, 0.125), ("llama-3.1-8b-instruct", 16_000, 1.95),
+    ("llama-3.1-8b-instruct", 128_000, 15.62), ("llama-3.1-70b-instruct", 16_000, 4.88),
+    ("llama-3.1-70b-instruct", 128_000, 39.06), ("llama-3.1-405b-instruct", 128_000, 123.05 / 2),
+])
+def test_the_cache_is_as_large_as_the_makers_of_the_hub_say(name: str, tokens: int, said: float) -> None:
+    shape = Catalogue().find(name).shape
+    assert shape is not None
+    assert bytes_of_cache(shape, tokens) / GIB == pytest.approx(said, rel=0.01)
+
+
 @pytest.mark.parametrize(("at_once", "said"), [(1, 27.0), (2, 42.0), (4, 72.0), (8, 72.0)])
 def test_each_conversation_has_windows_of_its_own(at_once: int, said: float) -> None:
     """The same table: `--parallel N` at 4,096 tokens."""
@@ -96,6 +109,17 @@ def test_working_memory_is_as_large_as_llama_cpp_said(shape: Shape, said: float)
     ("smollm2-1.7b-instruct", "Q2_K", 675e6, 0.05), ("smollm2-1.7b-instruct", "Q4_K_M", 1.06 * GB, 0.03),
     ("smollm2-1.7b-instruct", "Q6_K", 1.41 * GB, 0.02), ("smollm2-1.7b-instruct", "Q8_0", 1.82 * GB, 0.01),
     ("smollm2-1.7b-instruct", "F16", 3.42 * GB, 0.01),
+    # github.com/docker/model-cards: ai/gemma3.md, ai/llama3.3.md, ai/smollm2.md at 05f64b05; sizes in GiB and MiB
+    ("gemma-3-4b-it", "Q4_K_M", 2.31 * GIB, 0.01), ("gemma-3-4b-it", "F16", 7.23 * GIB, 0.01),
+    ("gemma-3-1b-it", "Q4_K_M", 762.49 * MIB, 0.01), ("llama-3.3-70b-instruct", "Q4_K_M", 39.59 * GIB, 0.02),
+    ("smollm2-360m-instruct", "Q4_K_M", 256.35 * MIB, 0.01), ("smollm2-135m-instruct", "F16", 256.63 * MIB, 0.01),
+    # github.com/docker/model-runner: model-cards/ai/qwen2.5.md, qwq.md at 82ecf1f5; in GiB, whatever they say
+    ("qwen2.5-7b-instruct", "Q4_K_M", 4.36 * GIB, 0.01), ("qwq-32b", "Q4_K_M", 18.48 * GIB, 0.02),
+    # mixtures of experts, github.com/lemonade-sdk/lemonade: src/cpp/resources/server_models.json at 01ddfa7d
+    ("qwen3-30b-a3b", "Q4_0", 17.4 * GB, 0.01), ("qwen3-coder-30b-a3b-instruct", "Q4_K_M", 18.6 * GB, 0.02),
+    ("gpt-oss-120b", "MXFP4", 63.4 * GB, 0.03),
+    # the same page; in the smaller one, what is no expert and so kept finer is a larger part
+    ("gpt-oss-20b", "MXFP4", 12.1 * GB, 0.09),
 ])
 def test_weights_are_as_large_as_published_files(name: str, quantization: str, size: float, within: float) -> None:
     entry = Catalogue().find(name)

@@ -12,7 +12,7 @@ import pytest
 
 import helixstore.catalogue
 from helixstore.catalogue import Capability, Catalogue, Entry, HubReference, OllamaReference, bits_of, quantization_of
-from helixstore.catalogue.form import CITE, cut
+from helixstore.catalogue.form import CITE, cut, entry_of
 from helixstore.catalogue.names import fold
 from helixstore.values import Format
 
@@ -62,9 +62,23 @@ def test_no_name_leads_to_two_entries() -> None:
 def test_every_place_was_seen_somewhere(entry: Entry) -> None:
     for offer in entry.offers:
         assert offer.cite.startswith("https://"), f"{offer.at} was seen nowhere"
-    if entry.context or entry.parameters or entry.shape:
-        assert entry.cite, "context, parameters and shape were seen nowhere"
-    assert all(page.startswith("https://") for page in entry.cite)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_everything_that_an_entry_says_was_seen_somewhere(entry: Entry) -> None:
+    assert entry.unseen == (), "say in `seen` which source shows it, or take it out"
+    assert all(one.page.startswith("https://") for one in entry.seen)
+
+
+@pytest.mark.parametrize(("line", "claim"), [
+    ('can = ["chat", "tools"]', "tools"), ("context = 8192", "context"), ("parameters = 7", "parameters"),
+    ("active = 3", "active"), ('licence = "mit"', "licence"), ("gated = true", "gated"),
+    ("shape = { layers = 1, kv_heads = 1, head_dim = 8 }", "shape")])
+def test_what_was_seen_nowhere_is_noticed(line: str, claim: str) -> None:
+    chat = "" if "can" in line else 'can = ["chat"]\n'
+    (piece,) = (piece for piece in cut(f'["x"]\n{chat}{line}\nseen = {{ page = "chat" }}\n'
+                                       'sources = [{ format = "gguf", at = "hf:a/b", cite = "page" }]\n') if piece.name)
+    assert entry_of(piece, {"page": "https://example.org"}).unseen == (claim,)
 
 
 def test_what_is_cited_is_a_page_that_stays_as_it_is() -> None:
@@ -72,7 +86,7 @@ def test_what_is_cited_is_a_page_that_stays_as_it_is() -> None:
         if page.startswith("https://github.com/"):
             assert _GITHUB.fullmatch(page), f"{name} names no commit"
     used = {source["cite"] for table in TABLES.values() for source in table["sources"]}
-    used |= {name for table in TABLES.values() for name in table.get("cite", [])}
+    used |= {name for table in TABLES.values() for name in table.get("seen", {})}
     assert CITES.keys() <= used, "explained, but never cited"
 
 
@@ -80,7 +94,6 @@ def test_what_is_cited_is_a_page_that_stays_as_it_is() -> None:
 def test_the_form_of_an_entry(entry: Entry) -> None:
     assert entry.name == entry.name.strip("-.").lower()
     assert not entry.own
-    assert entry.can
     assert entry.offers
     assert entry.active < entry.parameters or not entry.active
     for offer in entry.offers:
