@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["download_all", "models"]
 
+_UNKNOWN = "not known"          # no public source was found that says it
+
 models = plain(no_args_is_help=True)
 models.command("list")(list_models)
 
@@ -206,11 +208,11 @@ def _described(one: CatalogueModel) -> Iterator[str]:
     yield f"  name        {one.name}"
     if one.aliases:
         yield f"  also        {', '.join(one.aliases)}"
-    yield f"  can         {', '.join(one.can)}"
+    yield f"  can         {', '.join(one.can) or _UNKNOWN}"
     active = f", {_number(one.active)} for each token" if one.active else ""
-    yield f"  parameters  {_number(one.parameters) or '?'}{active}"
-    yield f"  context     {f'{one.context:,} tokens' if one.context else '?'}"
-    yield f"  licence     {one.licence or '?'}{'; asks for consent' if one.gated else ''}"
+    yield f"  parameters  {_number(one.parameters) or _UNKNOWN}{active}"
+    yield f"  context     {f'{one.context:,} tokens' if one.context else _UNKNOWN}"
+    yield f"  licence     {one.licence or f'{_UNKNOWN}; the hub says it'}{'; asks for consent' if one.gated else ''}"
     yield ""
     if one.needs:
         yield from table(("quantisation", f"needs with {one.needs[0].context:,} tokens", "fits here"), [
