@@ -17,7 +17,7 @@ from helixstore.fs.names import check_relative, folded
 from helixstore.providers.layout import Body, Entry, Weight
 from helixstore.values import Issue, Key
 
-__all__ = ["Claim", "Joined", "LeftOf", "WantedRoot", "grown", "join", "without"]
+__all__ = ["Claim", "Joined", "LeftOf", "WantedRoot", "folders_of", "grown", "join", "without"]
 
 #: Names that need no closer look; everything else goes through `check_relative`.
 _PLAIN = re.compile(
@@ -188,14 +188,19 @@ def _colliding(entries: Mapping[str, Joined]) -> Iterable[tuple[str, list[str]]]
     for names in spelt.values():
         if len(names) > 1:
             yield names[0], names[1:]
+    for folder in sorted(folders_of(spelt) & spelt.keys()):
+        yield spelt[folder][0], [name for key, names in spelt.items() if key.startswith(folder + "/") for name in names]
+
+
+def folders_of(paths: Iterable[str]) -> set[str]:
+    """Every folder on the way to these relative paths; "" is the root, and there when any path is."""
     folders: set[str] = set()
-    for name in spelt:
-        folder = name.rpartition("/")[0]
-        while folder and folder not in folders:
+    for path in paths:
+        folder = path.rpartition("/")[0]
+        while folder not in folders:
             folders.add(folder)
             folder = folder.rpartition("/")[0]
-    for folder in sorted(folders & spelt.keys()):
-        yield spelt[folder][0], [name for key, names in spelt.items() if key.startswith(folder + "/") for name in names]
+    return folders
 
 
 def without(entries: Mapping[str, Joined], refused: Container[tuple[str, Key | None]]) -> dict[str, Joined]:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from helixstore.farm.desired import Claim, Joined, WantedRoot
+from helixstore.farm.desired import Claim, Joined, WantedRoot, folders_of
 from helixstore.farm.kept import AGAIN
 from helixstore.farm.ledger import FOLDER, Record
 from helixstore.farm.parting import is_mixed, part
 from helixstore.farm.plan import ADOPTED, LAY_THERE, STARTED_WITH, Action, Deviation, Look
-from helixstore.farm.scan import Actual, digest_of, folders_of, suits
+from helixstore.farm.scan import Actual, digest_of, suits
 from helixstore.providers.layout import Copy, Inner, Text, Weight
 from helixstore.values import LIBRARY, Issue, Key, State
 

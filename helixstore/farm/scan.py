@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from helixstore.farm.desired import Joined, WantedRoot
+from helixstore.farm.desired import Joined, WantedRoot, folders_of
 from helixstore.farm.kept import Kept, kept_name
 from helixstore.farm.ledger import FOLDER, Ledger, Record
 from helixstore.farm.narrow import Excerpt
@@ -26,7 +26,7 @@ from helixstore.store.blobs import Blobs
 from helixstore.values import Key, LinkKind
 
 __all__ = [
-    "DIRECT", "Actual", "BlobLook", "Missing", "digest_of", "folders_of", "identity_of", "look_at",
+    "DIRECT", "Actual", "BlobLook", "Missing", "digest_of", "identity_of", "look_at",
     "missing_witnesses", "root_state", "scan", "suits", "vanished",
 ]
 
@@ -233,17 +233,6 @@ def scan(wanted: WantedRoot, ledger: Ledger | Excerpt, blobs: Blobs, adopting: M
     needed = folders_of(wanted.entries)
     eyes.leftovers([r for r in unneeded if r.kind == FOLDER and r.path not in needed], records)
     return actual
-
-
-def folders_of(paths: Iterable[str]) -> set[str]:
-    """Every folder on the way to these relative paths; "" is the root, and there when any path is."""
-    folders: set[str] = set()
-    for path in paths:
-        folder = path.rpartition("/")[0]
-        while folder not in folders:
-            folders.add(folder)
-            folder = folder.rpartition("/")[0]
-    return folders
 
 
 class _Eyes:

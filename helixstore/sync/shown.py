@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
-from helixstore.farm.desired import WantedRoot, grown, join
+from helixstore.farm.desired import WantedRoot, folders_of, grown, join
 from helixstore.fs.names import folded
 from helixstore.values import Key
 
@@ -269,25 +269,14 @@ def _with_added(known: _Root, path: str, placed: Sequence[PlacedRoot], parts: Se
     there = known.wanted.entries
     if known.spelt is None or known.folders is None:
         known.spelt = set(map(folded, there))
-        known.folders = _folders(known.spelt)
+        known.folders = folders_of(known.spelt)
     spelt = {folded(name) for name in more.entries if name not in there}
-    folders = _folders(spelt)
+    folders = folders_of(spelt)
     if not (spelt.isdisjoint(known.spelt) and spelt.isdisjoint(known.folders) and folders.isdisjoint(known.spelt)):
         return None
     known.spelt |= spelt
     known.folders |= folders
     return _Root(list(parts), wanted, [], known.spelt, known.folders)
-
-
-def _folders(paths: Iterable[str]) -> set[str]:
-    """Every folder on the way to these paths."""
-    folders: set[str] = set()
-    for path in paths:
-        folder = path.rpartition("/")[0]
-        while folder and folder not in folders:
-            folders.add(folder)
-            folder = folder.rpartition("/")[0]
-    return folders
 
 
 def _same(one: Sequence[T], other: Sequence[T]) -> bool:
