@@ -22,7 +22,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from helixstore.formats.names import shard_of_name
 from helixstore.fs.names import printable
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Seen, Text
 from helixstore.values import Format, Purpose, Source, Variant
@@ -93,18 +92,10 @@ class KoboldAI(Layout):
             if model := files.gguf(one.sidecar, one.main, one.projector):
                 source = Source("program", program=self.name, name=one.name, sidecars=((one.name, one.text),))
                 yield Found(model, source, telling(model.name, one.sidecar.path.stem))
-        for seen in listed:
-            if not seen.name.casefold().endswith(".gguf") or seen.path in files.named:
-                continue
-            shard = shard_of_name(seen.name)
-            if shard is not None and shard.number > 1:
-                continue
-            model = files.single(seen.path)
-            if model is not None and model.purpose is Purpose.PROJECTOR:
-                reader.note(seen.path, "is a projector that no configuration of KoboldCpp names")
-            elif model is not None:
-                name = seen.path.relative_to(root.path).as_posix()
-                yield Found(model, Source("program", program=self.name, name=name), telling(model.name, name))
+        weights = (seen for seen in listed if seen.name.casefold().endswith(".gguf"))
+        for seen, model in files.unnamed(weights, "configuration of KoboldCpp"):
+            name = seen.path.relative_to(root.path).as_posix()
+            yield Found(model, Source("program", program=self.name, name=name), telling(model.name, name))
 
     def left_of(self, path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
         """Nothing of a configuration whose model goes away."""

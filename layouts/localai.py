@@ -23,7 +23,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from helixstore.formats.names import extension, shard_of_name
+from helixstore.formats.names import extension
 from helixstore.fs.names import printable
 from helixstore.providers.layout import Entry, Env, Facts, Found, Layout, Reader, Refusal, Root, Seen, Text
 from helixstore.values import Format, LinkKind, Purpose, Source, Variant
@@ -120,17 +120,9 @@ class LocalAI(Layout):
                 sidecars = ((one.sidecar.path.name, one.text),)
                 source = Source("program", program=self.name, name=one.name, sidecars=sidecars)
                 yield Found(model, source, telling(model.name, one.name.replace("/", "-").replace(":", "-")))
-        for seen in listing.values():
-            if seen.kind != "file" or extension(seen.name) != "gguf" or seen.path in files.named:
-                continue
-            shard = shard_of_name(seen.name)
-            if shard is not None and shard.number > 1:
-                continue
-            model = files.single(seen.path)
-            if model is not None and model.purpose is Purpose.PROJECTOR:
-                reader.note(seen.path, "is a projector that no model of LocalAI names")
-            elif model is not None:
-                yield Found(model, Source("program", program=self.name, name=seen.name), telling(model.name, seen.name))
+        weights = (seen for seen in listing.values() if seen.kind == "file" and extension(seen.name) == "gguf")
+        for seen, model in files.unnamed(weights, "model of LocalAI"):
+            yield Found(model, Source("program", program=self.name, name=seen.name), telling(model.name, seen.name))
 
     def left_of(self, path: str, text: bytes, gone: Callable[[str], bool]) -> bytes | None:
         """Nothing of a YAML whose one model goes away: LocalAI would take its path for the name of a repository."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,6 +160,23 @@ class Files:
         parts = [replace(part, role=Role.PROJECTOR, path=f"mmproj-{part.path}" if part.path in names else part.path)
                  for part in eye.parts]
         return replace(model, parts=tuple(sorted((*model.parts, *parts), key=lambda part: part.path)))
+
+    def unnamed(self, listed: Iterable[Seen], whose: str) -> Iterator[tuple[Seen, Inspection]]:
+        """Of these GGUF files the models that no sidecar names, each set of shards once.
+
+        Args:
+            listed: GGUF files, after all sidecars were read.
+            whose: what could have named a projector, for people: "model of LocalAI".
+        """
+        for seen in listed:
+            shard = shard_of_name(seen.name)
+            if seen.path in self.named or (shard is not None and shard.number > 1):
+                continue
+            model = self.single(seen.path)
+            if model is not None and model.purpose is Purpose.PROJECTOR:
+                self._reader.note(seen.path, f"is a projector that no {whose} names")
+            elif model is not None:
+                yield seen, model
 
     def single(self, path: Path) -> Inspection | None:
         """The GGUF at a path with all its shards, and without a projector that only its name would give it."""
