@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from helixstore.formats.describe import Description
-from helixstore.formats.inspecting import describe, inspect, inspect_file, read_header
+from helixstore.formats.inspecting import describe, inspect, inspect_file
 from helixstore.formats.inspection import Inspection, Part
 from helixstore.formats.listing import Tree
 from helixstore.formats.names import base_name, quantization_in_name
@@ -19,5 +19,5 @@ from helixstore.formats.survey import survey
 
 __all__ = [
     "Description", "Inspection", "Part", "Tree", "base_name", "describe", "inspect", "inspect_file",
-    "quantization_in_name", "read_header", "survey",
+    "quantization_in_name", "survey",
 ]

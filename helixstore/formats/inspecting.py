@@ -8,23 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helixstore.errors import HelixError, NotFound, Unreadable
-from helixstore.formats.config import read_config
-from helixstore.formats.describe import Description, describe_folder, safetensors_header
+from helixstore.formats.describe import Description, describe_folder
 from helixstore.formats.folder import inspect_folder, is_model_folder
 from helixstore.formats.gguf import read_gguf
 from helixstore.formats.inspection import Inspection, Part
 from helixstore.formats.listing import Listing, list_folder, safe_name
 from helixstore.formats.loose import LooseFile, choose_projectors, describe_ggufs, group, read_loose
-from helixstore.formats.meaning import gguf_header, is_model
 from helixstore.formats.names import base_name, extension, is_digest, shard_name
 from helixstore.formats.opened import Opened, show, why_unreadable
-from helixstore.formats.safetensors import read_safetensors
 from helixstore.formats.sniff import Content, sniff
 from helixstore.formats.survey import survey
 from helixstore.fs.names import unfinished
-from helixstore.values import Format, Header, Issue, Purpose, Role
+from helixstore.values import Issue, Purpose, Role
 
-__all__ = ["describe", "inspect", "inspect_file", "read_header"]
+__all__ = ["describe", "inspect", "inspect_file"]
 
 
 def inspect(path: str | os.PathLike[str]) -> Inspection:
@@ -158,34 +155,3 @@ def describe(parts: Sequence[Part]) -> Description:
         with Opened(part.location) as file:
             shards.append((part.path.rpartition("/")[2], read_gguf(file)))
     return describe_ggufs(shards, True, str(main[0].location))
-
-
-def read_header(path: str | os.PathLike[str], format_hint: Format | None = None) -> Header:
-    """The header of one file by its content, whatever it is called: a blob, say.
-
-    Args:
-        path: a GGUF, a safetensors file, or a config.json; a pickle gives an empty header and is not opened further.
-        format_hint: only for a file that is neither: with `Format.PYTORCH` it counts as a pickle.
-
-    Raises:
-        Unreadable: it is none of these, or lies.
-        Incomplete: it is cut.
-    """
-    with Opened(path) as file:
-        content = sniff(file)
-        if content is Content.GGUF:
-            facts = read_gguf(file)
-            if not is_model(facts):
-                raise Unreadable(f"{show(file.path)} is an importance matrix, no model", path=file.path)
-            return gguf_header(facts)
-        if content is Content.SAFETENSORS:
-            return safetensors_header(read_safetensors(file))
-        if content is Content.PICKLE or format_hint is Format.PYTORCH:
-            return Header()
-        if file.read_at(0, 64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"{":
-            raise Unreadable(f"{show(file.path)} is no model that is known here", path=file.path)
-    config = read_config(Path(path))
-    return Header(
-        architecture=config.architecture, context_length=config.context_length, classes=config.classes,
-        vocabulary=config.vocabulary, embedding_length=config.embedding_length, blocks=config.blocks,
-    )

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helixstore.errors import HelixError, Incomplete, Unreadable
-from helixstore.formats import inspect, read_header
+from helixstore.formats import inspect
 from helixstore.formats.ggml import FILE_TYPES, TENSOR_TYPES
 from helixstore.formats.gguf import Gguf, read_gguf
 from helixstore.formats.meaning import gguf_quantization
@@ -104,7 +104,7 @@ def test_facts_agree_with_the_reference(tmp_path: Path, endian: GGUFEndian, kind
             assert mine.lengths[key] == len(field.contents())
         else:
             assert key.startswith("GGUF.")
-    header = read_header(path)
+    header = inspect(path).header
     assert (header.architecture, header.context_length) == ("llama", 4096)
     assert (header.embedding_length, header.blocks) == (64, 2)
     assert (header.tokenizer, header.vocabulary, header.chat_template) == ("gpt2/llama-bpe", 500, True)
@@ -167,10 +167,10 @@ def test_worst_headers_stay_below_the_caps(tmp_path: Path) -> None:
     script = (
         "import resource, sys, time\n"
         "resource.setrlimit(resource.RLIMIT_AS, (256 << 20, 256 << 20))\n"
-        "from helixstore.errors import HelixError; from helixstore.formats import read_header\n"
+        "from helixstore.errors import HelixError; from helixstore.formats import inspect\n"
         "started = time.perf_counter()\n"
         "for path in sys.argv[1:]:\n"
-        "    try: read_header(path)\n"
+        "    try: inspect(path)\n"
         "    except HelixError as error: print(error)\n"
         "assert time.perf_counter() - started < 20\n"
     )
@@ -318,7 +318,7 @@ def test_projector_inside_the_model_is_seen(tmp_path: Path) -> None:
 def test_template_must_not_be_empty(tmp_path: Path) -> None:
     for text, expected in (("", False), ("{{ x }}", True), ("x" * 100_000, True)):
         (tmp_path / "m.gguf").write_bytes(raw.model_gguf(raw.text("tokenizer.chat_template", text)))
-        assert read_header(tmp_path / "m.gguf").chat_template is expected
+        assert inspect(tmp_path / "m.gguf").header.chat_template is expected
 
 
 def test_unknown_tensor_type_is_named(tmp_path: Path) -> None:
@@ -329,6 +329,5 @@ def test_unknown_tensor_type_is_named(tmp_path: Path) -> None:
 
 def test_importance_matrix_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(raw.gguf([raw.text("general.type", "imatrix")], [ONE], 2048))
-    for ask in (inspect, read_header):
-        with pytest.raises(Unreadable):
-            ask(tmp_path / "m.gguf")
+    with pytest.raises(Unreadable):
+        inspect(tmp_path / "m.gguf")
