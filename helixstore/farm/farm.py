@@ -89,22 +89,21 @@ class Farm:
         index: the index, or None to work without one.
         state: the person's state folder for this store, absolute; made when missing.
         settings: `undo_window`, in seconds.
-        handlers: kind of extra record -> who carries it out; may be filled in later.
         clock: seconds since 1970.
         patience: seconds to wait for the farm lock.
 
     Attributes:
+        handlers: kind of extra record -> who carries it out. To be filled in later.
         in_use, needed: whether a program itself relies on a file that we put into its cache; which files of a root
             others there need. May be set later.
     """
 
     def __init__(self, store: Store, index: FarmIndex | None, state: Path | str, settings: FarmSettings,
-                 handlers: Mapping[str, Handler] | None = None, *, clock: Callable[[], float] = time.time,
-                 patience: float = 10.0) -> None:
+                 *, clock: Callable[[], float] = time.time, patience: float = 10.0) -> None:
         self.store, self.index, self.settings, self.clock = store, index, settings, clock
         self.state = os.fspath(state)
         os.makedirs(self.state, mode=0o700, exist_ok=True)
-        self.handlers: dict[str, Handler] = dict(handlers or {})
+        self.handlers: dict[str, Handler] = {}
         self.in_use: InUse = lambda path, providers: None
         self.needed: AskNeeded = lambda root, providers: {}
         self.ledgers = Ledgers(os.path.join(self.state, "ledger"))
@@ -231,15 +230,13 @@ class Farm:
 
     # ---- apply -----------------------------------------------------------------------------------------------------
 
-    def apply(self, plan: Plan, *, command: str = "sync", confirm: Callable[[Plan], bool] | None = None,
-              progress: Progress | None = None, strict: bool = False,
+    def apply(self, plan: Plan, *, command: str = "sync", progress: Progress | None = None, strict: bool = False,
               since: tuple[int, bool] | None = None) -> Outcome:
         """Carry out a plan.
 
         Args:
             plan: made by `plan`, `leave_plan`, or read from a file.
             command: what the person typed, for the log.
-            confirm: asked before the first step, outside the lock.
             progress: told (steps done, steps in all).
             strict: every precondition is checked before the first step.
             since: what `journal.latest()` was before the plan was made, if it must not rest on anything older.
@@ -250,8 +247,6 @@ class Farm:
             Failed: the space that it needs is not there; nothing was changed.
             Busy: another process is at work.
         """
-        if confirm is not None and not plan.empty and not confirm(plan):
-            return Outcome(plan=plan)
         if plan.empty and not plan.actions:
             self._check_latest(since)
             self._note(plan, Outcome(plan=plan), [])
@@ -398,15 +393,12 @@ class Farm:
 
     # ---- the ways back ---------------------------------------------------------------------------------------------
 
-    def undo(self, n: int = 1, *, dry_run: bool = False, confirm: Callable[[Plan], bool] | None = None,
-             progress: Progress | None = None, shown: Collection[int] | None = None) -> Outcome:
+    def undo(self, n: int = 1, *, dry_run: bool = False, shown: Collection[int] | None = None) -> Outcome:
         """Walk back the latest `n` operations.
 
         Args:
             n: how many; those that are undone already, and undoings, do not count.
             dry_run: only the plans; `Outcome.plan` is all of them one after the other.
-            confirm: shown that plan before the first change.
-            progress: told (steps done, steps in all) of each operation.
             shown: the numbers that the person was asked about; nothing else is taken back.
 
         Raises:
@@ -423,13 +415,13 @@ class Farm:
                 raise Overtaken("another operation was carried out meanwhile", "run the command again", self.state)
             preview = Gathered.together([self._inverse(number) for number in numbers])
             check_space(preview.space)
-            if dry_run or (confirm is not None and not confirm(preview)):
+            if dry_run:
                 return Outcome(plan=preview)
             outcomes = []
             for number in numbers:
                 plan = self._inverse(number)
-                outcomes.append(self._carry_out(self.journal.begin(plan, f"undo {number}", self.clock()), plan,
-                                                progress, recovering=False))
+                outcomes.append(self._carry_out(self.journal.begin(plan, f"undo {number}", self.clock()), plan, None,
+                                                recovering=False))
         last = outcomes[-1]
         for earlier in outcomes[:-1]:
             last.done += earlier.done

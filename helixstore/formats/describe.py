@@ -105,9 +105,7 @@ def merge(facts: Sequence[Safetensors]) -> Safetensors:
     return totals
 
 
-def safetensors_header(
-    totals: Safetensors, config: Config | None = None, format_: Format = Format.SAFETENSORS
-) -> Header:
+def safetensors_header(totals: Safetensors, config: Config | None, format_: Format) -> Header:
     """The header of safetensors, with what the configuration adds, if there is one."""
     config = config or Config()
     return Header(

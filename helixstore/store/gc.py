@@ -83,9 +83,9 @@ class CollectReport:
     undo: KeptForUndo | None = None
 
 
-def referenced(store: Store, memory: Memory | None = None) -> tuple[set[str], list[Issue]]:
+def referenced(store: Store) -> tuple[set[str], list[Issue]]:
     """Every blob that a current ref or a keep of anybody names, and what could not be read; see `Alive.read`."""
-    return Alive(store, memory).read()
+    return Alive(store).read()
 
 
 def collect(store: Store, *, now: bool = False, grace: float = GRACE, undo_window: float = UNDO_WINDOW,

@@ -42,16 +42,13 @@ _GENERIC = re.compile(
     r"|(?:sha256-)?[0-9a-f]{32,}", re.IGNORECASE)
 
 
-def refuse(
-    variant: Variant, facts: Facts, program: str, *, embedding: bool = True, inside: bool = False
-) -> Refusal | None:
+def refuse(variant: Variant, facts: Facts, program: str, *, inside: bool = False) -> Refusal | None:
     """Why no program on top of llama.cpp loads this variant, or None.
 
     Args:
         variant: any variant.
         facts: of the machine: its byte order matters.
         program: the program's own name, for the reason.
-        embedding: the program runs embedding models.
         inside: it loads weights that carry their projector inside.
     """
     if variant.format is not Format.GGUF:
@@ -59,8 +56,6 @@ def refuse(
         return Refusal(f"{program} loads GGUF, and this is {_CALLED.get(variant.format, variant.format)}", wants)
     if reason := _PARTS.get(variant.purpose):
         return Refusal(reason)
-    if variant.purpose is Purpose.EMBEDDING and not embedding:
-        return Refusal(f"{program} does not run embedding models")
     if not variant.weights:
         return Refusal("it has no weights")
     header = variant.header

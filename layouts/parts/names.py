@@ -54,10 +54,10 @@ def legal(text: str, limit: int = _LENGTH, ascii_only: bool = False) -> str:
     return f"model-{kept}" if lower.startswith(_UNFINISHED) or lower.partition(".")[0] in _DEVICES else kept
 
 
-def label(variant: Variant, ascii_only: bool = False) -> str:
+def label(variant: Variant) -> str:
     """The model's name with the quantisation, unless that is known already: `gemma-3-270m-Q4_K_M`."""
-    model = legal(variant.key.model, ascii_only=ascii_only)
-    quantization = legal(variant.quantization, 40, ascii_only) if variant.quantization else ""
+    model = legal(variant.key.model)
+    quantization = legal(variant.quantization, 40) if variant.quantization else ""
     if quantization and quantization.casefold() not in model.casefold():
         return f"{model}-{quantization}"
     return model
@@ -68,24 +68,19 @@ def quantized_id(key: Key) -> str:
     return key.variant.partition(":")[2].replace("@", "-").strip("-")
 
 
-def distinct(
-    variants: Iterable[Variant], wanted: Mapping[Key, str], fixed: Mapping[Key, str] | None = None,
-    taken: Iterable[str] = (),
-) -> dict[Key, str]:
+def distinct(variants: Iterable[Variant], wanted: Mapping[Key, str], taken: Iterable[str] = ()) -> dict[Key, str]:
     """Names that differ even where case is folded.
 
     Args:
         variants: those that share the folder.
         wanted: the name each would like, legal.
-        fixed: names that must stay as they are, because the model lies there: they win over `wanted`.
         taken: names of what lies there beside, which nobody else may get.
     """
-    fixed = fixed or {}
     digests = {variant.key: variant.manifest for variant in variants}
-    names = unique_names({**wanted, **fixed}, digests, limit=1024)
+    names = unique_names(wanted, digests, limit=1024)
     lie = {folded(name) for name in taken}
     return {key: f"{name[:1015]}-{digests[key][:8]}" if folded(name) in lie else name
-            for key, name in names.items()} | dict(fixed)
+            for key, name in names.items()}
 
 
 @lru_cache(maxsize=65536)

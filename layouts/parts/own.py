@@ -40,9 +40,9 @@ def own_places(variant: Variant, program: str) -> Iterator[tuple[str, Source]]:
             yield path, source
 
 
-def discover_own(folder: Path, reader: Reader, program: str, depth: int = -1) -> Iterator[Found]:
-    """Every model in a folder and `depth` levels below it, each called by where it lies; the folder itself is loose."""
-    for inspection in reader.models(folder, depth):
+def discover_own(folder: Path, reader: Reader, program: str) -> Iterator[Found]:
+    """Every model in a folder and below it, each called by where it lies; the folder itself is loose."""
+    for inspection in reader.models(folder, -1):
         where = below(folder, inspection.location)
         yield found_own(inspection, program, where, folder) if where else loose(inspection)
 
