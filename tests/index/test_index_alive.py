@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import random
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from helixstore.index import FarmRow, Index
 from helixstore.index.database import Damaged, Database, Tables
 from helixstore.store.hashing import Hashes
 from helixstore.store.store import Store
+from support.forked import forked
 
 SMALL = 1 << 20             # bytes of a map that must grow
 
@@ -172,17 +172,7 @@ def _in_child(index: Index) -> list[str]:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_fork_with_the_index_open(index: Index) -> None:
     assert names(index) == ["a", "b", "c"]
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writing, pickle.dumps((_in_child(index), _in_child(index))))
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        assert pickle.loads(pipe.read()) == (["a", "b", "c"], ["a", "b", "c"])
-    assert os.waitpid(child, 0)[1] == 0
+    assert forked(lambda: (_in_child(index), _in_child(index))) == (["a", "b", "c"], ["a", "b", "c"])
     assert index.state("child") == b"was here", "parent and child see one file"
     index.put_state("parent", b"too")
     assert names(index) == ["a", "b", "c"]

@@ -16,7 +16,7 @@ from importlib import import_module
 
 _MODULES = (
     "engine", "session", "trial", "index", *(f"commands.{name}" for name in (
-        "back", "doctor", "explain", "init", "intents", "queries", "upkeep", "usage")),
+        "back", "doctor", "explain", "init", "intents", "queries", "usage", "verify")),
     "farm.farm", "farm.handlers", "store.gc", "store.verify", "sync.change", "cli.app", "cli.ask", "cli.share",
     "cli.setup", "cli.upkeep", "cli.findings", "cli.report", "cli.progress", "cli.trial", "cli.providers",
     "providers.registry", "formats",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import signal
 import stat
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from support.forked import forked
 from support.people import User
 
 __all__ = ["acting", "as_user", "digest_of", "tree"]
@@ -27,41 +26,18 @@ def as_user(user: User, work: Callable[[], Any]) -> Any:
     Root is kept as the saved id, so that `acting` can change sides for a moment; no system call of the person's own
     uses it.
     """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.close(reading)
-            signal.alarm(PATIENCE)
-            _reach_python(user)
-            os.umask(user.umask)
-            os.setgroups(user.groups)
-            os.setresgid(user.gid, user.gid, 0)
-            os.setresuid(user.uid, user.uid, 0)
-            os.environ.clear()
-            os.environ.update(user.environ)
-            os.chdir(user.home)
-            try:
-                answer = (True, work())
-            except Exception as error:
-                traceback.print_exc()
-                answer = (False, error)
-            with os.fdopen(writing, "wb") as pipe:
-                pickle.dump(answer, pipe)
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        data = pipe.read()
-    _, status = os.waitpid(child, 0)
-    assert not os.WIFSIGNALED(status), f"it hung, or was ended by signal {os.WTERMSIG(status)}"
-    assert data, "the child failed"
-    good, answer = pickle.loads(data)
-    if not good:
-        raise answer
-    return answer
+    def become() -> None:
+        signal.alarm(PATIENCE)
+        _reach_python(user)
+        os.umask(user.umask)
+        os.setgroups(user.groups)
+        os.setresgid(user.gid, user.gid, 0)
+        os.setresuid(user.uid, user.uid, 0)
+        os.environ.clear()
+        os.environ.update(user.environ)
+        os.chdir(user.home)
+
+    return forked(work, become)
 
 
 def _reach_python(user: User) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import signal
 import subprocess
 import tempfile
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from support.forked import Killed, forked
 
 KINDS = ("ext4", "tmpfs", "xfs", "btrfs")
 SOMEBODY = 12345                                        # a uid without name or rights
@@ -120,36 +120,16 @@ def apart(function: Callable[[], Any], uid: int | None = None) -> Any:
 
     A child that is killed by a signal gives minus its number.
     """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.close(reading)
-            if uid is not None:
-                os.setgroups([])
-                os.setgid(uid)
-                os.setuid(uid)
-            try:
-                answer = (True, function())
-            except Exception as error:
-                answer = (False, error)
-            with os.fdopen(writing, "wb") as pipe:
-                pickle.dump(answer, pipe)
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        data = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return -os.WTERMSIG(status)
-    assert data, "the child failed"
-    good, answer = pickle.loads(data)
-    if not good:
-        raise answer
-    return answer
+    def become() -> None:
+        if uid is not None:
+            os.setgroups([])
+            os.setgid(uid)
+            os.setuid(uid)
+
+    try:
+        return forked(function, become)
+    except Killed as killed:
+        return -killed.number
 
 
 def dying_at(number: int, work: Callable[[], object], calls: Iterable[tuple[Any, str]]) -> bool:
