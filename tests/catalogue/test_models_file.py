@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import tomllib
 from collections import Counter
 from itertools import pairwise
@@ -27,6 +28,13 @@ _GITHUB = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+(?:/blob/[0-9a-f]{40}/
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![\w.])")
 
 
+def examples() -> list[str]:
+    """The entries that docs/catalogue.md shows."""
+    text = (Path(__file__).resolve().parents[2] / "docs/catalogue.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, re.MULTILINE)
+    return [textwrap.dedent(block).strip() for block in blocks if '["' in block and "sources = [" in block]
+
+
 def test_the_catalogue_is_what_the_whole_file_says() -> None:
     """Entries are read one piece at a time: together they are the file, and what it holds beside them is [cite]."""
     assert [entry.name for entry in ENTRIES] == list(TABLES)
@@ -40,6 +48,23 @@ def test_the_file_is_in_order_and_can_be_read() -> None:
     assert list(CITES) == sorted(CITES)
     assert TEXT.isascii()
     assert "\t" not in TEXT
+
+
+def test_the_example_in_the_documentation_is_the_entry_itself() -> None:
+    shown = next(block for block in examples() if "granite" in block)
+    assert f"\n{shown}\n" in TEXT
+
+
+def test_a_person_s_own_example_in_the_documentation_can_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(next(block for block in examples() if "ours" in block), encoding="utf-8")
+    file.chmod(0o600)
+    catalogue = Catalogue(file)
+    assert catalogue.issues == ()
+    entry = catalogue.find("ours")
+    assert (entry.name, entry.own, [offer.format for offer in entry.offers]) == (
+        "our-model-7b", True, [Format.GGUF, Format.MLX])
+    assert str(entry.offers[1].reference("8bit")) == "hf:our-group/ours-mlx-8bit"
 
 
 def test_the_names_of_the_guide_are_there() -> None:
