@@ -2,6 +2,7 @@
 
     reference               what names a model in a registry
     access, logins          certificates, proxies, patience; who the person is, as Docker and Podman have kept it
+    insecure                registries that these two are told to trust without a certificate
     wire, tokens, answers   requests, redirects, tries again; what a registry is shown; what its refusals say
     registry, uploads       one repository: its manifests and blobs; a blob on its way there
     pushing                 a whole artifact on its way there, the manifest last

@@ -3,8 +3,8 @@
 - Certificates lie where Docker and Podman look: `<host[:port]>/*.crt` are authorities, `*.cert` with its `*.key` is
   ours, below /etc/docker/certs.d, /etc/containers/certs.d, and the person's own folders (docker/docker
   `registry.ReadCertsDirectory`, containers-certs.d(5)).
-- Plain HTTP and certificates that nobody vouches for: only for a registry that is said to be insecure. On this
-  computer itself plain HTTP is always allowed.
+- Plain HTTP and certificates that nobody vouches for: only for a registry that is said to be insecure, by us, or by
+  Docker's or Podman's own configuration (`insecure`). On this computer itself plain HTTP is always allowed.
 - Proxies: HTTPS_PROXY, HTTP_PROXY, NO_PROXY in small or capital letters.
 """
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from helixstore.errors import ConfigError
 from helixstore.fs.listing import listdir
+from helixstore.oci.insecure import insecure_registries, is_among
 from helixstore.oci.logins import Logins
 from helixstore.oci.reference import is_loopback
 
@@ -52,7 +53,8 @@ class Access:
 
     Attributes:
         environ: HOME, PATH, proxies, where configurations lie.
-        insecure: registries, `host[:port]`, that may speak plain HTTP or have certificates that nobody vouches for.
+        insecure: registries, `host[:port]` or a network, that may speak plain HTTP or have certificates that nobody
+            vouches for.
         patience: see there.
         certificates: folders of `<host>/*.crt`.
         logins: who the person is.
@@ -67,17 +69,21 @@ class Access:
     @classmethod
     def of(cls, environ: Mapping[str, str], insecure: frozenset[str] = frozenset(),
            patience: Patience | None = None) -> Access:
-        """The access of the person whose variables these are."""
+        """The access of the person whose variables these are; `insecure` beside what Docker and Podman are told."""
         home = environ.get("HOME") or environ.get("USERPROFILE") or os.path.expanduser("~")
         config = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
         docker = environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker")
         own = (os.path.join(config, name, "certs.d") for name in ("docker", "containers"))
         folders = (os.path.join(docker, "certs.d"), *own, "/etc/docker/certs.d", "/etc/containers/certs.d")
-        return cls(environ, insecure, patience or Patience(), folders, Logins(environ))
+        return cls(environ, insecure | insecure_registries(environ), patience or Patience(), folders, Logins(environ))
+
+    def is_insecure(self, host: str) -> bool:
+        """Whether somebody has said that a registry is."""
+        return is_among(host, self.insecure)
 
     def may_be_plain(self, host: str) -> bool:
         """Whether plain HTTP is allowed with a host."""
-        return host in self.insecure or is_loopback(host)
+        return self.is_insecure(host) or is_loopback(host)
 
     def trusted(self, host: str) -> tuple[ssl.SSLContext, bool]:
         """What a TLS connection to a host is checked with, and whether a folder of certificates is there for it.
@@ -86,7 +92,7 @@ class Access:
             ConfigError: a certificate cannot be used.
         """
         context = ssl.create_default_context()
-        if host in self.insecure:
+        if self.is_insecure(host):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         told = False

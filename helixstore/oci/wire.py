@@ -254,7 +254,7 @@ class Wire:
         key = parts.scheme, parts.netloc
         if key not in self._pools:
             context = self.access.trusted(parts.netloc)[0]
-            if parts.netloc in self.access.insecure:
+            if self.access.is_insecure(parts.netloc):
                 disable_warnings(InsecureRequestWarning)        # the person has said so
             if proxy := self.access.proxy(parts.scheme, parts.netloc):
                 auth = parse_url(proxy).auth

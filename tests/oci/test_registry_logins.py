@@ -200,6 +200,44 @@ def test_a_registry_that_is_said_to_be_insecure(guarded: str, environ: dict[str,
     works(Access.of(environ, insecure=frozenset({guarded}), patience=QUICK), guarded)
 
 
+@pytest.mark.parametrize(("file", "text"), [
+    (".config/docker/daemon.json", '{"insecure-registries": ["HOST"], "debug": true}'),
+    (".docker/daemon.json", '{"insecure-registries": ["http://HOST"]}'),
+    (".docker/daemon.json", '{"insecure-registries": ["10.0.0.0/8", "127.0.0.0/8", "no network/9"]}'),
+    (".config/containers/registries.conf", '[[registry]]\nlocation = "HOST/team"\ninsecure = true\n'),
+    (".config/containers/registries.conf", '[[registry]]\nprefix = "HOST"\ninsecure = true\n'),
+])
+def test_a_registry_that_docker_or_podman_is_told_is_insecure(
+        guarded: str, environ: dict[str, str], file: str, text: str) -> None:
+    """Its certificate is nobody's that this computer trusts."""
+    write(Path(environ["HOME"], ".docker/config.json"), {"auths": {guarded: auth("ana", "pa:ss")}})
+    with pytest.raises(Failed, match="nobody that this computer trusts vouches"):
+        works(Access.of(environ, patience=QUICK), guarded)
+    write(Path(environ["HOME"], file), text.replace("HOST", guarded))
+    works(Access.of(environ, patience=QUICK), guarded)
+
+
+def test_what_docker_says_of_others_is_nothing_of_this_one(environ: dict[str, str]) -> None:
+    write(Path(environ["HOME"], ".docker/daemon.json"), {
+        "insecure-registries": ["nas:5000", "10.1.0.0/16", "fd00::/8"]})
+    write(Path(environ["HOME"], ".config/containers/registries.conf"), '[[registry]]\nlocation = "other.example"\n')
+    access = Access.of(environ)
+    plain = {"nas:5000", "10.1.2.3", "10.1.255.1:5000", "[fd00::1]:5000", "localhost:5000"}
+    for host in (*plain, "nas", "nas:5001", "10.2.0.1", "other.example", "10.1.2.3.example", "[fe80::1]"):
+        assert access.may_be_plain(host) is (host in plain), host
+
+
+@pytest.mark.parametrize(("file", "text"), [(".docker/daemon.json", "{"), (".docker/daemon.json", "[]"),
+                                            (".docker/daemon.json", '{"insecure-registries": 3}'),
+                                            (".config/containers/registries.conf", "[[registry"),
+                                            (".config/containers/registries.conf", "registry = 3")])
+def test_such_a_configuration_that_is_none(environ: dict[str, str], file: str, text: str) -> None:
+    write(Path(environ["HOME"], file), text)
+    with pytest.raises(ConfigError) as caught:
+        Access.of(environ)
+    assert caught.value.path == f"{environ['HOME']}/{file}"
+
+
 @pytest.mark.parametrize("name", ["ca.crt", "client.cert"])
 def test_a_certificate_that_is_none(environ: dict[str, str], name: str) -> None:
     write(Path(environ["HOME"], ".docker/certs.d/127.0.0.1:1", name), "no certificate")
