@@ -52,7 +52,8 @@ def take(
     called = name or picked.model
     had = held(session, files, progress)
     report = DownloadReport(found.place, found.revision, called, _states(files, had.blobs, had.arrived),
-                            free_bytes(session), why=picked.why, others=picked.others, dry_run=dry_run)
+                            free_bytes(session), why=". ".join(filter(None, (found.note, picked.why))),
+                            others=picked.others, dry_run=dry_run)
     if dry_run:
         return report
     mirror, entry = mirror_of(session, found), catalogue(session).of_repository(found.place)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from helixstore.catalogue.references import HubReference, OciReference, OllamaReference, Reference
+from helixstore.download.mirrored import mirrored
 from helixstore.download.offered import Offered
 from helixstore.download.registries import registry_offer
-from helixstore.errors import Usage
+from helixstore.errors import Passing, Usage
 from helixstore.fs.names import printable
 from helixstore.hub.repository import repository_at
 from helixstore.session import Machine
 from helixstore.values import Source
 
-__all__ = ["offered", "part_of"]
+__all__ = ["offered", "offered_here", "part_of"]
 
 
 def offered(machine: Machine, reference: Reference) -> Offered:
@@ -35,6 +36,24 @@ def offered(machine: Machine, reference: Reference) -> Offered:
             return registry_offer(machine, reference)
         case _:
             raise Usage(f"nothing can be downloaded from {printable(str(reference))}", "hf:ORG/NAME")
+
+
+def offered_here(machine: Machine, reference: Reference, part: str = "") -> Offered:
+    """The same; of a repository of the hub that cannot be asked now, what this site's mirror has of it.
+
+    Args:
+        machine, reference: as of `offered`.
+        part: the file or quantisation that is wanted; "": any.
+
+    Raises:
+        As `offered`; of the mirror see `mirrored`.
+    """
+    try:
+        return offered(machine, reference)
+    except Passing as error:
+        if not isinstance(reference, HubReference):
+            raise
+        return mirrored(machine, reference, part, error)
 
 
 def part_of(reference: Reference) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from helixstore.commands.offering import offered, part_of
+from helixstore.commands.offering import offered_here, part_of
 from helixstore.commands.prospects import (
     Place,
     Prospect,
@@ -83,7 +83,7 @@ def pick(machine: Machine, what: str, wish: Wish, provider: str = "") -> Pick:
         raise _refused(machine, what, wish, provider, seen, where[0]) if seen else errors[0]
     for place in where:
         try:
-            found = offered(machine, place.reference)
+            found = offered_here(machine, place.reference, _named(place, wish))
             forms = [] if found.single else choose(found.place, packages(found.files), family=family_of(wish.format),
                                                    wanted=_named(place, wish))
         except Passing:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from helixstore.catalogue import Catalogue, Entry, Offer, bytes_of_weights, parse_reference
 from helixstore.catalogue.entry import BLANK
 from helixstore.catalogue.references import HubReference, Reference
-from helixstore.commands.offering import offered, part_of
+from helixstore.commands.offering import offered_here, part_of
 from helixstore.download.choosing import Package, choose, packages
 from helixstore.download.fitting import CONTEXT, Fit, fits, would_fit
 from helixstore.download.offered import Offered
@@ -203,10 +203,9 @@ def prospects(
 
 def _at(machine: Machine, place: Place, wish: Wish, providers: Sequence[str], open_: set[str]) -> Iterator[Prospect]:
     """One form of each kind at a place; more quantisations only for who refuses one and may take another."""
-    found = offered(machine, place.reference)
-    wanted = "" if wish.quantization == "all" else wish.quantization
-    forms = choose(found.place, packages(found.files), family=family_of(wish.format),
-                   wanted=wanted or part_of(place.reference))
+    wanted = ("" if wish.quantization == "all" else wish.quantization) or part_of(place.reference)
+    found = offered_here(machine, place.reference, wanted)
+    forms = choose(found.place, packages(found.files), family=family_of(wish.format), wanted=wanted)
     hardware = hardware_of(machine, wish.memory)
     name = place.model or found.model
     for family in dict.fromkeys(form.family for form in forms):

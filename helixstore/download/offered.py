@@ -25,6 +25,7 @@ class Offered:
         public: everybody may read it, so that it may enter a store that a group reads.
         single: the files are one model, of which all are taken; else there may be several forms to choose from.
         own: what the program whose form the model is in would say of it, had it fetched it itself.
+        note: what a person should know of how it was found; without a full stop.
     """
 
     reference: Reference
@@ -36,6 +37,7 @@ class Offered:
     public: bool = True
     single: bool = False
     own: tuple[Source, ...] = ()
+    note: str = ""
 
     @property
     def sources(self) -> tuple[Source, ...]:

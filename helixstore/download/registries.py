@@ -22,7 +22,7 @@ from helixstore.providers.layout import Pulled
 from helixstore.session import Machine
 from helixstore.values import Issue, Source
 
-__all__ = ["BlobAddress", "registry_access", "registry_offer", "registry_source"]
+__all__ = ["BlobAddress", "for_all", "registry_access", "registry_offer", "registry_source"]
 
 Opened = tuple[int, Iterator[bytes]]
 _TEXT_BYTES = 1 << 20           # of all that a source keeps (values.Source)
@@ -97,7 +97,7 @@ def registry_offer(machine: Machine, wanted: OciReference | OllamaReference) -> 
         registry, file.sha256, file.bytes, file.path)) for file in contents.files)
     source = registry_source(reference, manifest.sha256)
     return Offered(wanted, str(source.repository), manifest.sha256, files, source, pulled.name if pulled else last,
-                   public=not registry.logged_in or _is_for_all(reference, access), single=True,
+                   public=not registry.logged_in or for_all(reference, access), single=True,
                    own=(pulled.source,) if pulled else ())
 
 
@@ -158,8 +158,13 @@ def _text(data: bytes, where: str) -> str:
         raise Failed(f"a text of {where} is no UTF-8", "ask those who pushed it to push it again") from None
 
 
-def _is_for_all(reference: Reference, access: Access) -> bool:
-    """Whether somebody without a login gets it too."""
+def for_all(reference: Reference, access: Access) -> bool:
+    """Whether somebody without a login gets it too.
+
+    Args:
+        reference: an artifact.
+        access: the person's; the login in it is not shown.
+    """
     nobody = Access(access.environ, access.insecure, access.patience, access.certificates, Nobody())
     try:
         Registry(reference, nobody).manifest()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from helixstore.errors import Usage
 from helixstore.fs.names import printable
 
-__all__ = ["OLLAMA", "Reference", "is_loopback", "ollama_reference", "read_reference"]
+__all__ = ["OLLAMA", "Reference", "is_loopback", "is_tag", "ollama_reference", "read_reference"]
 
 #: the host of Ollama's own library
 OLLAMA = ".".join(("registry.ollama", "ai"))
@@ -95,6 +95,11 @@ def ollama_reference(name: str) -> Reference:
     if not _HOST.fullmatch(host) or not _LOOSE.fullmatch(f"{namespace}/{model}") or not _TAG.fullmatch(tag or "latest"):
         raise _wrong(name, "it is no name of Ollama's", "ollama:llama3.2:1b")
     return Reference(host, f"{namespace}/{model}", tag or "latest")
+
+
+def is_tag(text: object) -> bool:
+    """Whether it can be a tag."""
+    return isinstance(text, str) and _TAG.fullmatch(text) is not None
 
 
 def is_loopback(host: str) -> bool:

@@ -7,18 +7,23 @@ they hash while they write (`BlobStream.check`), so that nothing is read twice.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from helixstore.errors import Failed, NotFound
 from helixstore.oci import uploads
 from helixstore.oci.access import Access
 from helixstore.oci.answers import Cut, Refused
 from helixstore.oci.manifest import ACCEPTED, LARGEST_MANIFEST, Descriptor, Index, Manifest, read_manifest
-from helixstore.oci.reference import Reference
+from helixstore.oci.reference import Reference, is_tag
 from helixstore.oci.uploads import Pushed
 from helixstore.oci.wire import Wire
 
@@ -31,6 +36,7 @@ __all__ = ["SMALL", "BlobStream", "Registry"]
 SMALL = 8 << 20
 _BLOCK = 1 << 20
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_MOST_TAGS = 10_000             # that are read of one repository
 _PREFERRED = ("application/vnd.cncf.model.manifest.v1+json",)
 
 
@@ -51,6 +57,12 @@ class Registry:
     def logged_in(self) -> bool:
         """Whether the registry was shown who the person is: not everybody may see then what it answered."""
         return self._wire.logged_in
+
+    def tagged(self, tag: str) -> Registry:
+        """The same repository over the same connections, at another tag."""
+        other = copy.copy(self)
+        other.reference = replace(self.reference, tag=tag, digest=None)
+        return other
 
     # ---- pull --------------------------------------------------------------------------------------------------------
 
@@ -103,6 +115,34 @@ class Registry:
         if isinstance(inner, Index):
             raise Failed(f"{self.reference} is an index of indexes", "ask those who pushed it to push it again")
         return inner
+
+    def tags(self) -> list[str]:
+        """Every tag of the repository (distribution specification, "Listing Tags"), in the registry's order.
+
+        Raises:
+            NotFound: there is no such repository.
+            Failed: the registry cannot be asked, or what it says is no list of tags.
+        """
+        found: dict[str, None] = {}
+        more, last = True, ""
+        while more and len(found) < _MOST_TAGS:
+            raw, more = self._wire.trying(partial(self._some_tags, last))
+            try:
+                page = json.loads(raw)["tags"] or []
+                fresh = [tag for tag in page if is_tag(tag) and tag not in found]
+            except (ValueError, TypeError, KeyError, RecursionError):
+                raise Failed(f"what {self.reference.host} sends as the tags of {self.reference.repository} is no list "
+                             "of them", "see whether it is a registry") from None
+            found |= dict.fromkeys(fresh)
+            last = fresh[-1] if fresh else ""
+            more = more and bool(fresh)
+        return list(found)
+
+    def _some_tags(self, after: str) -> tuple[bytes, bool]:
+        """A page of them, and whether there are more."""
+        address = self._wire.address(f"tags/list?last={quote(after)}" if after else "tags/list")
+        response = self._wire.once("GET", address, frozenset({200}), scopes=self._pull)
+        return self._wire.text(response, LARGEST_MANIFEST), 'rel="next"' in response.headers.get("Link", "")
 
     def size(self, sha256: str) -> int | None:
         """Bytes of a blob; None where the repository has none of that digest."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import subprocess
+import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +14,7 @@ import pytest
 from registries import machine, ollama_model, weights_shown
 from repository import MIB, weights
 
-from helixstore.errors import Usage
+from helixstore.errors import Failed, HelixError, Passing, Usage
 from support.hub import Repository
 from support.person import Person
 from support.registry import Relay, StandIn, docker_registry, serve
@@ -58,6 +62,135 @@ def test_one_downloads_and_pushes_and_the_others_have_it_without_the_internet(
     assert sources == {"hub"}, "the mirror is no source"
     assert weights_shown(other, "small-GGUF") == {
         f"gguf:{name}": {served.files[f"small-{name}.gguf"].read_bytes()} for name in ("F16", "Q8_0")}
+
+
+@pytest.fixture
+def filled(online: Person, served: Repository, real: str) -> str:
+    """The mirror of both, filled by somebody whom the hub answers; a repository of its own for each test."""
+    mirror = f"oci://{real}/{uuid.uuid4().hex}"
+    online.environ["HELIXSTORE_MIRROR"] = mirror
+    with online.open() as store:
+        store.download(f"hf:{served.name}", quantization="all")
+        store.push("small-GGUF")
+    return mirror
+
+
+@pytest.fixture
+def alone(tmp_path: Path, filled: str) -> Person:
+    """Somebody who reaches no hub."""
+    person = machine(tmp_path / "alone")
+    person.environ |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HELIXSTORE_MIRROR": filled}
+    return person
+
+
+@pytest.mark.parametrize("what", ["hf:acme/small-GGUF:Q8_0", "hf:Acme/Small-GGUF:small-Q8_0.gguf",
+                                  "hf:acme/small-GGUF@1edfc51f:Q8_0", "hf:acme/small-GGUF@main:Q8_0"])
+def test_where_the_hub_cannot_be_reached_the_mirror_answers_alone(
+    alone: Person, served: Repository, what: str,
+) -> None:
+    served.sent.clear()
+    with alone.open() as store:
+        planned = store.download(what, dry_run=True)
+        assert [one.path for one in planned.files] == ["small-Q8_0.gguf"], "what is no part of the model is not pushed"
+        report = store.download(what)
+        [variant] = store.show("small-GGUF").variants
+        assert store.verify().bad == []
+        assert store.sync().nothing
+    assert served.sent == {}
+    assert report.mirrored_bytes == report.fetched_bytes > 0
+    assert "hub cannot be asked" in report.why
+    assert (report.repository, report.revision) == (served.name, served.commit)
+    assert [(one["kind"], one["repository"], one["revision"], one["name"]) for one in variant.sources] == [
+        ("hub", served.name, served.commit, "small-Q8_0.gguf")], "as if the hub had given it"
+    assert weights_shown(alone, "small-GGUF") == {"gguf:Q8_0": {served.files["small-Q8_0.gguf"].read_bytes()}}
+
+
+def test_without_the_hub_the_choice_among_the_mirrors_variants_is_as_ever(
+    alone: Person, online: Person, served: Repository,
+) -> None:
+    with alone.open() as store:
+        assert store.get(f"hf:{served.name}:F16").read_bytes() == served.files[BIG].read_bytes()
+        assert {one.provider for one in store.compat(f"hf:{served.name}:Q8_0") if one.answer == "yes"} >= {"llamacpp"}
+        assert len(store.download(f"hf:{served.name}", quantization="all").files) == 2
+    alone.environ["HF_ENDPOINT"] = online.environ["HF_ENDPOINT"]
+    with alone.open() as store:
+        assert {one.state for one in store.update(check=True).updates} == {"current"}, "the hub knows that commit"
+
+
+def test_what_the_mirror_has_not_is_said_with_both_reasons(alone: Person, served: Repository) -> None:
+    with alone.open() as store:
+        for what in ("hf:acme/small-GGUF:Q2_K", "hf:acme/small-GGUF@v1.0", "hf:acme/small-GGUF@2aaa1ff6",
+                     "hf:acme/other-GGUF"):
+            with pytest.raises(Failed, match=r"the mirror .* has no hf:acme/") as error:
+                store.download(what)
+            assert "helixstore push" in error.value.remedy
+    alone.environ["HELIXSTORE_MIRROR"] = "oci://127.0.0.1:9/models"
+    with alone.open() as store, pytest.raises(Passing, match="nor can the mirror"):
+        store.download(f"hf:{served.name}")
+
+
+def test_variants_of_several_commits_are_each_what_they_are(
+    online: Person, alone: Person, served: Repository,
+) -> None:
+    """One file changed on the hub, and only its variant was pushed again."""
+    old = served.commit
+    served.commit = "2aaa1ff61fdd41a1ea0ea81799d23522f379b2ff"
+    served.files[BIG].write_bytes(weights(3, 20))
+    served.files["README.md"].write_text("# better\n")
+    with online.open() as store:
+        store.update()
+        store.push("small-GGUF")
+    with alone.open() as store:
+        for quantization in ("Q8_0", "F16"):
+            store.download(f"hf:{served.name}", quantization=quantization)
+        found = {variant.id: [one["revision"] for one in variant.sources] for variant in
+                 store.show("small-GGUF").variants}
+        assert store.verify().bad == []
+    assert found == {"gguf:Q8_0": [old], "gguf:F16": [served.commit]}
+    assert weights_shown(alone, "small-GGUF")["gguf:F16"] == {served.files[BIG].read_bytes()}
+
+
+def test_a_mirror_that_answers_alone_and_lies_gives_nothing(
+    person: Person, served: Repository, registry: StandIn,
+) -> None:
+    """Wrong bytes, another repository under the name, a commit that is none, a configuration that is none."""
+    data = served.files["small-Q8_0.gguf"].read_bytes()
+    layer = {"mediaType": "application/vnd.cncf.model.weight.v1.raw", "digest": f"sha256:{registry.put(data)}",
+             "size": len(data), "annotations": {"org.cncf.model.filepath": "small-Q8_0.gguf"}}
+
+    def tagged(tag: str, config: object) -> None:
+        raw = json.dumps(config).encode()
+        registry.tag(tag, {"schemaVersion": 2, "layers": [layer], "config": {
+            "mediaType": "application/vnd.cncf.model.config.v1+json", "digest": f"sha256:{registry.put(raw)}",
+            "size": len(raw)}})
+
+    page = "https://" + ".".join(("huggingface", "co"))
+    person.environ |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HELIXSTORE_MIRROR": f"oci://{registry.host}/models"}
+    for config in ([], {"descriptor": 1}, {"descriptor": {"sourceURL": f"{page}/acme/small-GGUF", "revision": "main"}},
+                   {"descriptor": {"sourceURL": f"{page}/acme/other", "revision": served.commit}},
+                   {"descriptor": {"sourceURL": "file:///etc/passwd", "revision": served.commit}}):
+        tagged("v1", config)
+        with person.open() as store, pytest.raises(Failed, match="has no hf:acme/small-GGUF"):
+            store.download("hf:acme/small-GGUF")
+    tagged("v2", {"descriptor": {"sourceURL": f"{page}/acme/small-GGUF", "revision": served.commit}})
+    registry.rotten = {layer["digest"].removeprefix("sha256:")}
+    with person.open() as store:
+        with pytest.raises(HelixError, match="not what its listing names"):
+            store.download("hf:acme/small-GGUF")
+        assert store.shared_models() == []
+        registry.rotten = set()
+        store.download("hf:acme/small-GGUF")
+    assert weights_shown(person, "small-GGUF") == {"gguf:Q8_0": {data}}
+
+
+def test_offline_mode_asks_the_mirror_and_nobody_else(alone: Person, online: Person, served: Repository) -> None:
+    alone.environ |= {"HF_ENDPOINT": online.environ["HF_ENDPOINT"], "HF_HUB_OFFLINE": "1"}
+    served.asked.clear()
+    said = subprocess.run([sys.executable, "-m", "helixstore", "models", "download", f"hf:{served.name}:Q8_0"],
+                          env=alone.environ, text=True, capture_output=True, check=True).stdout
+    assert "The hub cannot be asked; this is what the mirror has" in said
+    assert "from the mirror" in said
+    assert served.asked == []
 
 
 def test_a_mirror_that_is_away_or_has_nothing_costs_no_download(

@@ -295,3 +295,22 @@ def test_nothing_secret_is_in_an_error(stand_in: StandIn, environ: dict[str, str
         for text in (str(caught.value), caught.value.remedy, repr(caught.value), repr(registry.__dict__)):
             for secret in ("pa:ss", "very-secret", "first-token", base64.b64encode(b"ana:pa:ss/word").decode()):
                 assert secret not in text
+
+
+def test_all_tags_are_listed_page_by_page(stand_in: StandIn, opened: Opened) -> None:
+    assert opened(stand_in.host).tags() == []
+    for tag in ("v1", "v2", "v3", "v4", "v5"):
+        stand_in.tag(tag, {"schemaVersion": 2, "layers": []})
+    assert opened(stand_in.host).tags() == ["v1", "v2", "v3", "v4", "v5"]
+    asked = [path for _, path, _ in stand_in.seen if "tags" in path]
+    assert [path.partition("list")[2] for path in asked] == ["", "", "?last=v2", "?last=v4"]
+
+
+@pytest.mark.parametrize("listing", [b"[]", b"{}", b'{"tags": 3}', b"no json", b'{"tags": [1, "../v1", "a b"]}'])
+def test_a_list_of_tags_that_is_none(stand_in: StandIn, opened: Opened, listing: bytes) -> None:
+    stand_in.told["/v2/team/model/tags/list"] = listing
+    if b'"../' in listing:
+        assert opened(stand_in.host).tags() == []
+    else:
+        with pytest.raises(Failed, match="no list"):
+            opened(stand_in.host).tags()

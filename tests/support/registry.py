@@ -284,6 +284,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         elif path == "/v2/":
             self._answer(200, b"{}", {})
+        elif path.endswith("/tags/list"):
+            self._listing()
         elif found := re.fullmatch(r"/v2/(.+)/manifests/(.+)", path):
             self._manifest(found[2])
         elif found := re.fullmatch(r"/(?:v2|store)/(.+)/blobs/sha256:([0-9a-f]{64})", path):
@@ -306,6 +308,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             given = {"token": registry.given or registry.token, "expires_in": registry.lasts}
             self._answer(200, json.dumps(given).encode(), {})
+
+    def _listing(self) -> None:
+        """Two tags a page, in order, whatever was asked for."""
+        after = parse_qs(urlsplit(self.path).query).get("last", [""])[0]
+        left = [tag for tag in sorted(self.registry.tags) if tag > after]
+        headers = {"Link": '</elsewhere?last=x>; rel="next"'} if len(left) > 2 else {}
+        self._answer(200, json.dumps({"name": "any", "tags": left[:2] or None}).encode(), headers)
 
     def _manifest(self, wanted: str) -> None:
         registry = self.registry

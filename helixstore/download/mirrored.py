@@ -1,0 +1,141 @@
+"""What this site's mirror has of a repository of the hub, for when the hub itself cannot be asked.
+
+Whoever pushed a model that came from the hub said in its configuration (ModelPack, `descriptor`) from which repository
+at which commit. So the mirror can answer by itself: the files of all its tags, each commit for itself. Here the mirror
+is believed, since nobody else is there to ask: that these files are the repository's at that commit. The bytes are
+compared with their digests as ever.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple
+
+from helixstore.catalogue.references import HubReference, parse_reference
+from helixstore.download.choosing import choose, packages
+from helixstore.download.mirror import mirror_place
+from helixstore.download.offered import Offered
+from helixstore.download.registries import BlobAddress, for_all, registry_access
+from helixstore.errors import Failed, HelixError, NotFound, Passing
+from helixstore.fs.names import folded
+from helixstore.hub.remote import RemoteFile
+from helixstore.oci.access import Patience
+from helixstore.oci.answers import Cut
+from helixstore.oci.contents import read_contents
+from helixstore.oci.reference import Reference
+from helixstore.oci.registry import Registry
+from helixstore.session import Machine
+from helixstore.values import Source
+
+__all__ = ["mirrored"]
+
+_PATIENCE = Patience(tries=2, silence=20.0)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_MAIN = (None, "main")          # the branch that nearly every repository shows
+
+
+def mirrored(machine: Machine, wanted: HubReference, part: str, why: Passing) -> Offered:
+    """What the mirror has of a repository.
+
+    Args:
+        machine: its settings name the mirror.
+        wanted: the repository; its revision must be none, `main`, or (the beginning of) a commit, since the mirror
+            knows no branches and tags of the hub.
+        part: a file or quantisation that must be there; "": any. Of several commits, the one with most files.
+        why: the hub cannot be asked.
+
+    Raises:
+        Passing: `why`, where there is no mirror; or the mirror cannot be asked either.
+        Failed: the mirror has no such thing.
+    """
+    place = mirror_place(machine, wanted.repository)
+    if place is None:
+        raise why
+    registry = Registry(place, registry_access(machine, _PATIENCE))
+    where = f"{place.host}/{place.repository}"
+    try:
+        commits = _commits(registry, wanted)
+    except NotFound:
+        commits = {}
+    except HelixError as error:
+        raise Passing(f"{why.message}; nor can the mirror: {error.message}", error.remedy) from why
+    for (name, commit), there in sorted(commits.items(), key=lambda item: (-len(item[1].files), item[0])):
+        if _has(there.files, part):
+            return Offered(wanted, name, commit, tuple(there.files[path] for path in sorted(there.files)),
+                           Source("hub", repository=name, revision=commit, name=name), name.rpartition("/")[2],
+                           public=not registry.logged_in or for_all(there.reference, registry_access(machine)),
+                           note=f"The hub cannot be asked; this is what the mirror has, {where}")
+    wish = str(wanted) if not part or str(wanted).endswith(f":{part}") else f"{wanted}:{part}"
+    raise Failed(f"{why.message}; and the mirror {where} has no {wish}",
+                 "push it there from a computer that has it: helixstore push MODEL")
+
+
+class _There(NamedTuple):
+    """What the mirror has of one commit: the first tag of it, and path -> file of all."""
+
+    reference: Reference
+    files: dict[str, RemoteFile]
+
+
+def _commits(registry: Registry, wanted: HubReference) -> dict[tuple[str, str], _There]:
+    """(Repository, commit) -> what there is, of all tags that are of the repository.
+
+    A tag that is not, or that makes no sense, is none of ours; where all are so, the first is told.
+
+    Raises:
+        NotFound: the mirror has no such repository.
+        Failed: it cannot be asked, or holds nothing that makes sense.
+    """
+    found: dict[tuple[str, str], _There] = {}
+    refused: list[HelixError] = []
+    for tag in registry.tags():
+        one = registry.tagged(tag)
+        try:
+            contents = read_contents(one.model(), f"{one.reference.repository}-{tag}")
+            said = json.loads(one.small(contents.config)) if contents.config is not None else {}
+            origin = _origin(said)
+        except Cut:
+            raise
+        except HelixError as error:
+            refused.append(error)
+            continue
+        except (ValueError, RecursionError):
+            continue
+        if origin is None or not _is(*origin, wanted):
+            continue
+        files = found.setdefault(origin, _There(one.reference, {})).files
+        for file in contents.files:
+            address = BlobAddress(one, file.sha256, file.bytes, file.path)
+            files.setdefault(file.path, RemoteFile(file.path, file.bytes, file.sha256, None, address))
+    if refused and not found:
+        raise refused[0]
+    return found
+
+
+def _origin(said: object) -> tuple[str, str] | None:
+    """The repository of the hub and the commit that a configuration names; None where it names none."""
+    descriptor = said.get("descriptor") if isinstance(said, dict) else None
+    if not isinstance(descriptor, dict):
+        return None
+    url, commit = descriptor.get("sourceURL"), descriptor.get("revision")
+    if not isinstance(url, str) or not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        return None
+    try:
+        reference = parse_reference(url)
+    except HelixError:
+        return None
+    return (reference.repository, commit) if isinstance(reference, HubReference) else None
+
+
+def _is(repository: str, commit: str, wanted: HubReference) -> bool:
+    """Whether it is the repository that is wanted, whose name in the mirror another may share, and its revision."""
+    return folded(repository) == folded(wanted.repository) and (
+        wanted.revision in _MAIN or commit.startswith(str(wanted.revision).lower()))
+
+
+def _has(files: dict[str, RemoteFile], part: str) -> bool:
+    try:
+        return bool(choose("", packages(files.values()), wanted=part))
+    except NotFound:
+        return False
