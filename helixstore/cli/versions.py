@@ -93,6 +93,10 @@ def _updates(found: UpdateReport) -> Iterator[str]:
         yield "No model here came from the hub or a registry."
         return
     yield from table(("model", "variant", "repository", "here", "there", "to fetch", ""), rows, right=(5,))
+    for one in found.updates:
+        if one.state == "gone":
+            yield f"{one.model} ({one.variant}): {one.why}."
+            yield f"  {one.remedy}"
     later = [one for one in found.updates if one.state == "new"]
     if later:
         yield ""

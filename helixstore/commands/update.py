@@ -3,11 +3,13 @@
 A registry's tag is one model: where it leads to another manifest, that is the later version. On the hub a later commit
 mostly changes a README; there what counts is the digests of the files that a variant has: where they are the same in
 the later commit, there is nothing to do. Only files that are others are downloaded; the name moves to the new version
-then, and the programs show it. The version before stays as `history` says.
+then, and the programs show it. The version before stays as `history` says. What is of another quantisation now takes
+the place of the old, which has another name: that is withdrawn, and `undo` gives it back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from helixstore.catalogue.references import HubReference, OciReference, Reference
@@ -18,10 +20,14 @@ from helixstore.download.mirror import mirror_of
 from helixstore.download.offered import Offered
 from helixstore.download.results import Update, UpdateReport
 from helixstore.errors import HelixError
+from helixstore.farm.handlers import Move
 from helixstore.hub.remote import RemoteFile
+from helixstore.providers.layout import Found
 from helixstore.results import SyncReport
 from helixstore.session import Session
 from helixstore.sync.change import change
+from helixstore.sync.claims import claim_of
+from helixstore.sync.naming import variant_id
 from helixstore.sync.wanted import Change, Progress
 from helixstore.values import Format, Source, Variant
 
@@ -72,15 +78,16 @@ def update(session: Session, model: str = "", *, check: bool = False,
         elif not later.files:
             why = ("the tag leads to another variant now, which is here too" if offer.single
                    else "the later revision has no such file")
-            found.append(replace(here, state="gone", why=why,
-                                 remedy=f"see what it has: helixstore models download {reference} --dry-run"))
+            see = f"see what it has: helixstore models download {reference} --dry-run"
+            gone = f"if you need it no more: helixstore remove '{here.model}:{variant.quantization}'"
+            found.append(replace(here, state="gone", why=why, remedy=gone if offer.single else see))
         else:
             here = replace(here, changed=later.changed,
                            fetch_bytes=held(session, later.files, progress).missing(later.files))
             if variant.pinned or check:
                 found.append(replace(here, state="pinned" if variant.pinned else "new"))
             else:
-                found.append(_updated(session, here, later, offer, syncs, progress))
+                found.append(_updated(session, variant, here, later, offer, syncs, progress))
     return UpdateReport(tuple(found), tuple(syncs), dry_run=check)
 
 
@@ -134,15 +141,29 @@ def _moved(session: Session, variant: Variant, source: Source, offer: Offered) -
     return _Later(offer.sources, () if taken else offer.files, tuple(changed))
 
 
-def _updated(session: Session, here: Update, later: _Later, offer: Offered, syncs: list[SyncReport],
+def _updated(session: Session, variant: Variant, here: Update, later: _Later, offer: Offered, syncs: list[SyncReport],
              progress: Progress | None) -> Update:
     """Download what changed, and let the name lead there."""
     mirror = mirror_of(session, offer)
     try:
         with getting(session, mirror.before(later.files), later.sources, here.model, progress) as (
                 models, issues, fetched):
-            shown = change(session, Change("update", scan=False, brought=models), progress=progress)
+            moves = _given_up(session, variant, offer, models)
+            shown = change(session, Change("update", scan=False, brought=models, moves=moves), progress=progress)
     except HelixError as error:
         return replace(here, state="failed", why=error.message, remedy=error.remedy)
     syncs.append(replace(shown, issues=(*issues, *shown.issues)))
     return replace(here, state="updated", fetch_bytes=fetched)
+
+
+def _given_up(session: Session, variant: Variant, offer: Offered, models: Sequence[Found]) -> list[Move]:
+    """The name of a variant in whose place there is another quantisation now; none where it also is somewhere else."""
+    new = {variant_id(model.inspection.format, model.inspection.quantization) for model in models}
+    taken = {source.origin for source in offer.own}
+    place = offer.source.kind, offer.source.repository
+    elsewhere = [source for source in variant.sources
+                 if (source.kind, source.repository) != place and source.origin not in taken]
+    before = claim_of(session, variant.key)
+    if elsewhere or before is None or before.follows or variant.key.variant.partition("@")[0] in new:
+        return []
+    return [Move(variant.key, None, before=before)]

@@ -51,7 +51,7 @@ def claims(
     for key, manifest, leader in session.index.unclaimed():
         if key not in told:
             latest[key] = Move(key, manifest, before=claim_of(session, key), follows=leader)
-    return [*latest.values(), *wanted]
+    return list({**latest, **{move.key: move for move in wanted}}.values())
 
 
 def claim_of(session: Session, key: Key) -> Ref | None:

@@ -221,14 +221,61 @@ def test_an_update_of_the_texts_alone_fetches_no_weights(person: Person, registr
     assert folder.shown("127.0.0.1/library/pebble:1b")["template"] == "{{ .Prompt }}!"
 
 
-def test_a_tag_that_leads_to_another_quantisation_brings_a_variant_beside(person: Person, registry: StandIn) -> None:
+@pytest.mark.parametrize("scheme", ["ollama", "oci"])
+def test_an_update_along_a_tag_that_leads_to_another_quantisation_puts_it_in_the_place_of_the_old(
+    person: Person, registry: StandIn, scheme: str,
+) -> None:
+    old, new, folder = weights(1, 5), weights(2, 5, quantized=True), OllamaFolder(person.home / ".ollama/models")
+    ollama_model(registry, "latest", old)
+    with person.open() as store:
+        store.download(f"{scheme}://{registry.host}/library/pebble")
+        ollama_model(registry, "latest", new)
+        assert [one.state for one in store.update(check=True).updates] == ["new"]
+        [done] = store.update().updates
+        assert (done.variant, done.state) == ("gguf:F16", "updated")
+        assert [variant.id for variant in store.show("pebble").variants] == ["gguf:Q8_0"]
+        assert store.sync().nothing
+        assert [one.state for one in store.update(check=True).updates] == ["current"]
+    assert weights_shown(person, "pebble") == {"gguf:Q8_0": {new}}
+    assert folder.shown("127.0.0.1/library/pebble:latest")["model"] == f"sha256:{hashlib.sha256(new).hexdigest()}"
+    registry.sent.clear()
+    with person.open() as store:
+        store.undo()
+        assert store.sync().nothing
+    assert weights_shown(person, "pebble") == {"gguf:F16": {old}}
+    assert folder.shown("127.0.0.1/library/pebble:latest")["model"] == f"sha256:{hashlib.sha256(old).hexdigest()}"
+    assert not registry.sent
+
+
+def test_what_the_tag_left_stays_where_it_also_is_something_else(person: Person, registry: StandIn) -> None:
+    """The person's own file, of the same bytes, was shared before."""
+    old, new = weights(1, 5), weights(2, 5, quantized=True)
+    person.put("models/mine-F16.gguf", old)
+    ollama_model(registry, "latest", old)
+    with person.open() as store:
+        store.share(person.home / "models/mine-F16.gguf")
+        store.download(f"oci://{registry.host}/library/pebble")
+        ollama_model(registry, "latest", new)
+        store.update()
+        assert {content for model in store.shared_models() for variant in model.variants
+                for content in [variant.id]} == {"gguf:F16", "gguf:Q8_0"}
+        assert (person.home / "models/mine-F16.gguf").read_bytes() == old
+
+
+def test_pulling_a_tag_that_leads_to_another_quantisation_takes_nothing_away(
+    person: Person, registry: StandIn,
+) -> None:
     ollama_model(registry, "latest", weights(1, 5))
     with person.open() as store:
-        store.download(f"ollama:{registry.host}/library/pebble")
+        store.download(f"oci://{registry.host}/library/pebble")
         ollama_model(registry, "latest", weights(2, 5, quantized=True))
-        assert [one.state for one in store.update().updates] == ["updated"]
+        store.download(f"oci://{registry.host}/library/pebble")
         assert sorted(variant.id for variant in store.show("pebble").variants) == ["gguf:F16", "gguf:Q8_0"]
-        assert sorted(one.state for one in store.update(check=True).updates) == ["current", "gone"]
+        told = {one.variant: (one.state, one.remedy) for one in store.update().updates}
+        assert {variant: state for variant, (state, _) in told.items()} == {"gguf:F16": "gone", "gguf:Q8_0": "current"}
+        assert told["gguf:F16"][1].endswith("helixstore remove 'pebble:F16'")
+        store.remove("pebble:F16")
+        assert [variant.id for variant in store.show("pebble").variants] == ["gguf:Q8_0"]
 
 
 def test_damaged_bytes_come_back_from_the_registry(person: Person, registry: StandIn) -> None:

@@ -127,3 +127,15 @@ def test_there_is_nothing_before_the_first_version(online: Person, served: Repos
         store.download(f"hf:{served.name}", quantization="all")
         with pytest.raises(NotFound, match="no version before"):
             store.rollback(MODEL)
+
+
+def test_another_quantisation_under_the_name_of_the_file_takes_its_place(online: Person, served: Repository) -> None:
+    with online.open() as store:
+        store.download(f"hf:{served.name}:{FILE}")
+    served.commit = LATER
+    served.files[FILE].write_bytes(weights(3, 9, quantized=True))
+    with online.open() as store:
+        assert [one.state for one in store.update().updates] == ["updated"]
+        assert [variant.id for variant in store.show(MODEL).variants] == ["gguf:Q8_0"]
+        assert store.sync().nothing
+    assert bytes_of(online, MODEL) == {"gguf:Q8_0": {served.files[FILE].read_bytes()}}
