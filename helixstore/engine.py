@@ -223,7 +223,7 @@ class HelixStore(Looking, WithoutStore):
 
     @one_at_a_time
     def go_back(self, generation: int, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
-        """Take back every operation after a generation."""
+        """Let programs show what they showed after an operation, back or forth."""
         from helixstore.commands.generations import go_back
 
         return go_back(self._session, generation, dry_run=dry_run, ask=ask)

@@ -24,7 +24,7 @@ Number = Annotated[str, typer.Argument(metavar="N", help="As generations list sh
 
 @generations.callback()
 def generations_group(context: typer.Context) -> None:
-    """What programs showed after each operation; going back.
+    """What programs showed after each operation; going back, and forth again.
 
     \b
     Example:
@@ -67,14 +67,16 @@ def generations_diff(
 
 @generations.command("back")
 def generations_back(context: typer.Context, number: Number, dry_run: DryRun = False, yes: Yes = False) -> None:
-    """Take back every operation after that generation, the latest first.
+    """Show what programs showed after an operation, be it before or after what they show now.
 
+    Every operation after it is taken back, the latest first; those up to it that were taken back since are done again.
     What was changed by hand since is left alone and reported, as undo does it.
 
     \b
     Examples:
       helixstore generations back 3 --dry-run
       helixstore generations back 3
+      helixstore generations back 5        (forth again)
     """
     current = session(context)
     with current.open() as store:

@@ -15,7 +15,8 @@ Questions:
 
 Deeds (`sync` itself, by which most of them go, is in `helixstore.sync.change`):
 
-    generations                 `generations`: what all programs showed after each operation, and the way back
+    generations, again          `generations`: what all programs showed after each operation, and the way there; what
+                                was taken back, done once more
     intents, back               `share`, `hide`, `pin`, `link`, `remove`; `undo` and `leave`
     volumes, volume_views       `volume`: disks added and removed; how they stand
     moving                      `volume move`, and one copy kept of several

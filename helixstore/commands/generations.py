@@ -1,22 +1,28 @@
-"""Generations: what the programs showed after each operation; which there are, how two differ, and the way back to one.
+"""Generations: what the programs showed after each operation; which there are, how two differ, and the way to one.
 
 A generation is the number of the operation that it came from, as `log` shows it; 0 is before the first. Nothing is kept
-for them but the journal, so they reach back as far as `undo` does.
+for them but the journal, so they reach back as far as `undo` does. The way to one is to take back what was done after
+it, and to do again what was taken back since.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from helixstore.commands.again import done_again
 from helixstore.commands.back import undo
 from helixstore.errors import NotFound
-from helixstore.farm.journal import DONE
+from helixstore.farm.journal import DONE, OperationSummary
 from helixstore.farm.plan import Action
 from helixstore.results import Difference, Generation, SyncReport
 from helixstore.session import Session
+from helixstore.sync.change import change
 from helixstore.sync.wanted import Ask
 from helixstore.values import LIBRARY
 
 __all__ = ["difference", "generations", "go_back"]
 
+_AGAIN = "again "               # what stands in the journal for an operation that is done again, as "undo 4" does
 _SHOWING = frozenset({"make", "replace", "remove"})
 
 
@@ -78,20 +84,48 @@ def _is(action: Action) -> str:
 
 
 def go_back(session: Session, number: int, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
-    """Take back every operation after that one, the latest first.
+    """Let the programs show what they showed after an operation, whether that is in force or was taken back since.
+
+    Every operation after it is taken back, the latest first; those up to it that were taken back later are done again.
 
     Raises:
         NotFound: there is no such generation, or one after it cannot be undone any more.
+        Failed: one cannot be done again; nothing was changed.
     """
-    later = [one for one in session.farm.operations() if one.number > number and one.kind != "undo" and
-             one.undone is None and one.counts]
-    if number and number not in session.farm.journal.numbers():
+    operations = session.farm.operations()[::-1]
+    if number and all(one.number != number for one in operations):
         raise NotFound(f"there is no generation {number}", "helixstore generations list")
+    done = [one for one in operations if one.finished and one.kind != "undo" and _did(session, one)]
+    now = [one for one in done if one.undone is None]
+    then = [one for one in done if one.number <= number < (one.undone or number + 1)]
+    same = 0
+    while same < min(len(now), len(then)) and _first(now[same]) == _first(then[same]):
+        same += 1
+    later, again = now[same:], then[same:]
     if old := [one.number for one in later if not one.undoable]:
         raise NotFound(f"operation {old[-1]} cannot be undone any more", "helixstore generations list")
-    if not later:
+    for one in again:
+        done_again(session, one)
+    if not later and not again:
         return SyncReport(dry_run=dry_run, notes=(f"generation {number} is what there is",))
-    return undo(session, len(later), dry_run=dry_run, ask=ask)
+    report = undo(session, len(later), dry_run=dry_run, ask=ask) if later else SyncReport(dry_run=dry_run)
+    if report.dry_run and not dry_run:
+        return report                           # the person was asked, and does not want it
+    for one in again:
+        wanted = replace(done_again(session, one), command=f"{_AGAIN}{_first(one)}")
+        report = report.then(change(session, wanted, dry_run=dry_run))
+    return report
+
+
+def _did(session: Session, one: OperationSummary) -> bool:
+    """Whether an operation changed anything; of some only names moved."""
+    return bool(one.counts or (session.farm.journal.result(one.number) or {}).get("learnt", {}).get("extra"))
+
+
+def _first(one: OperationSummary) -> int:
+    """The operation that it does again, or its own number."""
+    number = one.command.removeprefix(_AGAIN)
+    return int(number) if number != one.command and number.isdecimal() else one.number
 
 
 def _kept(session: Session, number: int) -> bool:

@@ -16,7 +16,7 @@ from helixstore.sync.claims import claim_of
 from helixstore.sync.wanted import Change, Progress
 from helixstore.values import Key, Source
 
-__all__ = ["history", "rollback"]
+__all__ = ["bring_back", "history", "rollback", "versions_of"]
 
 
 def history(session: Session, model: str) -> list[Version]:
@@ -27,7 +27,7 @@ def history(session: Session, model: str) -> list[Version]:
     """
     found = []
     for variant in session.index.find(model):
-        for number, ref in enumerate(_versions(session, variant.key)):
+        for number, ref in enumerate(versions_of(session, variant.key)):
             here, size = _state(session, ref)
             found.append(Version(
                 variant.key.model, variant.key.variant, ref.manifest or "", _revision(ref), size,
@@ -53,7 +53,7 @@ def rollback(session: Session, model: str, to: str = "", *, dry_run: bool = Fals
     """
     moves = []
     for variant in session.index.find(model):
-        versions = _versions(session, variant.key)
+        versions = versions_of(session, variant.key)
         others = [ref for ref in versions if ref.manifest != variant.manifest]
         if to:
             others = [ref for ref in others if (ref.manifest or "").startswith(to) or _revision(ref).startswith(to)]
@@ -61,7 +61,7 @@ def rollback(session: Session, model: str, to: str = "", *, dry_run: bool = Fals
             now = _first(session, variant.key, variant.manifest)
             others = [ref for ref in versions[now + 1:] if ref.manifest != variant.manifest]
         if others:
-            _bring_back(session, variant.key, others[0])
+            bring_back(session, variant.key, others[0])
             back = replace(session.index.variant_at(others[0]), pinned=variant.pinned)
             moves.append(Move(variant.key, back.manifest, None, back.sources, back.pinned,
                               claim_of(session, variant.key), variant=back))
@@ -71,9 +71,15 @@ def rollback(session: Session, model: str, to: str = "", *, dry_run: bool = Fals
     return change(session, Change("rollback", scan=False, moves=moves), dry_run=dry_run, progress=progress)
 
 
-def _versions(session: Session, key: Key) -> list[Ref]:
-    """This person's refs that gave a key a manifest, the latest first; of several in a row with the same one, the
-    latest, which knows all sources."""
+def versions_of(session: Session, key: Key) -> list[Ref]:
+    """This person's refs that gave a key a manifest, the latest first.
+
+    Of several in a row with the same one it is the latest, which knows all sources.
+
+    Args:
+        session: whose refs.
+        key: the variant.
+    """
     mine = [ref for ref in session.index.claims() if ref.claimant == claimant_of(session.store.host)
             and (ref.name, ref.variant) == key and ref.manifest is not None and ref.believed]
     mine.sort(key=lambda ref: (ref.mtime_ns, ref.uuid), reverse=True)
@@ -82,7 +88,7 @@ def _versions(session: Session, key: Key) -> list[Ref]:
 
 def _first(session: Session, key: Key, manifest: str) -> int:
     """Where the current version stands among them; before all where another's ref is followed."""
-    return next((n for n, ref in enumerate(_versions(session, key)) if ref.manifest == manifest), -1)
+    return next((n for n, ref in enumerate(versions_of(session, key)) if ref.manifest == manifest), -1)
 
 
 def _revision(ref: Ref) -> str:
@@ -99,8 +105,17 @@ def _state(session: Session, ref: Ref) -> tuple[bool, int]:
         return False, -1
 
 
-def _bring_back(session: Session, key: Key, ref: Ref) -> None:
-    """All files of a version are there, or back from the trash."""
+def bring_back(session: Session, key: Key, ref: Ref) -> None:
+    """See that all files of a version are there, or back from the trash.
+
+    Args:
+        session: whose store.
+        key: the variant, for the message.
+        ref: the version.
+
+    Raises:
+        Failed: they are not.
+    """
     manifest = session.store.manifests.read(ref.manifest or "")
     lacking = [file.path for file in manifest.files if not session.store.blobs.ensure(file.blake3)]
     if lacking:

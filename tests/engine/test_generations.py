@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helixstore.errors import NotFound
+from helixstore.errors import Failed, NotFound
 from support.person import Person
 from support.raw import model_gguf
 
@@ -65,6 +65,70 @@ def test_going_back_shows_what_was_shown_then(
     with synced.open() as store:
         assert store.go_back(number).nothing
         assert store.difference(number) == []
+
+
+def test_and_forth_again(synced: Person) -> None:
+    """Pinned, hidden, shown to one program only, removed: back before all of it, to the middle, and to the end."""
+    def seen() -> tuple[dict[str, set[str]], dict[str, bytes], dict[str, bool]]:
+        with synced.open() as store:
+            pins = {model.name: variant.pinned for model in store.shared_models() for variant in model.variants}
+        return linked(synced), files(synced), pins
+
+    states = {}
+    with synced.open() as store:
+        states[store.generations()[0].n] = seen()
+        for step in (lambda: store.hide("other", "lmstudio"), lambda: store.pin("Small"),
+                     lambda: store.remove("tiny-llama"), lambda: store.unhide("other", "lmstudio"),
+                     lambda: store.unpin("Small"), lambda: store.hide("Small", "ollama")):
+            step()
+            states[store.generations()[0].n] = seen()
+        assert len(states) == 7
+        numbers = list(states)
+        for number in (numbers[0], numbers[3], numbers[1], numbers[6], numbers[2], numbers[5], numbers[0], numbers[6]):
+            assert store.go_back(number, dry_run=True).actions or number in numbers
+            assert seen() != states[number]
+            store.go_back(number)
+            assert seen() == states[number], number
+            assert store.go_back(number).nothing
+            assert store.sync().nothing
+
+
+def test_what_took_files_in_is_not_done_again_but_said(
+    synced: Person, three: tuple[int, dict[str, set[str]], dict[str, bytes]],
+) -> None:
+    with synced.open() as store:
+        last = store.generations()[0].n
+        store.go_back(three[0])
+        before = linked(synced), files(synced)
+        with pytest.raises(Failed, match="took files in") as error:
+            store.go_back(last)
+        assert (linked(synced), files(synced)) == before
+        assert error.value.remedy.startswith("helixstore sync --restore")
+        store.sync(restore=True)
+        assert "later" in linked(synced)
+
+
+def test_an_operation_that_only_moves_names_counts(synced: Person) -> None:
+    """A pin changes no file; going back must not take it for the operation before it."""
+    with synced.open() as store:
+        first = store.generations()[0].n
+        store.hide("other", "lmstudio")
+        store.pin("Small")
+        store.go_back(first)
+        assert "lmstudio" in linked(synced)["other"]
+        assert not any(variant.pinned for model in store.shared_models() for variant in model.variants)
+
+
+def test_what_is_too_old_is_not_gone_to(synced: Person) -> None:
+    with synced.open() as store:
+        first = store.generations()[0].n
+        store.hide("other", "lmstudio")
+        store.go_back(first)
+    synced.environ["HELIXSTORE_UNDO_WINDOW"] = "0"
+    with synced.open() as store:
+        store.pin("Small")
+        with pytest.raises(NotFound):
+            store.go_back(first + 1)
 
 
 def test_an_unknown_one_is_said(synced: Person, tmp_path: Path) -> None:
