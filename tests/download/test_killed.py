@@ -1,0 +1,120 @@
+"""A download that is killed at any point goes on where it was: what was finished never comes twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from registries import machine
+from repository import MIB, weights
+
+from helixstore.store.hashing import hash_bytes
+from support.hub import Repository, Trouble, hub
+from support.person import Person
+
+_CHILD = """
+import os
+from helixstore import HelixStore
+with HelixStore(environ=dict(os.environ)) as store:
+    store.download("hf:acme/many-GGUF", quantization="all")
+"""
+COMMIT = "1edfc51ff61fdd41a1ea0ea81799d23522f379b2"
+
+
+class Counting(Repository):
+    """It tells when so many bytes have gone out."""
+
+    went_out = threading.Condition()
+    total = 0
+
+    def went(self, path: str, count: int) -> None:
+        super().went(path, count)
+        with self.went_out:
+            self.total += count
+            self.went_out.notify_all()
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Counting:
+    """Files that come in pieces, files that come whole, and one of a few bytes."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number, mebibytes in enumerate((9, 5, 6, 3, 2, 1)):
+        (folder / f"many-{number}-F16.gguf").write_bytes(weights(number, mebibytes))
+    (folder / "README.md").write_text("# many\n")
+    return Counting.of("acme/many-GGUF", COMMIT, folder)  # type: ignore[return-value]
+
+
+def finished(person: Person, blobs: dict[str, str]) -> set[str]:
+    """The files of the repository that are blobs in the store, whole and under their names."""
+    store = person.home / ".local/share/helixstore/store/blobs"
+    return {path for path, digest in blobs.items() if (store / digest[:2] / digest).exists()}
+
+
+def test_killed_at_random_points_it_always_completes_and_fetches_nothing_again_that_was_finished(
+    tmp_path: Path, many: Counting,
+) -> None:
+    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 32))
+    chance, kills = random.Random(seed), 100 if os.environ.get("SOAK") else 5
+    blobs = {path: hash_bytes(file.read_bytes()).blake3 for path, file in many.files.items()}
+    size = sum(file.stat().st_size for file in many.files.values())
+    died = completed = 0
+    with hub(many) as endpoint:
+        while died < kills or not completed:
+            person = machine(tmp_path / f"home-{completed}")
+            person.environ["HF_ENDPOINT"] = endpoint
+            many.sent.clear()
+            done: dict[str, int] = {}
+            while died < kills:
+                process = subprocess.Popen([sys.executable, "-c", _CHILD], env=person.environ,
+                                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                limit = many.total + chance.randrange(2 * size * 3 // kills)
+                with many.went_out:
+                    many.went_out.wait_for(lambda: many.total >= limit or process.poll() is not None, 60)  # noqa: B023
+                    many.went_out.wait(chance.choice((0.0, 0.02, 0.2)))
+                process.kill()
+                alive = process.wait() < 0
+                died += alive
+                for path in finished(person, blobs):
+                    assert many.sent[path] == done.setdefault(path, many.sent[path]), f"{path} came again; SEED={seed}"
+                if not alive:
+                    break
+            subprocess.run([sys.executable, "-c", _CHILD], env=person.environ, check=True, timeout=120)
+            assert {path: many.sent[path] for path in done} == done, f"SEED={seed}"
+            with person.open() as store:
+                assert finished(person, blobs) == set(blobs), f"SEED={seed}"
+                assert store.verify().bad == []
+                assert store.sync().nothing
+                assert not list(store.folder.glob("hosts/*/*/downloads/*"))
+            completed += 1
+
+
+def test_a_repository_that_changes_after_it_was_listed(tmp_path: Path, many: Counting) -> None:
+    """What comes is of the commit that was listed, whatever main is by then; if that is gone, it is said."""
+    person = machine(tmp_path / "home")
+    with hub(many) as endpoint:
+        person.environ["HF_ENDPOINT"] = endpoint
+        first = next(path for path in sorted(many.files) if path.endswith("gguf"))
+
+        def moved(path: str, number: int) -> Trouble | None:
+            many.files[first].write_bytes(weights(99, 9))           # rewritten under the same commit: a lie
+            return None
+
+        many.trouble = moved
+        with person.open() as store:
+            with pytest.raises(Exception, match="not what its listing names"):
+                store.download("hf:acme/many-GGUF", quantization="all")
+            assert [model.name for model in store.shared_models()] == []
+            many.trouble = lambda path, number: None
+            many.commit = "2" * 40
+            store.download("hf:acme/many-GGUF", quantization="all")
+            assert {source["revision"] for variant in store.show("many-GGUF").variants
+                    for source in variant.sources} == {"2" * 40}
+    asked = [line.partition("/resolve/")[2] for line in many.asked if "/resolve/" in line]
+    assert {line.partition("/")[0] for line in asked} == {COMMIT, "2" * 40}, "never by the branch"
+    assert many.total < 3 * sum(file.stat().st_size for file in many.files.values()) + MIB
