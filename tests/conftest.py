@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.person import Person
+
 _FOREIGN = ("XDG_", "HELIXSTORE_", "HF_", "HUGGINGFACE_", "OLLAMA_", "LLAMA_", "LOCALAI_", "JAN_", "TABBY_")
 
 # Tests that run in the background inherit that Ctrl-C is ignored; the programs that they start must not.
@@ -25,3 +27,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(home)
     return home
+
+
+@pytest.fixture
+def person(home: Path) -> Person:
+    """Who lives there."""
+    return Person(home)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ COMMIT = "1edfc51ff61fdd41a1ea0ea81799d23522f379b2"
 def person(tmp_path: Path) -> Person:
     home = tmp_path / "home"
     home.mkdir()
-    person = Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
+    person = Person(home)
     HelixStore.init(every=True, environ=person.environ)
     return person
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ _TYPE = "application/vnd.ollama.image."
 def machine(folder: Path) -> Person:
     """A home of its own with a store of its own."""
     folder.mkdir()
-    person = Person(folder, {"HOME": str(folder), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
+    person = Person(folder)
     HelixStore.init(every=True, environ=person.environ)
     return person
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from helixstore import HelixStore
@@ -12,11 +9,6 @@ from support.disks import in_memory  # noqa: F401 - a test's folder in memory
 from support.models import tiny_hf
 from support.person import GGUF, Person
 from support.raw import model_gguf
-
-
-@pytest.fixture
-def person(home: Path) -> Person:
-    return Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ class Life(RuleBasedStateMachine):
         home = self.folder / "home"
         home.mkdir()
         (home / "Downloads").mkdir()
-        self.person = Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
+        self.person = Person(home)
         self.house = Household(home)
         HelixStore.init(providers=["lmstudio", "gpt4all", "ollama", "llamacpp"], scan=[home / "Downloads"],
                         environ=self.person.environ)

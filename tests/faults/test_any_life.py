@@ -37,7 +37,7 @@ class AnyLife(RuleBasedStateMachine):
         self.folder, self.far = Path(tempfile.mkdtemp(dir=memory)), Path(tempfile.mkdtemp())
         home = self.folder / "home"
         (home / "Downloads").mkdir(parents=True)
-        self.person = Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
+        self.person = Person(home)
         HelixStore.init(providers=_PROVIDERS, scan=[home / "Downloads", self.far], environ=self.person.environ)
         self.have: dict[str, int] = {}
         self.claimed: dict[str, int] = {}

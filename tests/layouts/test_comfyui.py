@@ -21,11 +21,6 @@ from support.layouts import FACTS, Shelf, check_entries, materialise, safetensor
 COMFY = ComfyUI()
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
 def lone(shelf: Shelf, name: str, architecture: str | None, *, seed: int = 0, sources: tuple[Source, ...] = (),
          shards: int = 1) -> Variant:
     """A safetensors file without a configuration, whose header says `architecture` by ModelSpec."""

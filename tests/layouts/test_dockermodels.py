@@ -26,11 +26,6 @@ from support.raw import model_gguf
 DOCKER = DockerModels()
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
 def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 

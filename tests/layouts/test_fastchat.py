@@ -18,11 +18,6 @@ from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandb
 ROOT = Root(Path("/farm"), "test", owned=True)
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
 def test_the_folder_is_ours_unless_the_person_names_one(tmp_path: Path) -> None:
     own, = FastChat().roots(sandbox(tmp_path))
     assert (own.path, own.owned, own.forbid) == (tmp_path / "store/farms/h/1000/fastchat", True, "")

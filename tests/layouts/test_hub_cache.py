@@ -31,11 +31,6 @@ OTHER = "b" * 40
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
-@pytest.fixture
 def cache(tmp_path: Path) -> Path:
     return tmp_path / "hub"
 

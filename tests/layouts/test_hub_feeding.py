@@ -27,7 +27,7 @@ GIVEN = ".lmstudio/models/acme/Small-GGUF/Small-F16.gguf"
 def person(tmp_path: Path) -> Person:
     home = Path(os.path.realpath(tmp_path)) / "home"
     home.mkdir()
-    person = Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
+    person = Person(home)
     person.put(GIVEN, GGUF)
     return person
 

@@ -18,11 +18,6 @@ MAC = replace(FACTS, platform="darwin", machine="arm64")
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
-@pytest.fixture
 def data(tmp_path: Path) -> Path:
     return tmp_path / "Jan data"
 

@@ -24,11 +24,6 @@ SAVED: dict[str, object] = {
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
-@pytest.fixture
 def admin(tmp_path: Path) -> Path:
     return tmp_path / "admin"
 

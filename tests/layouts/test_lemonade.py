@@ -21,11 +21,6 @@ LEMON = Lemonade()
 RESERVED = {"chat", "embeddings", "reranking"}
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
 def extra(path: Path) -> Root:
     return Root(path, "test", label="extra")
 

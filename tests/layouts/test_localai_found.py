@@ -35,11 +35,6 @@ template:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
-@pytest.fixture
 def models(tmp_path: Path) -> Path:
     return tmp_path / "models"
 

@@ -18,11 +18,6 @@ from support.layouts import COMMIT, FACTS, Shelf, check_entries, hub, materialis
 OWN, HUB = Root(Path("/farm"), "test", owned=True, label="gguf"), Root(Path("/hub"), "test", label="hub")
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
 def paths(variants: list[Variant], root: Root = OWN) -> list[str]:
     entries = list(MistralRs().project(variants, root, FACTS))
     return sorted(entry.path for entry in entries)

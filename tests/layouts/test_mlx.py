@@ -16,11 +16,6 @@ from support.layouts import FACTS, Shelf, hub, materialise
 MAC = Facts("darwin", "arm64", "local-x7")
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
 def test_it_takes_what_mlx_lm_reads(shelf: Shelf) -> None:
     for variant in (shelf.mlx(), shelf.hf(), shelf.hf(shards=2), shelf.awq(), shelf.gptq(), shelf.gptq(bits=3),
                     replace(shelf.hf(), format=Format.QUANTIZED, quantization="mxfp4")):

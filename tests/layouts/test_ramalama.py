@@ -20,11 +20,6 @@ RAMA = RamaLama()
 MAC = Facts("darwin", "arm64", "local-x7")
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
 def listed(store: Path) -> dict[str, dict[str, str]]:
     """What `GlobalModelStore.list_models` finds: name -> file -> type, each file through the snapshot and its blob."""
     models = {}

@@ -18,11 +18,6 @@ from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
 ROOT = Root(Path("/farm"), "test", owned=True)
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
 class TestRoots:
     def test_ours_when_nothing_is_known(self, tmp_path: Path) -> None:
         root, = TabbyAPI().roots(sandbox(tmp_path))

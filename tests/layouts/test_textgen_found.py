@@ -18,11 +18,6 @@ TEXTGEN = TextGen()
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
-@pytest.fixture
 def data(tmp_path: Path) -> Path:
     (tmp_path / "user_data/models").mkdir(parents=True)
     (tmp_path / "user_data/mmproj").mkdir()

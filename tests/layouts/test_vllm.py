@@ -17,11 +17,6 @@ MAC, INTEL, WINDOWS = (Facts(*pair, "local-x7") for pair in (
     ("darwin", "arm64"), ("darwin", "x86_64"), ("win32", "AMD64")))
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "blobs")
-
-
 def test_it_takes_what_its_loaders_take(shelf: Shelf) -> None:
     accepted = [shelf.hf(), shelf.hf(shards=2), shelf.gptq(), shelf.gptq(bits=8), shelf.awq(),
                 replace(shelf.hf(), purpose=Purpose.EMBEDDING)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ __all__ = ["disk", "disks", "in_memory"]
 
 @pytest.fixture
 def ana(home: Path) -> Person:
-    return Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
+    return Person(home)
 
 
 @pytest.fixture

@@ -36,11 +36,6 @@ CLIMBS = ["../x", "a/../../x", "/etc/x", "a//x", "..", ".", "", "a/./x", "C:x", 
           "a\nb", "\u2028", "a|b", "*"]
 
 
-@pytest.fixture
-def person(home: Path) -> Person:
-    return Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
-
-
 @pytest.mark.parametrize("name", CLIMBS, ids=ascii)
 def test_no_manifest_or_projection_has_a_name_that_leads_out(name: str) -> None:
     record = {"schema": 1, "format": "gguf", "quantization": "", "purpose": PURPOSE,

@@ -34,7 +34,7 @@ class Mine(Layout):
 
 @pytest.fixture
 def person(home: Path) -> Person:
-    person = Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
+    person = Person(home)
     person.put(".lmstudio/models/acme/Small-GGUF/Small-F16.gguf", GGUF)
     HelixStore.init(providers=["lmstudio", "ollama"], environ=person.environ)
     return person
@@ -158,7 +158,7 @@ def test_a_sites_settings_that_others_may_write_are_left_out(person: Person, tmp
 def test_what_is_private_is_closed_whatever_the_umask(home: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        person = Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
+        person = Person(home)
         person.put(".lmstudio/models/acme/Small-GGUF/Small-F16.gguf", GGUF)
         HelixStore.init(providers=["lmstudio"], environ=person.environ)
         with person.open() as store:

@@ -14,10 +14,13 @@ from support.raw import model_gguf
 
 @dataclass
 class Person:
-    """One home. `environ` is all that helixstore sees of the world."""
+    """One home. `environ` is all that helixstore sees of the world; by default the least that there is anywhere."""
 
     home: Path
     environ: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.environ = self.environ or {"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
 
     def open(self) -> HelixStore:
         return HelixStore(environ=self.environ)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,11 +19,6 @@ from support.person import GGUF, Person
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "example-layout"
 DOCS = (ROOT / "docs" / "layouts.md").read_text()
-
-
-@pytest.fixture
-def person(home: Path) -> Person:
-    return Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
 
 
 def helix(person: Person, *arguments: str) -> subprocess.CompletedProcess[str]:

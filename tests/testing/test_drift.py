@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +17,6 @@ from support.disks import in_memory  # noqa: F401 - a test's folder in memory
 from support.models import tiny_hf
 from support.person import GGUF, Person
 from support.raw import model_gguf
-
-
-@pytest.fixture
-def person(home: Path) -> Person:
-    return Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
 
 
 def ollama(home: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,6 @@ from helixstore import HelixStore
 from support.disks import in_memory  # noqa: F401 - a test's folder in memory
 from support.person import GGUF, Person
 from support.raw import model_gguf
-
-
-@pytest.fixture
-def person(home: Path) -> Person:
-    return Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
 
 
 def folder(person: Person) -> dict[str, tuple[str, int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from disk_bench import Bench
@@ -21,11 +20,6 @@ def bench() -> Iterator[Bench]:
     bench = Bench(fresh_folder())
     yield bench
     bench.close()
-
-
-@pytest.fixture
-def person(home: Path) -> Person:
-    return Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ class World:
         home = folder / "home"
         home.mkdir()
         self.house: Household = made(home)
-        self.person = Person(home, {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"})
+        self.person = Person(home)
         self.before = self.person.tree(own=False)
         self.views = self.look()
         self.spare = _spare(self.house)
