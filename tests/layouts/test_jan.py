@@ -16,10 +16,9 @@ from many import gguf
 from helixstore.providers.layout import Entry, Root, Text
 from helixstore.values import Format, Header, Purpose, Variant
 from layouts.jan import Jan
-from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
+from support.layouts import FACTS, MAC, Shelf, check_entries, materialise, sandbox
 
 JAN = Jan()
-MAC = replace(FACTS, platform="darwin", machine="arm64")
 
 
 def listed(data: Path, engine: str = "llamacpp") -> dict[str, dict[str, Any]]:

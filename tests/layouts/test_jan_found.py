@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,9 @@ from lying import again, lay, look, unchanged, variant_of
 from helixstore.providers.layout import Root
 from helixstore.values import Format, Role, Source
 from layouts.jan import Jan
-from support.layouts import FACTS, Shelf
+from support.layouts import FACTS, MAC, Shelf
 
 JAN = Jan()
-MAC = replace(FACTS, platform="darwin", machine="arm64")
 
 
 @pytest.fixture

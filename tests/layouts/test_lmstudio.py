@@ -14,10 +14,9 @@ from helixstore.providers.layout import Entry, Root, Weight
 from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, Header, LinkKind, Purpose, Source, Variant
 from layouts.lmstudio import LMStudio
-from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
+from support.layouts import FACTS, MAC, Shelf, check_entries, hub, materialise, sandbox
 
 LMS = LMStudio()
-MAC = replace(FACTS, platform="darwin", machine="arm64")
 _NAME = re.compile(r'[^<>:"\\|?*/]{1,100}')
 
 

@@ -15,10 +15,9 @@ from many import gguf
 from helixstore.providers.layout import Entry, Root, Text
 from helixstore.values import Format, Header, Purpose, Variant
 from layouts.localai import LocalAI
-from support.layouts import FACTS, Shelf, check_entries, materialise, sandbox
+from support.layouts import FACTS, MAC, Shelf, check_entries, materialise, sandbox
 
 LOCAL = LocalAI()
-MAC = replace(FACTS, platform="darwin", machine="arm64")
 _SKIPPED = (".gguf", ".ggml", ".bin", ".safetensors", ".json", ".yaml", ".txt", ".md")
 
 

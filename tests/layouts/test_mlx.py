@@ -11,9 +11,7 @@ from huggingface_hub import scan_cache_dir
 from helixstore.layouts.mlx import MLX
 from helixstore.providers.layout import Facts, Root
 from helixstore.values import Format, Purpose
-from support.layouts import FACTS, Shelf, hub, materialise
-
-MAC = Facts("darwin", "arm64", "local-x7")
+from support.layouts import FACTS, MAC, Shelf, hub, materialise
 
 
 def test_it_takes_what_mlx_lm_reads(shelf: Shelf) -> None:

@@ -14,10 +14,9 @@ from helixstore.layouts.ramalama import RamaLama
 from helixstore.providers.layout import Facts, Found, Root, Text
 from helixstore.providers.reader import DiskReader
 from helixstore.values import Format, Purpose, Source, Variant
-from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
+from support.layouts import FACTS, MAC, Shelf, check_entries, hub, materialise, sandbox
 
 RAMA = RamaLama()
-MAC = Facts("darwin", "arm64", "local-x7")
 
 
 def listed(store: Path) -> dict[str, dict[str, str]]:

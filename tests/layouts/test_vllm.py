@@ -9,12 +9,9 @@ from pathlib import Path
 import pytest
 
 from helixstore.layouts.vllm import VLLM
-from helixstore.providers.layout import Facts, Root
+from helixstore.providers.layout import Root
 from helixstore.values import Format, Purpose
-from support.layouts import FACTS, Shelf, check_entries, hub, materialise, sandbox
-
-MAC, INTEL, WINDOWS = (Facts(*pair, "local-x7") for pair in (
-    ("darwin", "arm64"), ("darwin", "x86_64"), ("win32", "AMD64")))
+from support.layouts import FACTS, INTEL, MAC, WINDOWS, Shelf, check_entries, hub, materialise, sandbox
 
 
 def test_it_takes_what_its_loaders_take(shelf: Shelf) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from helixstore.providers.layout import Copy, Entry, Env, Reader, Seen, Weight
@@ -26,8 +27,11 @@ from helixstore.testing.models import (
 from helixstore.testing.projecting import safe_paths
 from helixstore.values import Variant
 
-__all__ = ["COMMIT", "FACTS", "PlainReader", "Shelf", "check_entries", "gguf_bytes", "hub", "json_bytes", "materialise",
-           "role_of", "safetensors_bytes", "sandbox"]
+__all__ = ["COMMIT", "FACTS", "INTEL", "MAC", "WINDOWS", "PlainReader", "Shelf", "check_entries", "gguf_bytes", "hub",
+           "json_bytes", "materialise", "role_of", "safetensors_bytes", "sandbox"]
+
+MAC, INTEL, WINDOWS = (replace(FACTS, platform=platform, machine=machine) for platform, machine in (
+    ("darwin", "arm64"), ("darwin", "x86_64"), ("win32", "AMD64")))
 
 
 def check_entries(entries: Sequence[Entry], variants: Sequence[Variant]) -> None:
