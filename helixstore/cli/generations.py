@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helixstore.cli.ask import whole
-from helixstore.cli.options import DryRun, Yes, plain
+from helixstore.cli.options import DryRun, Yes, group
 from helixstore.cli.output import table
 from helixstore.cli.session import session
 
@@ -17,21 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["generations"]
 
-generations = plain(invoke_without_command=True)
-Number = Annotated[str, typer.Argument(metavar="N", help="As generations list shows it; 0 is before everything.",
-                                       show_default=False)]
-
-
-@generations.callback()
-def generations_group(context: typer.Context) -> None:
-    """What programs showed after each operation; going back, and forth again.
+generations = group("""What programs showed after each operation; going back, and forth again.
 
     \b
     Example:
       helixstore generations list
-    """
-    if context.invoked_subcommand is None:
-        generations_list(context)
+    """)
+Number = Annotated[str, typer.Argument(metavar="N", help="As generations list shows it; 0 is before everything.",
+                                       show_default=False)]
 
 
 @generations.command("list")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from helixstore.cli.options import DryRun, Yes, plain
+from helixstore.cli.options import DryRun, Yes, group
 from helixstore.cli.output import count, size, table
 from helixstore.cli.session import confirm, interactive, session
 
@@ -18,19 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["host"]
 
-host = plain(invoke_without_command=True)
-
-
-@host.callback()
-def host_group(context: typer.Context) -> None:
-    """The computers that use the store.
+host = group("""The computers that use the store.
 
     \b
     Example:
       helixstore host list
-    """
-    if context.invoked_subcommand is None:
-        host_list(context)
+    """)
 
 
 @host.command("list")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helixstore.cli.options import DryRun, complete_providers, plain
+from helixstore.cli.options import DryRun, complete_providers, group
 from helixstore.cli.output import count, homely, table
 from helixstore.cli.session import session
 
@@ -16,21 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["layouts"]
 
-layouts = plain(invoke_without_command=True)
-
-
-@layouts.callback()
-def layouts_group(context: typer.Context) -> None:
-    """What is known of each program's folders; add one of your own.
+layouts = group("""What is known of each program's folders; add one of your own.
 
     \b
     Examples:
       helixstore layouts
       helixstore layouts new inhouse
       helixstore layouts check inhouse
-    """
-    if context.invoked_subcommand is None:
-        layouts_list(context)
+    """)
 
 
 @layouts.command("list")

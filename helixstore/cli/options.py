@@ -10,7 +10,7 @@ from helixstore.cli.session import session
 
 __all__ = [
     "Context", "DryRun", "Memory", "ModelName", "NeededProvider", "OneProvider", "Providers", "Yes",
-    "complete_providers", "everywhere", "plain",
+    "complete_providers", "everywhere", "group", "plain",
 ]
 
 
@@ -22,6 +22,20 @@ def plain(**options: Any) -> typer.Typer:
     """
     options.setdefault("add_completion", False)
     return typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, **options)
+
+
+def group(text: str) -> typer.Typer:
+    """Commands on one kind of thing, of which `list` is meant where none is named.
+
+    Args:
+        text: the help.
+    """
+    def begin(context: typer.Context) -> None:
+        commands: Any = context.command
+        if context.invoked_subcommand is None:
+            commands.get_command(context, "list").callback()
+
+    return plain(help=text, callback=begin, invoke_without_command=True)
 
 
 def complete_providers(incomplete: str) -> list[str]:

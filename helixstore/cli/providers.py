@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helixstore.cli import describe
-from helixstore.cli.options import DryRun, complete_providers, plain
+from helixstore.cli.options import DryRun, complete_providers, group
 from helixstore.cli.session import session
 
 if TYPE_CHECKING:
@@ -17,14 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["providers"]
 
-providers = plain(invoke_without_command=True)
-Name = Annotated[str, typer.Argument(metavar="P", help="The program's name here, such as ollama.",
-                                     autocompletion=complete_providers)]
-
-
-@providers.callback()
-def providers_group(context: typer.Context) -> None:
-    """The programs: which are on, where they look.
+providers = group("""The programs: which are on, where they look.
 
     \b
     Examples:
@@ -32,9 +25,9 @@ def providers_group(context: typer.Context) -> None:
       helixstore providers show ollama
       helixstore providers on jan
       helixstore providers set llamacpp --root ~/gguf
-    """
-    if context.invoked_subcommand is None:
-        providers_list(context)
+    """)
+Name = Annotated[str, typer.Argument(metavar="P", help="The program's name here, such as ollama.",
+                                     autocompletion=complete_providers)]
 
 
 @providers.command("list")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from helixstore.cli import describe
-from helixstore.cli.options import DryRun, Providers, plain
+from helixstore.cli.options import DryRun, Providers, group
 from helixstore.cli.session import interactive, session
 
 if TYPE_CHECKING:
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["bare", "config", "init"]
 
-config = plain(invoke_without_command=True)
+config = group("""The settings, and where each comes from.
+
+    \b
+    Examples:
+      helixstore config
+      helixstore config get share
+      helixstore config set share duplicates
+    """)
 
 _SHARED = {
     "all": "every model, with every program that can run it",
@@ -95,20 +102,6 @@ def _asked(current: Session, yes: bool) -> str | None:
     for line in describe.proposed(HelixStore.propose()):
         current.out.note(line)
     return current.out.choose("What is to be shared?", _SHARED)
-
-
-@config.callback()
-def config_group(context: typer.Context) -> None:
-    """The settings, and where each comes from.
-
-    \b
-    Examples:
-      helixstore config
-      helixstore config get share
-      helixstore config set share duplicates
-    """
-    if context.invoked_subcommand is None:
-        config_list(context)
 
 
 def _settings() -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import typer
 
 from helixstore.cli import findings
 from helixstore.cli.ask import whole
-from helixstore.cli.options import DryRun, OneProvider, Yes, plain
+from helixstore.cli.options import DryRun, OneProvider, Yes, group
 from helixstore.cli.session import confirm, interactive, session
 
 if TYPE_CHECKING:
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor", "gc", "leave", "reindex", "remove", "trash", "undo", "verify"]
 
-trash = plain(invoke_without_command=True)
+trash = group("""What gc has put aside, and how to get it back.
+
+    \b
+    Example:
+      helixstore trash list
+    """)
 
 
 def remove(
@@ -84,18 +89,6 @@ def leave(context: typer.Context, provider: OneProvider = None, dry_run: DryRun 
     current = session(context)
     with current.open() as store:
         current.report(store.leave(provider, dry_run=dry_run, ask=current.asker(yes)))
-
-
-@trash.callback()
-def trash_group(context: typer.Context) -> None:
-    """What gc has put aside, and how to get it back.
-
-    \b
-    Example:
-      helixstore trash list
-    """
-    if context.invoked_subcommand is None:
-        trash_list(context)
 
 
 @trash.command("list")

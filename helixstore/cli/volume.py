@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from helixstore.cli.options import DryRun, ModelName, plain
+from helixstore.cli.options import DryRun, ModelName, group
 from helixstore.cli.output import count, homely, size, table
 from helixstore.cli.session import session
 
@@ -16,23 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["volume", "volume_lines"]
 
-volume = plain(invoke_without_command=True)
-
-VolumeName = Annotated[str, typer.Argument(
-    metavar="VOLUME", help="Its name or id as volume list shows it, or its folder; main is the store's own.",
-    show_default=False)]
-
-
-@volume.callback()
-def volume_group(context: typer.Context) -> None:
-    """The disks that the store lies on.
+volume = group("""The disks that the store lies on.
 
     \b
     Example:
       helixstore volume list
-    """
-    if context.invoked_subcommand is None:
-        volume_list(context)
+    """)
+
+VolumeName = Annotated[str, typer.Argument(
+    metavar="VOLUME", help="Its name or id as volume list shows it, or its folder; main is the store's own.",
+    show_default=False)]
 
 
 @volume.command("list")
