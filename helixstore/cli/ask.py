@@ -14,6 +14,7 @@ from helixstore.values import Format
 
 __all__ = ["compat", "du", "explain", "list_models", "log", "path", "show", "status"]
 
+
 def status(context: typer.Context) -> None:
     """How things stand: the store, each program, and what is wrong.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from helixstore.cli.output import count, size, table
+from helixstore.cli.output import count, moment, size, table
 from helixstore.values import Issue
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def collected(found: CollectReport) -> Iterator[str]:
                      f"{size(found.undo.bytes)} {'is' if will else 'was'} kept only for that")
     yield from lines or ["Nothing to collect."]
     if found.undo is not None and not found.undo.let_go:
-        yield (f"{size(found.undo.bytes)} kept so that undo can bring it back, until {_day(found.undo.until)}; "
+        yield (f"{size(found.undo.bytes)} kept so that undo can bring it back, until {moment(found.undo.until)}; "
                f"helixstore gc --now gives that up: {_operations(found)} could then no longer be undone")
     for digest, why in found.kept:
         yield f"kept {digest}: {why}"
@@ -108,7 +107,7 @@ def collected_now(found: CollectReport) -> Iterator[str]:
     gone = len(found.trashed) + len(found.unlinked)
     if found.undo is not None:
         yield (f"{count(len(found.undo.digests), 'file')} would be deleted, too, that nothing but undo keeps, until "
-               f"{_day(found.undo.until)}: {size(found.undo.bytes)}. {_operations(found)} could then no longer be "
+               f"{moment(found.undo.until)}: {size(found.undo.bytes)}. {_operations(found)} could then no longer be "
                "undone")
     if gone and found.settle and found.trashed:
         later = f"{2 * found.settle / 60:.0f} minutes later"
@@ -127,10 +126,6 @@ def _operations(found: CollectReport) -> str:
     return f"operation {last}" if first == last else f"the operations {first} to {last}"
 
 
-def _day(time: float) -> str:
-    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"
-
-
 def reindexed(found: ReindexReport) -> Iterator[str]:
     """`reindex`: what the index holds now."""
     held = found.figures
@@ -145,6 +140,6 @@ def restored(found: Mapping[str, Any]) -> Iterator[str]:
 
 def trash(found: Mapping[str, Any]) -> Iterator[str]:
     """`trash list`."""
-    rows = [(row["digest"][:16], size(row["bytes"]), f"{datetime.fromtimestamp(row['since'], UTC):%Y-%m-%d %H:%M} UTC",
-             "damaged" if row["corrupt"] else row["was"]) for row in found["trash"]]
+    rows = [(row["digest"][:16], size(row["bytes"]), moment(row["since"]), "damaged" if row["corrupt"] else row["was"])
+            for row in found["trash"]]
     yield from table(("file", "size", "since", "part of"), rows, right=(1,)) or ["The trash is empty."]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from helixstore.cli.options import DryRun, Yes, group
-from helixstore.cli.output import count, size, table
+from helixstore.cli.output import count, moment, size, table
 from helixstore.cli.session import confirm, interactive, session
 
 if TYPE_CHECKING:
@@ -94,8 +93,8 @@ def _state(one: HostView) -> str:
     return f"ephemeral, until {_when(one.lease_ends)}" if one.ephemeral else ""
 
 
-def _when(moment: float | None) -> str:
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC" if moment is not None else "not known"
+def _when(seconds: float | None) -> str:
+    return moment(seconds) if seconds is not None else "not known"
 
 
 def _meaning(report: ForgetReport) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helixstore.cli.ask import list_models
-from helixstore.cli.options import Context, DryRun, Memory, OneProvider, plain
+from helixstore.cli.options import Called, Context, DryRun, Memory, OneProvider, OnlyFormat, plain
 from helixstore.cli.output import count, size, table
 from helixstore.cli.session import session
 from helixstore.cli.sizes import memory_of, parameters_of, tokens_of
@@ -92,15 +92,13 @@ def download(
         help="A well-known name; or hf:ORG/NAME, with @REVISION and :FILE or :QUANT if you like; ollama:NAME:TAG; "
              "oci://HOST/NAME:TAG; or a link copied from the hub.")],
     provider: OneProvider = None,
-    format: Annotated[str | None, typer.Option(
-        "--format", metavar="F", show_default=False, help="Only gguf, hf (safetensors), awq, mlx, ...")] = None,
+    format: OnlyFormat = None,
     quantize: Annotated[str | None, typer.Option(
         "--quantize", metavar="Q", show_default=False,
         help="This quantisation, such as Q4_K_M, or all; else the best that fits this computer.")] = None,
     tokens: Context = "",
     memory: Memory = "",
-    called: Annotated[str | None, typer.Option(
-        "--name", metavar="NAME", show_default=False, help="What the model is to be called.")] = None,
+    called: Called = None,
     dry_run: DryRun = False,
 ) -> None:
     """Download a model once, and show it to every program that can run it.
@@ -126,8 +124,7 @@ def download_all(
     context: typer.Context,
     name: Annotated[str, typer.Argument(
         metavar="MODEL", show_default=False, help="As of models download.")],
-    format: Annotated[str | None, typer.Option(
-        "--format", metavar="F", show_default=False, help="Only gguf, hf (safetensors), awq, mlx, ...")] = None,
+    format: OnlyFormat = None,
     tokens: Context = "",
     memory: Memory = "",
     dry_run: DryRun = False,

@@ -9,8 +9,8 @@ import typer
 from helixstore.cli.session import session
 
 __all__ = [
-    "Context", "DryRun", "Memory", "ModelName", "NeededProvider", "OneProvider", "Providers", "Yes",
-    "complete_providers", "everywhere", "group", "plain",
+    "Called", "Context", "DryRun", "Memory", "ModelName", "NeededProvider", "OneProvider", "OnlyFormat", "Providers",
+    "Yes", "complete_providers", "everywhere", "group", "plain",
 ]
 
 
@@ -67,6 +67,12 @@ OneProvider = Annotated[str | None, typer.Option(
 )]
 NeededProvider = Annotated[str, typer.Option(
     "--provider", "-p", metavar="P", help="The program.", autocompletion=complete_providers, show_default=False,
+)]
+Called = Annotated[str | None, typer.Option(
+    "--name", metavar="NAME", help="What the model is to be called.", show_default=False,
+)]
+OnlyFormat = Annotated[str | None, typer.Option(
+    "--format", metavar="F", help="Only gguf, hf (safetensors), awq, mlx, ...", show_default=False,
 )]
 Context = Annotated[str, typer.Option(
     "--context", metavar="TOKENS", show_default=False,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from helixstore.errors import HelixError
     from helixstore.values import Issue
 
-__all__ = ["Output", "count", "homely", "parameters", "printable", "size", "table"]
+__all__ = ["Output", "count", "homely", "moment", "parameters", "printable", "size", "table"]
 
 T = TypeVar("T")
 
@@ -173,6 +173,13 @@ def parameters(number: int | None) -> str:
             value = number / limit
             return f"{value:.1f}{unit}" if value < 100 else f"{value:.0f}{unit}"
     return str(number)
+
+
+def moment(seconds: float) -> str:
+    """A time since 1970 for people."""
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

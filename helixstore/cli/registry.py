@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helixstore.cli.models import lines
-from helixstore.cli.options import DryRun, ModelName
+from helixstore.cli.options import Called, DryRun, ModelName
 from helixstore.cli.output import count, size, table
 from helixstore.cli.session import session
 
@@ -23,8 +23,7 @@ def pull(
     reference: Annotated[str, typer.Argument(
         metavar="REFERENCE", show_default=False,
         help="oci://HOST/NAME:TAG, with @sha256:... if you like; or ollama:NAME:TAG.")],
-    called: Annotated[str | None, typer.Option(
-        "--name", metavar="NAME", show_default=False, help="What the model is to be called.")] = None,
+    called: Called = None,
     dry_run: DryRun = False,
 ) -> None:
     """Get a model from a registry.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from helixstore.cli import describe
-from helixstore.cli.options import DryRun, Providers, group
+from helixstore.cli.options import DryRun, Providers, Yes, group
 from helixstore.cli.session import interactive, session
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def init(
     site: Annotated[bool, typer.Option(
         "--site", help="Write the store into the site's settings: the others need no init of their own.")] = False,
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Make the store and the configuration; turn on the programs found.
 

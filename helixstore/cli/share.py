@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helixstore.cli import describe
-from helixstore.cli.options import DryRun, ModelName, NeededProvider, OneProvider, Providers, Yes
+from helixstore.cli.options import Called, DryRun, ModelName, NeededProvider, OneProvider, Providers, Yes
 from helixstore.cli.session import session
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ def share(
     context: typer.Context,
     target: Annotated[str, typer.Argument(metavar="PATH|MODEL", help="A file or folder, or a model of the store.")],
     provider: OneProvider = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", show_default=False,
-                                             help="What the model is to be called.")] = None,
+    name: Called = None,
     dry_run: DryRun = False,
 ) -> None:
     """Show a model, or a file anywhere, to programs.
@@ -108,8 +107,7 @@ def share(
 def add(
     context: typer.Context,
     path: Annotated[str, typer.Argument(metavar="PATH", help="A model's file or folder.")],
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", show_default=False,
-                                             help="What the model is to be called.")] = None,
+    name: Called = None,
     dry_run: DryRun = False,
 ) -> None:
     """Take a file or folder into the store.
