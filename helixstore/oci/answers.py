@@ -22,9 +22,11 @@ class Cut(Failed):
 
     Attributes:
         pause: seconds that the registry asked for; None where it did not.
+        strange: whether nobody has answered at all yet, as where there is no network, or no such registry.
     """
 
     pause: float | None = None
+    strange = False
 
 
 class Refused(Failed):

@@ -38,6 +38,7 @@ _CONNECT = 15.0                 # seconds
 _ERROR_BYTES = 16 << 10         # of an error's text
 _BLOCK = 1 << 20                # bytes that are read or sent at a time
 _AT_ONCE = 8                    # connections to a host that are kept
+_KNOCKS = 2                     # tries at a registry that nobody has answered for yet
 
 
 class Wire:
@@ -53,6 +54,7 @@ class Wire:
         self._address = f"registry-1.{DOCKER_HUB}" if reference.host == DOCKER_HUB else reference.host
         self._repository = reference.repository
         self._pools: dict[tuple[str, str], PoolManager] = {}
+        self._answered = False
         self._tokens = Tokens(self.host, access, lambda: self._login, self._for_token)
 
     @cached_property
@@ -108,7 +110,7 @@ class Wire:
     def pause(self, cut: Cut, failed: int) -> None:
         """Wait after so many failures in a row; raise `cut` when they are enough."""
         patience = self.access.patience
-        if failed >= patience.tries or (cut.pause or 0.0) > patience.asked:
+        if failed >= (_KNOCKS if cut.strange else patience.tries) or (cut.pause or 0.0) > patience.asked:
             raise cut
         alone: float = min(patience.longest, patience.first * 2 ** (failed - 1)) * random.uniform(0.7, 1.3)  # noqa: S311
         patience.wait(alone if cut.pause is None else max(cut.pause, alone))
@@ -158,13 +160,14 @@ class Wire:
     def _raw(self, method: str, address: str, headers: Mapping[str, str], body: Body,
              silence: float | None = None) -> BaseHTTPResponse:
         import urllib3
-        from urllib3.exceptions import HTTPError, SSLError
+        from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError, SSLError
 
         opened = body() if callable(body) else body
         timeout = urllib3.Timeout(connect=_CONNECT, read=silence or self.access.patience.silence)
         try:
-            return self._pool(address).request(method, address, opened, headers=headers, redirect=False, retries=False,
-                                               timeout=timeout, preload_content=False, decode_content=False)
+            response = self._pool(address).request(method, address, opened, headers=headers, redirect=False,
+                                                   retries=False, timeout=timeout, preload_content=False,
+                                                   decode_content=False)
         except SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise Failed(f"nobody that this computer trusts vouches for the certificate of {shown(address)}",
@@ -172,8 +175,14 @@ class Wire:
                              f"/etc/docker/certs.d/{urlsplit(address).netloc}/ca.crt") from None
             raise Cut(f"no encrypted connection to {shown(address)}: {brief(error)}", "try again later") from None
         except (HTTPError, OSError) as error:
-            raise Cut(f"no answer from {shown(address)}: {brief(error)}",
-                      "see whether this computer is online and the registry's name is right") from None
+            cut = Cut(f"no answer from {shown(address)}: {brief(error)}",
+                      "see whether this computer is online and the registry's name is right")
+            unheard = isinstance(error, ConnectTimeoutError | NewConnectionError | ProxyError)
+            cut.strange = unheard and not self._answered
+            raise cut from None
+        else:
+            self._answered = True
+            return response
         finally:
             if opened is not None and not isinstance(opened, bytes):
                 opened.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -314,3 +315,12 @@ def test_a_list_of_tags_that_is_none(stand_in: StandIn, opened: Opened, listing:
     else:
         with pytest.raises(Failed, match="no list"):
             opened(stand_in.host).tags()
+
+
+def test_where_nobody_has_ever_answered_it_does_not_wait_long(opened: Opened) -> None:
+    waits: list[float] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(HelixError, match=f"no answer from .*{nobody}"):
+        opened(nobody, patience=Patience(wait=waits.append)).manifest()
+    assert len(waits) == 1
