@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from helixstore.errors import HelixError, NotFound
+from helixstore.errors import HelixError, NotFound, UnsafeName
 from helixstore.formats.names import WEIGHT_EXTENSIONS, extension
 from helixstore.fs import kernel
-from helixstore.fs.names import check_relative
+from helixstore.fs.names import check_relative, clash, printable
 from helixstore.hub.remote import RemoteFile
 from helixstore.providers.layout import Found
 from helixstore.providers.reader import DiskReader
 from helixstore.store.store import Store
 from helixstore.values import Format, Issue, Role, Source
 
-__all__ = ["brought"]
+__all__ = ["brought", "check_names"]
+
+
+def check_names(files: Iterable[RemoteFile], name: str) -> None:
+    """That all of them can lie in one folder, on every system: before anything is fetched.
+
+    Args:
+        files: as listed.
+        name: of the model.
+
+    Raises:
+        UnsafeName: one leads out of it or cannot be, two are one, or one is another's folder.
+    """
+    paths = [check_relative(file.path) for file in files]
+    if pair := clash(paths):
+        one, other = map(printable, pair)
+        raise UnsafeName(f"{name} has {one} and {other}, which cannot lie in one folder on every system",
+                         "tell those who publish it", pair[1])
 
 
 def brought(store: Store, folder: str, files: Sequence[RemoteFile], blobs: Mapping[str, str],

@@ -62,7 +62,7 @@ def packages(files: Iterable[RemoteFile]) -> list[Package]:
         files: of the listing. Sets of shards of which one is missing make no package.
     """
     every = list(files)
-    words = [file for file in every if file.path.lower() in _WORDS]
+    words = _words(every)
     gguf = [file for file in every if extension(file.path) == "gguf" and not _is_imatrix(file.path)]
     projector = _projector([file for file in gguf if _is_projector(file.path)])
     found = [Package(Family.GGUF, _quantization(group[0].path), tuple(group), (*projector, *words))
@@ -104,6 +104,15 @@ def choose(name: str, found: Sequence[Package], *, family: Family | None = None,
         there = ", ".join(dict.fromkeys(package.label for package in found))
         raise NotFound(f"{name} has no {printable(asked)}", f"it has: {there}" if there else "see its page on the hub")
     return kept
+
+
+def _words(files: Iterable[RemoteFile]) -> list[RemoteFile]:
+    """What tells people of the model; of two spellings of one name, which no folder has on some systems, the first."""
+    found: dict[str, RemoteFile] = {}
+    for file in files:
+        if file.path.lower() in _WORDS:
+            found.setdefault(file.path.lower(), file)
+    return list(found.values())
 
 
 def _loaded(tensors: Sequence[RemoteFile]) -> list[RemoteFile]:

@@ -8,7 +8,7 @@ does not stop the others, and what has come of it stays for the next time.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial as bound
 from typing import Protocol
@@ -36,6 +36,10 @@ class Shelf(Protocol):
 
     def held(self, file: RemoteFile) -> str | None:
         """The blob that has a file's digest; None where there is none."""
+        ...
+
+    def keep(self, digests: Collection[str]) -> None:
+        """Keep these blobs, durably, for this download."""
         ...
 
     def partial(self, file: RemoteFile) -> Partial:
@@ -170,7 +174,14 @@ class _Job:
             return
         with self._guard:
             self._open.append(partial)
-        blob = self.shelf.held(file)                    # another process may just have brought it
+        try:
+            blob = self.shelf.held(file)                # another process may just have brought it
+            if blob is not None:
+                self.shelf.keep({blob})
+        except HelixError as error:
+            partial.close()
+            self.fail(file, error)
+            return
         if blob is not None:
             partial.remove()
             partial.close()
@@ -207,6 +218,7 @@ class _Large:
         self._over = False              # whole, or given up
         self._ranges = True
         self._anew = False
+        self._losses = 0                # pieces
 
     def begin(self) -> None:
         """Ask for all that is missing; what is there is compared and hashed meanwhile."""
@@ -268,24 +280,27 @@ class _Large:
             while part and not self._over:
                 room = (piece + 1) * PIECE - offset
                 now, part = part[:room], part[room:]
-                if not partial.has(piece):
-                    partial.write(offset, now)
+                if partial.write(piece, offset, now):
                     self._job.told(len(now), arrived=True)
                 hasher.update(now)
                 offset += len(now)
                 if offset == min((piece + 1) * PIECE, partial.size):
-                    if not partial.has(piece):
-                        partial.arrived(piece, hasher.hexdigest())
+                    partial.arrived(piece, hasher.hexdigest())
                     hasher, piece = xxhash.xxh3_128(), piece + 1
                     if piece % 8 == 0 or piece > last:
                         self._hash()
             if self._over:
                 return
 
-    def _lost(self, piece: int) -> None:
-        """A piece is on the disk otherwise than it came."""
-        self._job.told(-self._partial.length(piece))
-        self._add([bound(self._stretch if self._ranges else self._again, piece, piece)])
+    def _lost(self, first: int, last: int) -> None:
+        """Pieces are on the disk otherwise than they came; a disk that loses all of them again is given up."""
+        partial = self._partial
+        self._losses += last + 1 - first
+        if self._losses > 2 * partial.pieces:
+            raise Failed(f"what is written to {partial.path} is not what can be read there", "that disk fails, or "
+                         "something else writes there: look into the system's log", partial.path)
+        self._job.told(-sum(partial.length(piece) for piece in range(first, last + 1)))
+        self._add([bound(self._stretch if self._ranges else self._again, first, last)])
 
     def _again(self, first: int, last: int) -> None:
         self._all()
@@ -309,6 +324,7 @@ class _Large:
         self._file.address.wrong()
         self._job.told(-self._file.bytes)
         if self._anew:
+            self._partial.remove()      # nobody goes on with it
             raise wrong(self._file)
         self._anew = True
         self._hashing.start_anew()

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from helixstore.download.bring import brought
+from helixstore.download.bring import brought, check_names
 from helixstore.download.fetching import fetch
 from helixstore.download.storing import StoreShelf
 from helixstore.errors import Failed, HelixError
@@ -79,12 +79,15 @@ def getting(session: Session, files: Sequence[RemoteFile], sources: Sequence[Sou
     Raises:
         Failed: it does not fit, or something could not be fetched; what has come stays for the next try.
         NotFound: there is no whole model in it.
+        UnsafeName: their names cannot be, or not together.
     """
+    check_names(files, name)
     operation = _operation(files)
     folder = session.places.state_for(session.store.id) / "downloads"
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with session.store.working() as staging, locks.lock_file(folder / f"{operation}.lock"):
         shelf, had = StoreShelf(session, operation), held(session, files, progress)
+        had.blobs = shelf.secured(had.blobs)
         _check_space(session, had.missing(files))
         every = {file.digest: file for file in files}
         done, total = sum(every[digest].bytes for digest in had.blobs), sum(file.bytes for file in every.values())
@@ -95,13 +98,17 @@ def getting(session: Session, files: Sequence[RemoteFile], sources: Sequence[Sou
             if progress is not None:
                 progress("download", name, done, total)
 
-        shelf.keep(set(had.blobs.values()))
+        for digest in had.blobs:
+            shelf.clear(every[digest])
         result = fetch([file for digest, file in every.items() if digest not in had.blobs], shelf, progress=step)
         if result.failed:
             raise _failed(name, result.failed)
+        blobs = shelf.secured({**had.blobs, **result.blobs})
+        if len(blobs) < len(every):
+            raise Failed(f"files of {name} were let go of while others came", "run the command again")
         tree = os.path.join(staging, operation)
         os.mkdir(tree, 0o700)
-        models, issues = brought(session.store, tree, files, {**had.blobs, **result.blobs}, sources, name)
+        models, issues = brought(session.store, tree, files, blobs, sources, name)
         yield models, issues, result.bytes
         shelf.done()
 
@@ -119,7 +126,10 @@ def _by_hashing(session: Session, file: RemoteFile, progress: Progress | None) -
                 if progress is not None:
                     progress("hash", path, done, file.bytes)
 
-            hashes, _ = blobs.check(row.digest, sha256=True, progress=step)
+            try:
+                hashes, _ = blobs.check(row.digest, sha256=True, progress=step)
+            except HelixError:                          # damaged, or away: whatever it is, it helps nobody here
+                continue
             blobs.learn(row.digest, sha256=hashes.sha256)
             index.learn(row.digest, sha256=hashes.sha256)
             if hashes.sha256 == file.sha256:

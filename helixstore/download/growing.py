@@ -19,6 +19,7 @@ __all__ = ["Growing"]
 
 #: read and hashed at a time, in bytes
 _STRETCH = 8 * PIECE
+_AT_ONCE = 32                   # pieces that are told as lost together: what one request asks for
 
 
 class Growing:
@@ -27,10 +28,11 @@ class Growing:
     Args:
         partial: the file.
         git: compute git's SHA-1 too, whatever the size.
-        lost: called with each piece that is on the disk otherwise than it came.
+        lost: called with the first and last of pieces that are on the disk otherwise than they came: they are missing
+            again.
     """
 
-    def __init__(self, partial: Partial, git: bool, lost: Callable[[int], None]) -> None:
+    def __init__(self, partial: Partial, git: bool, lost: Callable[[int, int], None]) -> None:
         self._partial, self._lost = partial, lost
         self._guard = threading.Lock()
         self._git_wanted = git or partial.size < GIT_LIMIT
@@ -74,7 +76,7 @@ class Growing:
         while len(data) < _STRETCH and self._can_go_on():
             piece = self._partial.read(self._next)
             if piece is None:
-                self._lost(self._next)
+                self._lost(self._next, self._last_lost())
                 break
             data += piece
             self._next += 1
@@ -86,6 +88,13 @@ class Growing:
         self._sha256.update(data)
         if self._git_wanted:
             self._git.update(data)
+
+    def _last_lost(self) -> int:
+        """The last of the pieces that were lost together with the next one, as a power cut loses them."""
+        last = self._next
+        while last + 1 < self._next + _AT_ONCE and self._partial.has(last + 1) and self._partial.read(last + 1) is None:
+            last += 1
+        return last
 
     def _finish(self) -> Hashes:
         size = self._partial.size

@@ -6,12 +6,16 @@
 It is named by the digest that it is to have, so that a download begun from one place is finished from another. The
 lines are only appended to, and nothing is flushed: what is on the disk is compared with them before it counts, so that
 a power cut costs what it damaged and no more. Who holds the lock on the lines is the one who downloads.
+
+What is noted is not written again, by whatever comes late: so what was hashed is what becomes the blob.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
+import threading
 from contextlib import suppress
 
 import xxhash
@@ -42,10 +46,12 @@ class Partial:
     def __init__(self, data: str, record: str, size: int) -> None:
         self.path, self.size = data, size
         self._record_path = record
+        self._guard = threading.Lock()                  # of what is noted, and of the descriptors
         self._record = _locked(record)
         try:
-            self._data = os.open(data, os.O_RDWR | os.O_CREAT | _NOFOLLOW | _BINARY, 0o600)
+            self._data = _opened(data)
             if os.fstat(self._data).st_size != size:
+                os.ftruncate(self._record, 0)           # first: its lines tell of a file that is not here any more
                 os.ftruncate(self._data, size)
         except OSError:
             os.close(self._record)
@@ -74,16 +80,28 @@ class Partial:
         """The pieces that have not arrived, in order."""
         return [piece for piece in range(self.pieces) if piece not in self._here]
 
-    def write(self, offset: int, data: memoryview) -> None:
-        """Put bytes where they belong."""
-        while data:
-            count = os.pwrite(self._data, data, offset)
-            data, offset = data[count:], offset + count
+    def write(self, piece: int, offset: int, data: memoryview) -> bool:
+        """Put bytes of a piece where they belong; False, and nothing is written, where all of it has arrived before.
+
+        Args:
+            piece: its number.
+            offset: in the whole, in bytes.
+            data: none of it is another piece's.
+        """
+        with self._guard:
+            if piece in self._here:
+                return False
+            while data:
+                count = os.pwrite(self._data, data, offset)
+                data, offset = data[count:], offset + count
+        return True
 
     def arrived(self, piece: int, digest: str) -> None:
-        """All of a piece is written; `digest`: the XXH3-128 of what came, hex."""
-        self._here[piece] = digest
-        os.write(self._record, b"%d %s\n" % (piece, digest.encode()))
+        """All of a piece is written; `digest`: the XXH3-128 of what came, hex. The first one who says so counts."""
+        with self._guard:
+            if piece not in self._here:
+                self._here[piece] = digest
+                os.write(self._record, b"%d %s\n" % (piece, digest.encode()))
 
     def read(self, piece: int) -> bytes | None:
         """What is on the disk of a piece that has arrived; None where it is not what came: then it is missing again."""
@@ -95,8 +113,9 @@ class Partial:
 
     def start_anew(self) -> None:
         """Nothing of what has come is worth anything."""
-        self._here.clear()
-        os.ftruncate(self._record, 0)
+        with self._guard:
+            self._here.clear()
+            os.ftruncate(self._record, 0)
 
     def remove(self) -> None:
         """It is in the store, or will never be: remove it, while the lock is held."""
@@ -106,11 +125,12 @@ class Partial:
 
     def close(self) -> None:
         """Let go of it; what has arrived stays. Closing it again does nothing."""
-        data, record = self._data, self._record
-        self._data = self._record = -1
-        for descriptor in (data, record):
-            if descriptor != -1:
-                os.close(descriptor)
+        with self._guard:                               # nobody writes to what gets these numbers next
+            data, record = self._data, self._record
+            self._data = self._record = -1
+            for descriptor in (data, record):
+                if descriptor != -1:
+                    os.close(descriptor)
 
     def _read_record(self) -> dict[int, str]:
         """Piece -> digest; a last line that was cut short is removed, so that the next one begins on its own."""
@@ -124,6 +144,21 @@ class Partial:
             if (match := _LINE.fullmatch(line)) and int(match[1]) < self.pieces:
                 found[int(match[1])] = match[2].decode()
         return found
+
+
+def _opened(data: str) -> int:
+    """The file itself, to be written to; made where it is missing.
+
+    A process that died while it made a blob of it has left it read-only, or with the blob's name besides its own: what
+    is the blob already is not touched.
+    """
+    with suppress(FileNotFoundError):
+        status = os.lstat(data)
+        if status.st_nlink > 1 or not stat.S_ISREG(status.st_mode):
+            kernel.unlink(data)
+        elif not status.st_mode & stat.S_IWUSR:
+            kernel.try_mode(data, 0o600)
+    return os.open(data, os.O_RDWR | os.O_CREAT | _NOFOLLOW | _BINARY, 0o600)
 
 
 def _locked(record: str) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 from helixstore.download.partial import Partial
 from helixstore.errors import Failed, HelixError, advice
@@ -38,9 +39,23 @@ class StoreShelf:
         self._before = {alias: digest for digest in self._kept for alias in self._aliases(digest)}
 
     def _aliases(self, digest: str) -> list[str]:
-        """What an earlier part of this download has brought, also where the index is new since."""
-        meta = self._session.store.blobs.meta(digest)
-        return [alias for alias in (meta.sha256, meta.gitsha1) if alias and meta.uid == self._session.store.host.uid]
+        """What an earlier part of this download has brought, also where the index is new since; or where the process
+        died before it could write them down, which costs a reading."""
+        store = self._session.store
+        meta = store.blobs.meta(digest)
+        if meta.uid is None and self._is_mine(digest):
+            with suppress(HelixError):
+                hashes, _ = store.blobs.check(digest, sha256=True)
+                store.blobs.learn(digest, bytes=hashes.bytes, sha256=hashes.sha256, gitsha1=hashes.gitsha1)
+                meta = store.blobs.meta(digest)
+        return [alias for alias in (meta.sha256, meta.gitsha1) if alias and meta.uid == store.host.uid]
+
+    def _is_mine(self, digest: str) -> bool:
+        store = self._session.store
+        try:
+            return os.lstat(store.blobs.path(digest)).st_uid == store.host.uid or os.name != "posix"
+        except OSError:
+            return False
 
     def held(self, file: RemoteFile) -> str | None:
         """See `Shelf`; a blob of somebody else's is read before it counts."""
@@ -48,7 +63,9 @@ class StoreShelf:
             digest = self._session.index.aliased(file.digest) or self._before.get(file.digest)
             if digest is None or not usable(self._session, digest):
                 return None
-            return digest if os.stat(self._session.store.blobs.path(digest)).st_size == file.bytes else None
+            with suppress(FileNotFoundError):
+                return digest if os.stat(self._session.store.blobs.path(digest)).st_size == file.bytes else None
+            return None
 
     def arrived(self, file: RemoteFile) -> int:
         """Bytes of a file that an earlier download has left; 0 where another process is at it."""
@@ -80,31 +97,45 @@ class StoreShelf:
 
     def take(self, path: str, hashes: Hashes) -> str:
         """See `Shelf`."""
-        with self._guard:
+        with self._guard, _telling(path):
             self.keep({hashes.blake3})
-            try:
-                added = self._session.store.blobs.take(path, hashes)
-            except OSError as error:
-                if isinstance(error, HelixError):
-                    raise
-                raise Failed(f"{path} cannot be brought into the store: {error.strerror}", advice(error),
-                             path) from error
+            added = self._session.store.blobs.take(path, hashes)
             self._note([added], [hashes])
         return added.digest
 
     def take_bytes(self, items: Sequence[bytes]) -> list[str]:
         """See `Shelf`."""
-        with self._guard:
+        with self._guard, _telling("a file that came"):
             added = self._session.store.blobs.add_many(items, sha256=True)
             self.keep({one.digest for one in added})
             self._note(added, [Hashes(one.digest, one.bytes, one.sha256, one.gitsha1) for one in added])
         return [one.digest for one in added]
 
     def keep(self, digests: Collection[str]) -> None:
-        """Keep these until `done`, too."""
-        if not self._kept.issuperset(digests):
-            self._kept |= set(digests)
-            self._session.store.keeps.put(self._operation, self._kept)
+        """See `Shelf`: until `done`."""
+        with self._guard, _telling("what keeps the files that came"):
+            if not self._kept.issuperset(digests):
+                self._session.store.keeps.put(self._operation, self._kept | set(digests))
+                self._kept |= set(digests)
+
+    def secured(self, blobs: Mapping[str, str]) -> dict[str, str]:
+        """Keep these, and say which are there now that they are kept: a collection may just have let go of others, or
+        brought them back.
+
+        Args:
+            blobs: digest in a listing -> blob.
+        """
+        self.keep(set(blobs.values()))
+        return {alias: digest for alias, digest in blobs.items() if self._session.store.blobs.ensure(digest)}
+
+    def clear(self, file: RemoteFile) -> None:
+        """What an earlier try has left of a file that is in the store is worth nothing; not where somebody is at it."""
+        name = self._name(file)
+        if any(os.path.lexists(os.path.join(folder, name)) for folder in (self._data, self._records)):
+            with suppress(BlockingIOError):
+                partial = self.partial(file)
+                partial.remove()
+                partial.close()
 
     def done(self) -> None:
         """A ref keeps them now."""
@@ -115,3 +146,15 @@ class StoreShelf:
         index.put_blobs(BlobRow(one.digest, one.bytes, one.sha256, one.gitsha1) for one in added)
         index.remember([(blobs.path(one.digest), kernel.fingerprint(blobs.path(one.digest)), known)
                         for one, known in zip(added, hashes, strict=True)])
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
+    """What the system refuses, as an error of ours."""
+    try:
+        yield
+    except HelixError:
+        raise
+    except OSError as error:
+        raise Failed(f"{what} cannot be brought into the store: {error.strerror}", advice(error),
+                     error.filename if isinstance(error.filename, str) else None) from error

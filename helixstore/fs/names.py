@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from helixstore.errors import UnsafeName
 
-__all__ = ["MARKERS", "check_relative", "folded", "printable", "unfinished"]
+__all__ = ["MARKERS", "check_relative", "clash", "folded", "printable", "unfinished"]
 
 _SEGMENT_BYTES = 255                            # NAME_MAX of all common file systems
 _PATH_BYTES = 1024                              # leaves room for the root in front of it (PATH_MAX is 4096, macOS 1024)
@@ -89,6 +89,24 @@ def folded(name: str) -> str:
     take one for the other."""
     return name.casefold() if name.isascii() else unicodedata.normalize("NFC", unicodedata.normalize(
         "NFC", name).casefold())
+
+
+def clash(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two of these relative paths that cannot lie in one folder on every system: they are one where case is not told
+    apart, or one is a file where the other has a folder. None where there are none.
+    """
+    taken: dict[str, str] = {}
+    for name in names:
+        key = folded(name)
+        if key in taken:
+            return taken[key], name
+        taken[key] = name
+    for key, name in taken.items():
+        parts = key.split("/")
+        for count in range(1, len(parts)):
+            if other := taken.get("/".join(parts[:count])):
+                return other, name
+    return None
 
 
 def unfinished(name: str, siblings: Container[str] = ()) -> bool:

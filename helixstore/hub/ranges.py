@@ -13,14 +13,18 @@ import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from helixstore.errors import Failed, HelixError
+from helixstore.hub.telling import first_line
 
 __all__ = ["HubFile", "WebFile", "client", "get"]
 
 _SECONDS = 30.0                 # without an answer, or without a byte
 _TRIES = 3                      # of one range
 _CHUNK = 1 << 20
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS = 10
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -175,14 +179,49 @@ def _body(response: Any, chunks: Iterator[bytes], offset: int, length: int) -> t
 
 @contextlib.contextmanager
 def get(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
-    """An answer whose body is not read yet, and its body in chunks; redirects are followed."""
+    """An answer whose body is not read yet, and its body in chunks.
+
+    Redirects are followed here, since clients differ: a login stays with the server that it is for, and an encrypted
+    way leads on to encrypted ones only. What a redirect or a refusal says beside its headers is not read: it may have
+    no end.
+
+    Raises:
+        Failed: a redirect leads where it should not.
+    """
     session = client().get_session()
+    with contextlib.ExitStack() as stack:
+        for _ in range(_REDIRECTS):
+            response, chunks = stack.enter_context(_answer(session, url, headers))
+            location = response.headers.get("Location")
+            if response.status_code not in _MOVED or not location:
+                if response.status_code >= 400:
+                    response.close()
+                yield response, chunks
+                return
+            response.close()
+            url, headers = _onward(url, urljoin(url, location), headers)
+        raise Failed(f"{urlsplit(url).hostname} sends one round in circles", "tell those who run that server")
+
+
+@contextlib.contextmanager
+def _answer(session: Any, url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
     if hasattr(session, "stream"):                      # httpx, since 1.0
-        with session.stream("GET", url, headers=headers, timeout=_SECONDS, follow_redirects=True) as response:
+        with session.stream("GET", url, headers=headers, timeout=_SECONDS, follow_redirects=False) as response:
             yield response, response.iter_raw()      # as it comes: joining it costs more than the rest
     else:
-        with session.get(url, headers=headers, timeout=_SECONDS, stream=True) as response:
+        with session.get(url, headers=headers, timeout=_SECONDS, stream=True, allow_redirects=False) as response:
             yield response, response.iter_content(_CHUNK)
+
+
+def _onward(here: str, there: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """Where a redirect leads, and what is sent there."""
+    one, other = urlsplit(here), urlsplit(there)
+    if other.scheme != "https" and (other.scheme, one.scheme) != ("http", "http"):
+        raise Failed(f"{one.hostname} sends one on to {other.scheme}://{other.hostname or ''}, which is not followed",
+                     "tell those who run that server: what it redirects to must be encrypted, as it is itself")
+    if one[:2] == other[:2]:
+        return there, headers
+    return there, {name: value for name, value in headers.items() if name.lower() != "authorization"}
 
 
 @contextlib.contextmanager
@@ -193,5 +232,4 @@ def _told() -> Iterator[None]:
     except HelixError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        raise Failed(lines[0] if lines else type(error).__name__) from error
+        raise Failed(first_line(error)) from error

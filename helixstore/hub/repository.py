@@ -8,11 +8,13 @@ The bytes come by plain HTTP with ranges, since its own downloads begin anew in 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from helixstore.errors import Failed, Passing
+from helixstore.fs.names import printable
 from helixstore.hub.ranges import client, get
 from helixstore.hub.remote import RemoteFile
 from helixstore.hub.telling import told
@@ -20,6 +22,11 @@ from helixstore.hub.telling import told
 __all__ = ["HubAddress", "Repository", "repository_at"]
 
 _SECONDS = 30.0                 # without an answer
+_LARGEST = 1 << 46              # bytes of a file
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA1, _SHA256 = _COMMIT, re.compile(r"[0-9a-f]{64}")
+_PART = r"(?![-.])[\w.-]{1,96}(?<![-.])"
+_NAME = re.compile(rf"(?:{_PART}/)?{_PART}", re.ASCII)      # as the client itself allows (`validate_repo_id`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +66,31 @@ def repository_at(name: str, revision: str | None = None, endpoint: str | None =
     what = f"{name}@{revision}" if revision else name
     with told(what):
         info = HfApi(endpoint=endpoint).model_info(name, revision=revision, files_metadata=True, timeout=_SECONDS)
-    commit = info.sha or ""
-    if len(commit) != 40:
+    commit, called = info.sha, info.id or name
+    if not (isinstance(commit, str) and _COMMIT.fullmatch(commit) and isinstance(called, str)
+            and _NAME.fullmatch(called)):
         raise Failed(f"{what}: the hub names no commit", "try again later; a mirror may not be complete")
-    files = []
+    files: dict[str, RemoteFile] = {}
     for sibling in info.siblings or ():
-        size, sha256 = sibling.size, sibling.lfs.sha256 if sibling.lfs is not None else None
-        if size is None or not (sha256 or sibling.blob_id):
-            raise Failed(f"{what}: the hub tells no size or digest of {sibling.rfilename}",
-                         "a mirror may not be complete: unset HF_ENDPOINT, or download without helixstore")
-        address = HubAddress(info.id or name, commit, sibling.rfilename, endpoint)
-        files.append(RemoteFile(sibling.rfilename, size, sha256, None if sha256 else sibling.blob_id, address))
-    return Repository(info.id or name, commit, tuple(sorted(files, key=lambda file: file.path)), bool(info.gated),
+        file = _listed(sibling, HubAddress(called, commit, str(sibling.rfilename), endpoint))
+        if file is None or file.path in files:
+            raise Failed(f"{what}: the hub tells no size or digest of {printable(str(sibling.rfilename)[:200])}, or "
+                         "none that can be", "a mirror may not be complete: unset HF_ENDPOINT, or download without "
+                         "helixstore")
+        files[file.path] = file
+    return Repository(called, commit, tuple(files[path] for path in sorted(files)), bool(info.gated),
                       bool(info.private))
+
+
+def _listed(sibling: Any, address: HubAddress) -> RemoteFile | None:
+    """One file of a listing; None where what is said of it cannot be."""
+    path, size, lfs = sibling.rfilename, sibling.size, sibling.lfs
+    digest, wanted = (sibling.blob_id, _SHA1) if lfs is None else (lfs.sha256, _SHA256)
+    if not isinstance(path, str) or type(size) is not int or not 0 <= size <= _LARGEST or not (
+            isinstance(digest, str) and wanted.fullmatch(digest.lower())):
+        return None
+    known = digest.lower()
+    return RemoteFile(path, size, None if lfs is None else known, known if lfs is None else None, address)
 
 
 @dataclass(frozen=True, slots=True)

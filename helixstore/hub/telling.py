@@ -6,14 +6,16 @@ Kinds of errors: `huggingface_hub.errors` of 0.36 to 2.4; below them its HTTP cl
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from helixstore.errors import Failed, HelixError, NotFound, Passing
 
-__all__ = ["told"]
+__all__ = ["first_line", "told"]
 
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_SECRET = re.compile(r"(?<=://)[^\s/@]+@|\?[^\s'\")]*=[^\s'\")]*")
 _LOGIN = "log in with a token that may read it: hf auth login, or HF_TOKEN=..."
 
 
@@ -46,7 +48,7 @@ def _ours(error: Exception, what: str) -> HelixError:
     if isinstance(error, errors.OfflineModeIsEnabled):
         return Failed(f"{what} cannot be asked for: HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE")
     if isinstance(error, errors.HFValidationError):
-        return NotFound(f"{repository} is no name of a repository: {_first(error)}", "give it as ORG/NAME")
+        return NotFound(f"{repository} is no name of a repository: {first_line(error)}", "give it as ORG/NAME")
     if isinstance(error, errors.GatedRepoError):
         return Failed(f"{repository} is gated: its owner lets people read it who have accepted its terms",
                       f"accept them on its page on the hub, then {_LOGIN}")
@@ -62,13 +64,15 @@ def _ours(error: Exception, what: str) -> HelixError:
     if status in (401, 403):
         return Failed(f"{what}: access is refused ({status})", _LOGIN)
     if status is not None:
-        return Failed(f"{what}: {_first(error)}", "try again later")
-    return Passing(f"{what}: {_first(error)}", "see whether the network and HF_ENDPOINT are right, then try again")
+        return Failed(f"{what}: {first_line(error)}", "try again later")
+    return Passing(f"{what}: {first_line(error)}", "see whether the network and HF_ENDPOINT are right, then try again")
 
 
-def _first(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line, without what lets somebody in: users and queries of addresses, where the
+    storages that the hub redirects to have their signatures."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return _SECRET.sub("", lines[0]) if lines else type(error).__name__
 
 
 def _seconds(response: Any) -> float:

@@ -8,11 +8,11 @@ container images.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from helixstore.errors import Failed, UnsafeName
-from helixstore.fs.names import check_relative, folded, printable
+from helixstore.fs.names import check_relative, clash, printable
 from helixstore.oci.artifacts import FILEPATH, MODELPACK, MODELPACK_CONFIG, TITLE
 from helixstore.oci.manifest import Descriptor, Manifest
 
@@ -155,27 +155,16 @@ def _ollama(manifest: Manifest, stem: str) -> Contents:
 
 
 def _checked(name: str, files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
-    seen: dict[str, RemoteFile] = {}
     for file in files:
         try:
             check_relative(file.path)
         except UnsafeName as error:
             raise UnsafeName(f"{name}: {error.message}", "ask those who pushed it to push it again with other names",
                              file.path) from None
-        if folded(file.path) in seen:
-            raise Failed(f"{name} holds two files of the name {printable(file.path)}",
-                         "ask those who pushed it to push it again")
-        seen[folded(file.path)] = file
-    _no_folders(name, seen)
+    if pair := clash(file.path for file in files):
+        one, other = map(printable, pair)
+        raise Failed(f"{name} holds {one} and {other}, which cannot lie in one folder on every system",
+                     "ask those who pushed it to push it again")
     if not files:
         raise Failed(f"{name} holds no files", "see whether the name is right")
     return tuple(sorted(files))
-
-
-def _no_folders(name: str, seen: Mapping[str, RemoteFile]) -> None:
-    for path, file in seen.items():
-        parts = path.split("/")
-        for count in range(1, len(parts)):
-            if "/".join(parts[:count]) in seen:
-                raise Failed(f"{name} holds {printable(file.path)}, and a file in the place of its folder",
-                             "ask those who pushed it to push it again")

@@ -190,7 +190,7 @@ def test_names_that_lead_elsewhere(name: str) -> None:
 @pytest.mark.parametrize("names", [("a.gguf", "a.gguf"), ("a.gguf", "A.GGUF"), ("a", "a/b"), ("A", "a/b/c"),
                                    ("\u00e9", "e\u0301")])
 def test_names_that_collide(names: tuple[str, str]) -> None:
-    with pytest.raises(Failed, match=r"two files of the name|in the place of its folder"):
+    with pytest.raises(Failed, match="cannot lie in one folder"):
         contents(manifest([layer("application/vnd.cncf.model.weight.v1.raw", name.encode(), name) for name in names]))
 
 
