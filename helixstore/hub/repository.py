@@ -3,6 +3,14 @@
 One request tells all of it: `HfApi.model_info(files_metadata=True)` (the hub's API `/api/models/<id>/revision/<rev>?
 blobs=true`). Addresses, tokens, sessions with their proxies, HF_ENDPOINT and offline mode are huggingface_hub's own.
 The bytes come by plain HTTP with ranges, since its own downloads begin anew in another process from 1.18 on.
+
+Files above 50 GB come so too. The hub's storage answers 400 to whoever asks for more than that at once, and the client
+does not even ask (`constants.MAX_HTTP_DOWNLOAD_SIZE`). Ranges of such files it sends: pull request 2991 of the client
+says so, and 248 of antirez/ds4 has seen 206 for 64 MiB of a file of 430 GB.
+
+The hub sends every request for a large file on to that storage, by an address that is signed for a while. It is kept,
+so that a file of 100 GB costs a few requests at the hub and not three thousand: that is all that it takes from somebody
+without a login in five minutes (its documentation, "Hub Rate limits").
 """
 
 from __future__ import annotations
@@ -10,8 +18,9 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from helixstore.errors import Failed, Passing
 from helixstore.fs.names import printable
@@ -27,6 +36,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA1, _SHA256 = _COMMIT, re.compile(r"[0-9a-f]{64}")
 _PART = r"(?![-.])[\w.-]{1,96}(?<![-.])"
 _NAME = re.compile(rf"(?:{_PART}/)?{_PART}", re.ASCII)      # as the client itself allows (`validate_repo_id`)
+_STALE = frozenset({400, 401, 403, 404, 410})       # what a signed address answers when its time is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +68,8 @@ def repository_at(name: str, revision: str | None = None, endpoint: str | None =
 
     Raises:
         NotFound: there is no such repository or revision, or it is private.
-        Passing: the network or the hub does not answer now.
-        Failed: it is gated, offline mode is on, or the answer makes no sense.
+        Passing: the network or the hub does not answer now, or offline mode is on.
+        Failed: it is gated, or the answer makes no sense.
     """
     from huggingface_hub import HfApi
 
@@ -101,6 +111,7 @@ class HubAddress:
     commit: str
     path: str
     endpoint: str | None = None
+    _storage: list[str] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -110,19 +121,40 @@ class HubAddress:
     @contextlib.contextmanager
     def open(self, offset: int, length: int) -> Iterator[tuple[int, Iterator[bytes]]]:
         """See `remote.Address.open`."""
-        from huggingface_hub import hf_hub_url
-
-        url = hf_hub_url(self.repository, self.path, revision=self.commit, endpoint=self.endpoint)
-        headers = {**client().build_hf_headers(library_name="helixstore"), "Accept-Encoding": "identity",
-                   "Range": f"bytes={offset}-{offset + length - 1}"}
+        wanted = {"Accept-Encoding": "identity", "Range": f"bytes={offset}-{offset + length - 1}"}
         with contextlib.ExitStack() as stack:
             with told(self.name):
-                response, chunks = stack.enter_context(get(url, headers))
+                response, chunks = self._answer(stack, wanted)
                 client().hf_raise_for_status(response)
             yield begins(response, self.name), _telling(chunks, self.name)
 
     def wrong(self) -> None:
-        """There is no other place."""
+        """There is no other place; the hub is asked anew where that is."""
+        self._storage.clear()
+
+    def _answer(self, stack: contextlib.ExitStack, wanted: dict[str, str]) -> tuple[Any, Iterator[bytes]]:
+        """From the storage, where the hub has sent somebody there already; else from the hub, which may send us on."""
+        from huggingface_hub import hf_hub_url
+
+        if storage := next(iter(self._storage), ""):
+            headers = client().build_hf_headers(library_name="helixstore", token=False)
+            with contextlib.ExitStack() as tried:
+                try:
+                    response, chunks = tried.enter_context(get(storage, {**headers, **wanted}))
+                except Exception:
+                    self._storage.clear()
+                    raise
+                if response.status_code not in _STALE:
+                    stack.push(tried.pop_all())
+                    return response, chunks
+            self._storage.clear()
+        url = hf_hub_url(self.repository, self.path, revision=self.commit, endpoint=self.endpoint)
+        headers = client().build_hf_headers(library_name="helixstore")
+        response, chunks = stack.enter_context(get(url, {**headers, **wanted}))
+        at = str(response.url)
+        if response.status_code == 206 and urlsplit(at).netloc != urlsplit(url).netloc:
+            self._storage[:] = [at]
+        return response, chunks
 
 
 def _telling(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:

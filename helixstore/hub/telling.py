@@ -15,6 +15,9 @@ from helixstore.errors import Failed, HelixError, NotFound, Passing
 __all__ = ["first_line", "told"]
 
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: What the hub says beside 429 (its documentation, "Hub Rate limits"): `RateLimit: "resolvers";r=0;t=55`; the client
+#: waits for it too, since 1.2.
+_LIMIT = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*([0-9]{1,6})")
 _SECRET = re.compile(r"(?<=://)[^\s/@]+@|\?[^\s'\")]*=[^\s'\")]*")
 _LOGIN = "log in with a token that may read it: hf auth login, or HF_TOKEN=..."
 
@@ -28,8 +31,8 @@ def told(what: str) -> Iterator[None]:
 
     Raises:
         NotFound: there is no such repository, revision or file, or it is private.
-        Passing: the connection was cut, or the server is busy.
-        Failed: gated, offline, refused.
+        Passing: the connection was cut, the server is busy, or nobody is to be asked (HF_HUB_OFFLINE).
+        Failed: gated, refused.
     """
     try:
         yield
@@ -46,7 +49,7 @@ def _ours(error: Exception, what: str) -> HelixError:
     status = getattr(response, "status_code", None)
     repository = what.partition("@")[0].partition(":")[0]
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return Failed(f"{what} cannot be asked for: HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE")
+        return Passing(f"{what} cannot be asked for: HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE")
     if isinstance(error, errors.HFValidationError):
         return NotFound(f"{repository} is no name of a repository: {first_line(error)}", "give it as ORG/NAME")
     if isinstance(error, errors.GatedRepoError):
@@ -60,7 +63,9 @@ def _ours(error: Exception, what: str) -> HelixError:
         return NotFound(f"the hub has no repository {repository}, or it is private",
                         f"check the name; for a private one {_LOGIN}")
     if status in _BUSY:
-        return Passing(f"{what}: the server answers {status}", "try again later", _seconds(response))
+        seconds = _seconds(response)
+        when = f"in {seconds:.0f} seconds" if seconds >= 1 else "later"
+        return Passing(f"{what}: the server answers {status}", f"try again {when}", seconds)
     if status in (401, 403):
         return Failed(f"{what}: access is refused ({status})", _LOGIN)
     if status is not None:
@@ -77,6 +82,8 @@ def first_line(error: Exception) -> str:
 
 def _seconds(response: Any) -> float:
     """What the server asks to wait; a date counts as nothing said."""
+    if limit := _LIMIT.search(response.headers.get("RateLimit", "")):
+        return float(limit[1]) + 1
     try:
         return max(0.0, float(response.headers.get("Retry-After", "0")))
     except (TypeError, ValueError):

@@ -55,6 +55,8 @@ class Repository:
             client that must fetch them so fails; one that knows no Xet, or has it switched off, gets them by HTTP.
         asked: "METHOD path" of each request, in order.
         ranges: it knows ranges of files, as the hub does.
+        most: bytes of one answer; who asks for more of a file gets 400, as from the hub's storage beyond 50 GB.
+        digests: path -> the digest that is told, of files too large to be read.
         sent: path in the repository -> bytes of its content that have gone out.
         trouble: asked about each GET of a file, with its path and its number among the requests for it, from 0.
         gated: nobody may read files, or any of it with `private`.
@@ -66,6 +68,8 @@ class Repository:
     files: dict[str, Path]
     xet: bool = False
     ranges: bool = True
+    most: int | None = None
+    digests: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=dict)
     trouble: Callable[[str, int], Trouble | None] = lambda path, number: None
@@ -85,6 +89,8 @@ class Repository:
 
     def etag(self, path: str) -> str:
         """SHA-256 for files that the hub keeps in LFS, else git's SHA-1 of a blob."""
+        if path in self.digests:
+            return self.digests[path]
         status = self.files[path].stat()
         key = path, status.st_mtime_ns, status.st_size
         if key not in self._etags:
@@ -223,6 +229,9 @@ def hub(*served: Repository) -> Iterator[str]:
             if (wanted := _BYTES.fullmatch(self.headers.get("Range", ""))) and body and self.repository.ranges:
                 first, last, status = int(wanted[1]), min(int(wanted[2] or size - 1), size - 1), 206
                 extra["Content-Range"] = f"bytes {first}-{last}/{size}"
+            if body and self.repository.most is not None and last + 1 - first > self.repository.most:
+                self._send(b"", body, 400)
+                return
             self._begin(status, {**extra, **trouble.headers}, last + 1 - first)
             if body:
                 self._stream(name, first, last + 1, trouble)
