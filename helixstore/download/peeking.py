@@ -8,11 +8,13 @@ is what they would say of the same files in the store. Nothing is written.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from helixstore.catalogue import Shape, shape_of_config, shape_of_gguf
 from helixstore.download.choosing import Package
+from helixstore.download.crew import Crew
 from helixstore.download.offered import Offered
 from helixstore.download.stream import NoRanges, stream
 from helixstore.errors import Failed, Unreadable
@@ -31,7 +33,7 @@ __all__ = ["Peek", "peek"]
 
 _HEAD = 1 << 16                 # bytes that the first request of a file asks for: most small files are whole in it
 _MOST = 64 << 20                # bytes that are read of one file; the largest headers known have 16 MiB
-_SHARDS = 8                     # safetensors of which the headers are read: format and quantisation are in each
+_AT_ONCE = 8                    # headers of shards that are fetched at a time
 _UNKNOWN = "0" * 64             # the digest of what has not come yet
 
 
@@ -71,13 +73,21 @@ def peek(offered: Offered, package: Package, name: str) -> Peek:
         said = describe_ggufs(headers, True, package.weights[0].path)
         shape = shape_of_gguf(headers[0][1].values, headers[0][1].lengths)
     else:
-        weights = [file.path for file in package.weights]
-        left = frozenset(weights[_SHARDS:])
-        parts = [Part(file.path, Path(file.path), file.bytes, role_of(file.path)) for file in package.files
-                 if file.path not in left]
+        _fetch_headers([files[file.path] for file in package.weights if extension(file.path) == "safetensors"])
+        parts = [Part(file.path, Path(file.path), file.bytes, role_of(file.path)) for file in package.files]
         said = describe_folder(parts, opened)
         shape = _shape(files)
     return Peek(_variant(offered, package, name, said), shape)
+
+
+def _fetch_headers(shards: Sequence[_Remote]) -> None:
+    """Fetch the headers of safetensors together: each counts, and of large models there are more than a hundred.
+
+    The index beside them would not do: it names each tensor and its file, but neither its type nor its size.
+    """
+    crew = Crew(_AT_ONCE)
+    crew.add(shard.fetch_header for shard in shards)
+    crew.run()
 
 
 def _variant(offered: Offered, package: Package, name: str, said: Description) -> Variant:
@@ -125,12 +135,23 @@ class _Remote(Opened):
             Passing, Failed: it cannot be had.
         """
         count = max(0, min(count, self.size - offset))
-        if offset >= _HEAD:
-            return self._fetch(offset, count)
-        if self._head is None:
+        if self._head is None and offset < _HEAD:
             self._head = self._fetch(0, min(_HEAD, self.size))
+        if self._head is None or offset >= len(self._head):
+            return self._fetch(offset, count)
         here = self._head[offset:offset + count]
         return here if len(here) == count else here + self._fetch(offset + len(here), count - len(here))
+
+    def fetch_header(self) -> None:
+        """The whole header of a safetensors file, by one request mostly; what it says is judged when it is read.
+
+        Raises:
+            Passing, Failed: it cannot be had.
+        """
+        first = self.read_at(0, 9)
+        end = min(8 + int.from_bytes(first[:8], "little"), self.size, _MOST)
+        if self._head is not None and len(self._head) < end and first[8:] == b"{":
+            self._head += self._fetch(len(self._head), end - len(self._head))
 
     def check_unchanged(self) -> None:
         """A file at a commit never changes."""
