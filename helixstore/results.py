@@ -158,7 +158,8 @@ class ProviderStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoreFigures:
-    """Bytes: of all blobs; of duplicates that really lay on disk and were freed; of copies that linking avoided.
+    """Bytes: of all blobs; of duplicates that really lay on disk and were freed; of copies that linking avoided; that
+    downloads did not fetch, since the store had them from somewhere else.
 
     And how many people use the store, on how many hosts: those that are forgotten or whose lease is over do not count.
     """
@@ -168,6 +169,7 @@ class StoreFigures:
     bytes: int
     saved_bytes: int
     copies_avoided_bytes: int
+    not_fetched_bytes: int = 0
     people: int = 1
     hosts: int = 1
 

@@ -76,6 +76,8 @@ def status(found: Status) -> Iterator[str]:
     yield f"Store  {homely(store.path)}"
     yield f"       {count(store.blobs, 'file')}, {size(store.bytes)}"
     yield f"       {size(store.saved_bytes)} of duplicates freed, {size(store.copies_avoided_bytes)} of copies avoided"
+    if store.not_fetched_bytes:
+        yield f"       {size(store.not_fetched_bytes)} not downloaded, since the store had it"
     if store.people > 1 or store.hosts > 1:
         yield f"       used by {count(store.people, 'person', 'people')} on {count(store.hosts, 'computer')}"
     yield ""

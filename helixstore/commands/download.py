@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from helixstore.commands.picking import Pick, pick
 from helixstore.commands.prospects import Wish, catalogue, repositories_of
-from helixstore.download.getting import free_bytes, getting, held
+from helixstore.download.getting import Held, free_bytes, getting, held
 from helixstore.download.mirror import mirror_of
 from helixstore.download.offered import Offered
 from helixstore.download.results import DownloadReport, RemoteState
-from helixstore.errors import Failed
+from helixstore.errors import Failed, HelixError
 from helixstore.hub.remote import RemoteFile
 from helixstore.session import Session
 from helixstore.sync.change import change
@@ -52,7 +53,8 @@ def take(
     called = name or picked.model
     had = held(session, files, progress)
     report = DownloadReport(found.place, found.revision, called, _states(files, had.blobs, had.arrived),
-                            free_bytes(session), why=". ".join(filter(None, (found.note, picked.why))),
+                            free_bytes(session), not_fetched_bytes=_spared(session, found, files, had),
+                            why=". ".join(filter(None, (found.note, picked.why))),
                             others=picked.others, dry_run=dry_run)
     if dry_run:
         return report
@@ -61,8 +63,23 @@ def take(
     with getting(session, mirror.before(files), found.sources, called, progress) as (models, issues, fetched):
         brought = [replace(model, kin=kin) for model in models]
         shown = change(session, Change("download", scan=False, brought=brought), progress=progress)
+    if report.not_fetched_bytes and shown.operation is not None:
+        with suppress(HelixError):                      # a figure: the download itself is done
+            session.store.saved.not_fetched(session.farm.journal.name(shown.operation), report.not_fetched_bytes)
     return replace(report, fetched_bytes=fetched, mirrored_bytes=mirror.used,
                    sync=replace(shown, issues=(*issues, *shown.issues)))
+
+
+def _spared(session: Session, found: Offered, files: Sequence[RemoteFile], had: Held) -> int:
+    """Bytes that the store had before, each content once, unless this person has them from this very place already."""
+    try:
+        known = session.index.find(found.place) if had.blobs else []
+    except HelixError:                                  # nothing is called so, or several models are
+        known = []
+    others = {key for key, _, _ in session.index.unclaimed()} if known else set()
+    again = {file.blake3 for one in known if one.key not in others for file in one.files} | had.begun
+    every = {file.digest: file.bytes for file in files}
+    return sum(every[digest] for digest, blob in had.blobs.items() if blob not in again)
 
 
 def _check_audience(session: Session, found: Offered) -> None:

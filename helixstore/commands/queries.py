@@ -219,7 +219,7 @@ def status(session: Session) -> Status:
     counted = session.index.figures()
     saved = figures(session)
     store = StoreFigures(str(session.store.path), counted.blobs, counted.bytes, saved.saved_bytes,
-                         saved.copies_avoided_bytes, saved.people, saved.hosts)
+                         saved.copies_avoided_bytes, saved.not_fetched_bytes, saved.people, saved.hosts)
     linked: dict[str, int] = {}
     alone: list[Key] = []
     for row in session.index.rows():

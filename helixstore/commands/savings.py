@@ -18,11 +18,12 @@ _READ = "what people saved"
 
 
 class Figures(NamedTuple):
-    """Of all people. Bytes: of duplicates that lay on disk and were freed; of copies that linking made needless. How
-    many they are, a number under one name being one person, and on how many hosts."""
+    """Of all people. Bytes: of duplicates that lay on disk and were freed; of copies that linking made needless; that
+    downloads did not fetch. How many they are, a number under one name being one person, and on how many hosts."""
 
     saved_bytes: int
     copies_avoided_bytes: int
+    not_fetched_bytes: int
     people: int
     hosts: int
 
@@ -64,5 +65,6 @@ def figures(session: Session) -> Figures:
     others = sum(person.avoided_bytes for person in people if (person.host, person.uid) in here - {me})
     computers = {session.store.host.machine or me[0], *(one.machine or one.host for one in seen)}
     return Figures(sum(one.freed.bytes * one.freed.copies for one in freed), avoided(session).bytes + others,
+                   sum(person.not_fetched_bytes for person in people),
                    len({(uid, names.get((host, uid)) or user_name(uid)) for host, uid in here}),
                    len(computers))

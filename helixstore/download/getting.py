@@ -35,10 +35,12 @@ class Held:
     Attributes:
         blobs: digest in the listing -> blob.
         arrived: digest in the listing -> bytes that an earlier try has left.
+        begun: blobs that an earlier try of the same download keeps: it may have brought them.
     """
 
     blobs: dict[str, str] = field(default_factory=dict)
     arrived: dict[str, int] = field(default_factory=dict)
+    begun: frozenset[str] = frozenset()
 
     def missing(self, files: Sequence[RemoteFile]) -> int:
         """Bytes that are still to be fetched, each content once."""
@@ -52,7 +54,8 @@ def held(session: Session, files: Sequence[RemoteFile], progress: Progress | Non
     A large blob whose SHA-256 nobody has asked for yet is hashed, if it has the right size: that is quicker than to
     download it.
     """
-    shelf, found = StoreShelf(session, _operation(files)), Held()
+    operation = _operation(files)
+    shelf, found = StoreShelf(session, operation), Held(begun=frozenset(session.store.keeps.digests(operation)))
     for file in {file.digest: file for file in files}.values():
         if blob := shelf.held(file) or _by_hashing(session, file, progress):
             found.blobs[file.digest] = blob

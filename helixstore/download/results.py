@@ -98,6 +98,8 @@ class DownloadReport:
         free_bytes: on the store's disk, before; None where the system does not say.
         fetched_bytes: that came over the network.
         mirrored_bytes: of these, from this site's mirror.
+        not_fetched_bytes: that the store had from somewhere else, so that the network was spared them; `status` adds
+            them up. What an earlier download of the same brought is none of them.
         sync: what became of it in the programs; None with `dry_run`.
         why: this form and no other, for people; "" where nothing was chosen.
         others: the forms that there are beside it, as `--quantize` takes them: "gguf:Q8_0".
@@ -110,6 +112,7 @@ class DownloadReport:
     free_bytes: int | None
     fetched_bytes: int = 0
     mirrored_bytes: int = 0
+    not_fetched_bytes: int = 0
     sync: SyncReport | None = None
     why: str = ""
     others: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
     saved/<operation>.json   {freed: [{blake3, bytes, copies, programs [, after]}], given_back: [{blake3, copies}],
                               taken_in: [blake3]}
+    saved/<operation>.download.json  {not_fetched_bytes}: what a download did not fetch, since the store had it
     saved/me.json            {user, avoided_bytes}: this person's name on that host, and what their links avoid
 
 A record says which duplicates an operation replaced by links, or made ordinary files again (undo, leave); it is never
@@ -32,6 +33,7 @@ from helixstore.store.sharing import Sharing
 __all__ = ["Freed", "Person", "Saved", "Saving"]
 
 _OPERATION = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
+_DOWNLOAD = re.compile(rf"{_OPERATION.pattern}\.download")
 _ME = "me.json"
 
 
@@ -63,12 +65,14 @@ class Saving(NamedTuple):
 
 
 class Person(NamedTuple):
-    """One person on one host: their name there, if they have said it, and the bytes that their links avoid."""
+    """One person on one host: their name there, if they have said it, the bytes that their links avoid, and those that
+    their downloads did not fetch."""
 
     host: str
     uid: int
     user: str | None
     avoided_bytes: int
+    not_fetched_bytes: int = 0
 
 
 class Saved:
@@ -107,10 +111,19 @@ class Saved:
         record = records.canonical({
             "schema": records.SCHEMA, "freed": rows, "taken_in": sorted(fresh),
             "given_back": [{"blake3": digest, "copies": copies} for digest, copies in sorted(given_back.items())]})
+        self._publish(operation, record)
+
+    def not_fetched(self, operation: str, count: int) -> None:
+        """Note what the download that ended with this operation did not fetch, in bytes; arguments and errors as above.
+        """
+        self._publish(f"{operation}.download",
+                      records.canonical({"schema": records.SCHEMA, "not_fetched_bytes": count}))
+
+    def _publish(self, name: str, record: bytes) -> None:
         try:
             with self._working() as staging:
                 self._sharing.own(self._own, self._hosts)
-                records.publish_all(staging, [(f"{self._own}/{operation}.json", record)])
+                records.publish_all(staging, [(f"{self._own}/{name}.json", record)])
         except OSError as error:
             raise records.failed(self._own, error) from error
 
@@ -143,7 +156,10 @@ class Saved:
         folder = f"{self._hosts}/{host}/{uid}/saved"
         me = _believed(f"{folder}/{_ME}", {uid, self._owner()})
         user, avoided = (me[0].get("user"), me[0].get("avoided_bytes")) if me else (None, 0)
-        person = Person(host, uid, user if isinstance(user, str) else None, _count(avoided))
+        downloads = (_believed(f"{folder}/{name}", {uid, self._owner()}) for name in _files(folder)
+                     if _DOWNLOAD.fullmatch(name.removesuffix(".json")))
+        spared = sum(_count(found[0].get("not_fetched_bytes")) for found in downloads if found is not None)
+        person = Person(host, uid, user if isinstance(user, str) else None, _count(avoided), spared)
         standing, _ = self._balance(folder, uid)
         return person, [Saving(host, uid, time_ns, freed) for time_ns, freed in standing]
 

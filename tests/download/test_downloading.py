@@ -71,6 +71,31 @@ def test_what_the_store_has_under_any_name_is_not_downloaded(online: Person, ser
     assert sorted(sources) == ["hub", "program"]
 
 
+def test_what_need_not_be_downloaded_is_counted_once(online: Person, served: Repository) -> None:
+    """A copy from elsewhere spares the network; what an earlier download brought, or a part of it, does not."""
+    online.put("models/copy.gguf", served.files[BIG].read_bytes())
+    size = served.files[BIG].stat().st_size
+    with online.open() as store:
+        store.add(online.home / "models/copy.gguf")
+        assert store.download(f"{REPOSITORY}:{BIG}", dry_run=True).not_fetched_bytes == size
+        assert store.status().store.not_fetched_bytes == 0, "nothing has happened yet"
+        served.trouble = lambda path, number: Trouble(404, {"X-Error-Code": "EntryNotFound"}) if "Q8" in path else None
+        with pytest.raises(Failed, match="the same command goes on"):
+            store.download(REPOSITORY, quantization="all")
+        assert store.status().store.not_fetched_bytes == 0
+        served.trouble = lambda path, number: None
+        assert store.download(f"{REPOSITORY}:{BIG}").not_fetched_bytes >= size
+        figure = store.status().store.not_fetched_bytes
+        assert size <= figure <= size + 100
+        report = store.download(REPOSITORY, quantization="all")
+        assert report.fetched_bytes == served.files["small-Q8_0.gguf"].stat().st_size
+        assert report.not_fetched_bytes <= 100, "what came from this very place before"
+        assert store.status().store.not_fetched_bytes <= figure + 100
+    said = subprocess.run([sys.executable, "-m", "helixstore", "status"], env=online.environ, text=True,
+                          capture_output=True, check=True).stdout
+    assert "not downloaded, since the store had it" in said
+
+
 def test_a_second_download_asks_for_the_listing_only(online: Person, served: Repository) -> None:
     with online.open() as store:
         store.download(REPOSITORY, quantization="all")

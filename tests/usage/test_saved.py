@@ -97,6 +97,22 @@ def test_nobody_else_can_say_what_a_person_saved(tmp_path: Path) -> None:
     assert saved_by(store, person) == 7
 
 
+def test_what_downloads_spared_is_summed_for_each_person_and_told_by_nobody_else(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store", Host("h0", os.geteuid(), "b0"))
+    host = store.host
+    store.saved.not_fetched("1-1", 70)
+    store.saved.not_fetched("1-1", 70)
+    store.saved.not_fetched("2-9", 5)
+    store.saved.put("2-9", [Freed("0" * 64, 7, 1, ("p",))], {})
+    assert store.saved.of(host.id, host.uid)[0].not_fetched_bytes == 75
+    assert saved_by(store, host) == 7
+    folder = tmp_path / f"store/hosts/h0/{host.uid}/saved"
+    (folder / "3-1.download.json").write_text('{"not_fetched_bytes": -4}')
+    (folder / "4-1.download.json").write_text('{"not_fetched_bytes": "4"}')
+    (folder / "5-1.download.json").symlink_to(folder / "1-1.download.json")
+    assert store.saved.of(host.id, host.uid)[0].not_fetched_bytes == 75
+
+
 def test_a_journal_that_is_begun_anew_counts_on(tmp_path: Path) -> None:
     land = Land(tmp_path / "land")
     land.blob(DATA)
