@@ -9,8 +9,10 @@ from helixstore.commands.download import take
 from helixstore.commands.picking import picked
 from helixstore.commands.prospects import Prospect, Wish, places, prospects
 from helixstore.download.covering import Candidate, cover
+from helixstore.download.getting import held
 from helixstore.download.results import DownloadReport
 from helixstore.errors import Failed, HelixError, Usage
+from helixstore.hub.remote import RemoteFile
 from helixstore.session import Session
 from helixstore.sync.wanted import Progress
 from helixstore.values import Issue
@@ -63,7 +65,7 @@ class AllReport:
 def download_all(
     session: Session, what: str, wish: Wish, *, dry_run: bool = False, progress: Progress | None = None,
 ) -> AllReport:
-    """Download what serves all providers that are on, with the fewest bytes.
+    """Download what serves all providers that are on, with the fewest bytes; what the store has costs none.
 
     Args:
         session: whose store and programs.
@@ -82,10 +84,14 @@ def download_all(
         raise Usage("no program is on", "helixstore providers on NAME, or helixstore models download")
     errors: list[HelixError] = []
     where = places(session, what, wish, on)
-    found = list(prospects(session, where, wish, on, errors, every=True))
+
+    def missing(files: Sequence[RemoteFile]) -> int:
+        return held(session, files, progress).missing(files)
+
+    found = list(prospects(session, where, wish, on, errors, every=True, here=lambda form: not missing(form.weights)))
     if not found:
         raise errors[0]
-    chosen = [found[number] for number in cover([Candidate(one.package.bytes, one.served) for one in found])]
+    chosen = [found[number] for number in cover([Candidate(missing(one.package.files), one.served) for one in found])]
     left = [name for name in on if all(name not in one.served for one in chosen)]
     if not chosen:
         verdict = found[0].verdicts[on[0]]

@@ -11,7 +11,7 @@ one form there; of others only if a provider refuses that one and may take anoth
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -172,7 +172,7 @@ def places(machine: Machine, what: str, wish: Wish, providers: Sequence[str]) ->
 
 def prospects(
     machine: Machine, where: Iterable[Place], wish: Wish, providers: Sequence[str], errors: list[HelixError],
-    every: bool = False,
+    every: bool = False, here: Callable[[Package], bool] = lambda form: False,
 ) -> Iterator[Prospect]:
     """The forms that are worth a look, place by place, until each provider has one that it can run.
 
@@ -183,6 +183,7 @@ def prospects(
         providers: for whom.
         errors: gets why a place could not be asked; the others are asked all the same.
         every: go on to the last place.
+        here: whether a form need not be fetched: of those that fit it comes before a better one.
 
     Raises:
         Passing: the network is away.
@@ -192,7 +193,7 @@ def prospects(
         if not open_ and not every:
             return
         try:
-            for prospect in _at(machine, place, wish, providers, open_):
+            for prospect in _at(machine, place, wish, providers, open_, here):
                 open_ -= prospect.served
                 yield prospect
         except Passing:
@@ -201,7 +202,8 @@ def prospects(
             errors.append(error)
 
 
-def _at(machine: Machine, place: Place, wish: Wish, providers: Sequence[str], open_: set[str]) -> Iterator[Prospect]:
+def _at(machine: Machine, place: Place, wish: Wish, providers: Sequence[str], open_: set[str],
+        here: Callable[[Package], bool]) -> Iterator[Prospect]:
     """One form of each kind at a place; more quantisations only for who refuses one and may take another."""
     wanted = ("" if wish.quantization == "all" else wish.quantization) or part_of(place.reference)
     found = offered_here(machine, place.reference, wanted)
@@ -217,7 +219,9 @@ def _at(machine: Machine, place: Place, wish: Wish, providers: Sequence[str], op
             looks[first.label] = peek(found, first, name)
             shape = looks[first.label].shape
         waiting: set[str] | None = None
-        for fit in fits(same, shape, hardware, context_of(place.entry, wish))[:_LOOKS]:
+        ranked = fits(same, shape, hardware, context_of(place.entry, wish))
+        ranked.sort(key=lambda fit: fit.room is None or not here(fit.form))
+        for fit in ranked[:_LOOKS]:
             form = fit.form
             look = looks.get(form.label) or peek(found, form, name)
             verdicts = {one: _verdict(machine, one, look, fit, place, wish, hardware) for one in providers}

@@ -12,7 +12,7 @@ _EXACT = 14                     # so many are tried in all combinations
 
 
 class Candidate(NamedTuple):
-    """One form: its bytes, and the providers that can run it."""
+    """One form: its bytes, as far as they are still to come, and the providers that can run it."""
 
     bytes: int
     served: frozenset[str]

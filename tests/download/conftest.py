@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from repository import weights
+from repository import COMMIT, GGUFS, MAKERS, repository, weights
 
 from helixstore import HelixStore
+from support import household
 from support.hub import Repository, hub
 from support.models import tiny_hf
 from support.person import Person
-
-COMMIT = "1edfc51ff61fdd41a1ea0ea81799d23522f379b2"
 
 
 @pytest.fixture
@@ -48,6 +47,26 @@ def tiny(tmp_path: Path) -> Repository:
 def online(person: Person, served: Repository) -> Iterator[Person]:
     with hub(served) as endpoint:
         person.environ["HF_ENDPOINT"] = endpoint
+        yield person
+
+
+@pytest.fixture
+def ggufs(tmp_path: Path) -> Repository:
+    quants = ("IQ2_XXS", "Q4_K_M", "Q6_K", "Q8_0", "F16")
+    return repository(tmp_path, GGUFS, {f"Meta-Llama-3-8B-Instruct-{quant}.gguf": household.gguf("llama", quant, 3)
+                                        for quant in quants} | {"README.md": b"# llama\n"})
+
+
+@pytest.fixture
+def makers(tmp_path: Path) -> Repository:
+    return repository(tmp_path, MAKERS, household.hf("llama", 4))
+
+
+@pytest.fixture
+def reader(person: Person, ggufs: Repository, makers: Repository) -> Iterator[Person]:
+    """A person whose hub has two of the places that the catalogue names; any model of these sizes fits."""
+    with hub(ggufs, makers) as endpoint:
+        person.environ |= {"HF_ENDPOINT": endpoint, "HELIXSTORE_MEMORY": "16GB", "HELIXSTORE_GPU": "cuda"}
         yield person
 
 

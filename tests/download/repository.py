@@ -1,12 +1,18 @@
-"""Weights of any size for a repository."""
+"""Weights of any size for a repository, and the repositories of a model that the catalogue knows."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from pathlib import Path
 
+from support.hub import Repository
 from support.raw import gguf, number, tensor, text
 
 MIB = 1 << 20
+COMMIT = "1edfc51ff61fdd41a1ea0ea81799d23522f379b2"
+NAME, GGUFS, MAKERS = "llama-3-8b-instruct", "lmstudio-community/Meta-Llama-3-8B-Instruct-GGUF", \
+    "meta-llama/Meta-Llama-3-8B-Instruct"
 
 
 def weights(seed: int, mebibytes: int, *, quantized: bool = False) -> bytes:
@@ -17,3 +23,11 @@ def weights(seed: int, mebibytes: int, *, quantized: bool = False) -> bytes:
               number("llama.block_count", 1), number("general.file_type", 7 if quantized else 1)]
     head = gguf(values, [tensor("blk.0.attn_q.weight", (1024, rows), 8 if quantized else 1, 0)])
     return head + random.Random(seed).randbytes(row * rows)
+
+
+def repository(folder: Path, name: str, files: Mapping[str, bytes]) -> Repository:
+    place = folder / name.replace("/", "--")
+    place.mkdir()
+    for path, data in files.items():
+        (place / path).write_bytes(data)
+    return Repository.of(name, COMMIT, place)

@@ -6,52 +6,27 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from repository import weights
+from repository import COMMIT, GGUFS, MAKERS, NAME, repository, weights
 
 from helixstore import Format, HelixStore
+from helixstore.catalogue.references import HubReference
+from helixstore.download.choosing import packages
+from helixstore.download.offered import Offered
+from helixstore.download.peeking import peek
 from helixstore.errors import Failed, NotFound, Usage
+from helixstore.hub.repository import repository_at
+from helixstore.values import Source
 from support import household
 from support.hub import Repository, hub
 from support.models import tiny_gguf, tiny_hf
 from support.person import Person
 from support.raw import gguf, gguf_array, gguf_string, number, tensor, text
 
-NAME, GGUFS, MAKERS = "llama-3-8b-instruct", "lmstudio-community/Meta-Llama-3-8B-Instruct-GGUF", \
-    "meta-llama/Meta-Llama-3-8B-Instruct"
-COMMIT = "1edfc51ff61fdd41a1ea0ea81799d23522f379b2"
 HEAD = 1 << 16
-
-
-def repository(folder: Path, name: str, files: Mapping[str, bytes]) -> Repository:
-    place = folder / name.replace("/", "--")
-    place.mkdir()
-    for path, data in files.items():
-        (place / path).write_bytes(data)
-    return Repository.of(name, COMMIT, place)
-
-
-@pytest.fixture
-def ggufs(tmp_path: Path) -> Repository:
-    quants = ("IQ2_XXS", "Q4_K_M", "Q6_K", "Q8_0", "F16")
-    return repository(tmp_path, GGUFS, {f"Meta-Llama-3-8B-Instruct-{quant}.gguf": household.gguf("llama", quant, 3)
-                                        for quant in quants} | {"README.md": b"# llama\n"})
-
-
-@pytest.fixture
-def makers(tmp_path: Path) -> Repository:
-    return repository(tmp_path, MAKERS, household.hf("llama", 4))
-
-
-@pytest.fixture
-def reader(person: Person, ggufs: Repository, makers: Repository) -> Iterator[Person]:
-    """A person whose hub has two of the places that the catalogue names; any model of these sizes fits."""
-    with hub(ggufs, makers) as endpoint:
-        person.environ |= {"HF_ENDPOINT": endpoint, "HELIXSTORE_MEMORY": "16GB", "HELIXSTORE_GPU": "cuda"}
-        yield person
 
 
 def sent(*served: Repository) -> set[str]:
@@ -247,6 +222,34 @@ def test_a_header_is_read_and_no_more(person: Person, tmp_path: Path) -> None:
     assert len(head) - 600_000 - HEAD < served.sent["wordy-F16.gguf"] < len(head) + (1 << 20)
 
 
+def test_every_shard_counts_however_many_there_are(person: Person, tmp_path: Path) -> None:
+    """Of twenty shards only the last says what most of the weights are, and how many."""
+    files = {name: data for name, data in household.hf("llama", 4).items() if not name.endswith(".safetensors")}
+    kinds = [("F32", 4)] * 19 + [("BF16", 2)]
+    for at, (dtype, width) in enumerate(kinds, 1):
+        rows = 100_000 if dtype == "BF16" else 16
+        entry = {"dtype": dtype, "shape": [rows, 4], "data_offsets": [0, rows * 4 * width]}
+        head = json.dumps({f"model.layers.{at}.weight": entry}).encode()
+        files[f"model-{at:05}-of-00020.safetensors"] = len(head).to_bytes(8, "little") + head + bytes(rows * 4 * width)
+    weight_map = {f"model.layers.{at}.weight": f"model-{at:05}-of-00020.safetensors" for at in range(1, 21)}
+    files["model.safetensors.index.json"] = json.dumps({"metadata": {}, "weight_map": weight_map}).encode()
+    served = repository(tmp_path, "acme/sharded", files)
+    with hub(served) as endpoint:
+        person.environ["HF_ENDPOINT"] = endpoint
+        there = repository_at(served.name, endpoint=endpoint)
+        source = Source("hub", repository=there.name, revision=there.commit, name=there.name)
+        place = Offered(HubReference(there.name), there.name, there.commit, there.files, source, "sharded")
+        [form] = packages(there.files)
+        before = peek(place, form, "sharded").variant
+        assert max(served.sent[path] for path in served.files if path.endswith(".safetensors")) <= HEAD
+        with person.open() as store:
+            store.download(f"hf:{served.name}")
+            [after] = store.show("sharded").variants
+    assert (before.key.variant, before.quantization) == (after.id, after.quantization) == ("hf:BF16", "BF16")
+    assert before.header.parameters == after.parameters == 19 * 64 + 400_000
+    assert before.header.shards == 20
+
+
 def test_before_there_is_a_store_it_answers_too_and_writes_nothing(tmp_path: Path, kinds: Sequence[Repository]) -> None:
     home = tmp_path / "nobody"
     home.mkdir()
@@ -312,6 +315,36 @@ def test_all_providers_that_are_on_are_served_by_the_smallest_set(
         assert linked == {"ollama", "llamacpp", "vllm", "tabbyapi"}
 
 
+def test_what_the_store_has_costs_nothing(reader: Person, ggufs: Repository, makers: Repository) -> None:
+    """What Ollama once pulled serves, though a better quantisation would be chosen by whoever has none."""
+    only_on(reader, "ollama", "llamacpp")
+    reader.put("models/pulled.gguf", ggufs.files["Meta-Llama-3-8B-Instruct-Q4_K_M.gguf"].read_bytes())
+    with reader.open() as store:
+        store.add(reader.home / "models/pulled.gguf")
+        planned = store.download_for_all_providers(NAME, dry_run=True)
+        [one] = planned.downloads
+        assert {file.path: file.bytes - file.here_bytes for file in one.files} == {
+            "Meta-Llama-3-8B-Instruct-Q4_K_M.gguf": 0, "README.md": 8}
+        done = store.download_for_all_providers(NAME)
+        assert {(served.provider, served.variant) for served in done.serves} == {
+            ("ollama", "gguf:Q4_K_M"), ("llamacpp", "gguf:Q4_K_M")}
+        assert sum(one.fetched_bytes for one in done.downloads) == 8
+
+
+def test_of_two_that_serve_the_same_the_one_that_is_here_is_taken(
+    reader: Person, ggufs: Repository, makers: Repository,
+) -> None:
+    """mistral.rs runs the makers' weights and the GGUF; whichever is here, the other need not come."""
+    only_on(reader, "mistralrs")
+    with reader.open() as store:
+        [first] = store.download_for_all_providers(NAME, dry_run=True).downloads
+        other = MAKERS if first.repository == GGUFS else GGUFS
+        store.download(f"hf:{other}")
+        [second] = store.download_for_all_providers(NAME, dry_run=True).downloads
+    assert second.repository == other
+    assert all(file.here_bytes == file.bytes for file in second.files)
+
+
 def test_one_format_leaves_out_who_needs_another_and_says_so(reader: Person) -> None:
     only_on(reader, "ollama", "vllm")
     with reader.open() as store:
@@ -339,42 +372,6 @@ def test_nobody_to_serve_is_an_error(reader: Person) -> None:
     only_on(reader, "comfyui")
     with reader.open() as store, pytest.raises(Failed, match="no program that is on can run"):
         store.download_for_all_providers(NAME)
-
-
-# ---- get -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("what", [NAME, f"hf:{GGUFS}:Q4_K_M", f"{GGUFS}@{COMMIT}:Q6_K", f"hf:{MAKERS}"])
-def test_get_downloads_once_and_asks_nobody_again(
-    reader: Person, ggufs: Repository, makers: Repository, what: str,
-) -> None:
-    with reader.open() as store:
-        first = store.get(what)
-    assert first.is_dir() if MAKERS in what else first.read_bytes()[:4] == b"GGUF"
-    asked = len(ggufs.asked) + len(makers.asked)
-    reader.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
-    with reader.open() as store:
-        assert store.get(what) == first
-    assert len(ggufs.asked) + len(makers.asked) == asked
-
-
-def test_get_of_a_format_that_is_not_here_downloads_that(reader: Person) -> None:
-    with reader.open() as store:
-        assert store.get(NAME, Format.GGUF).suffix == ".gguf"
-        assert (store.get(NAME, "hf") / "config.json").is_file()
-        store.download(NAME, quantization="Q4_K_M")
-        assert store.get(NAME, "gguf").name.endswith("Q8_0.gguf"), "of several the one that fits best"
-
-
-def test_two_jobs_that_get_the_same_fetch_it_once(reader: Person, ggufs: Repository) -> None:
-    script = "import sys; from helixstore import HelixStore; print(HelixStore().get(sys.argv[1]))"
-    command = [sys.executable, "-c", script, NAME]
-    jobs = [subprocess.Popen(command, env=reader.environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = {job.communicate(timeout=60)[0].strip() for job in jobs}
-    assert len(said) == 1
-    assert Path(said.pop()).read_bytes()[:4] == b"GGUF"
-    gets = [line for line in ggufs.asked if line.startswith("GET") and line.endswith("Q8_0.gguf")]
-    assert len(gets) == 1
 
 
 def test_the_commands_say_it(reader: Person) -> None:
