@@ -1,23 +1,35 @@
-"""`get` for programs: the path of a model, which is downloaded the first time, and found at once ever after."""
+"""`get` for programs: the path of a model, which is downloaded the first time, and found at once ever after.
+
+What a name, a repository, or a tag of a registry means is what the store has of it; `update` asks for later versions. A
+commit never changes. Only who names a branch or a tag of the hub wants what that leads to now: then the hub is asked,
+by one request; and where it cannot be asked, the commit counts to which it led the last time.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from helixstore.catalogue import Shape, parse_reference
 from helixstore.catalogue.references import HubReference
 from helixstore.commands.download import download
+from helixstore.commands.offering import offered
 from helixstore.commands.prospects import Wish, catalogue, family_of, hardware_of, repositories_of
 from helixstore.commands.queries import placed
 from helixstore.download.fitting import fits
-from helixstore.errors import Failed, NotFound, Usage
+from helixstore.errors import Failed, NotFound, Passing, Usage
 from helixstore.fs.names import folded
 from helixstore.session import Session
 from helixstore.sync.wanted import Progress
 from helixstore.values import Format, Variant
 
 __all__ = ["get"]
+
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
+_LED_TO = "commits of branches"
 
 
 def get(session: Session, what: str, format: str = "", progress: Progress | None = None) -> Path:
@@ -32,6 +44,7 @@ def get(session: Session, what: str, format: str = "", progress: Progress | None
     Raises:
         NotFound, Passing, Failed, Usage: see `download`.
     """
+    what = _at_commit(session, what)
     if found := _here(session, what, format):
         return placed(session, found)
     done = download(session, what, Wish(format), progress=progress)
@@ -40,6 +53,28 @@ def get(session: Session, what: str, format: str = "", progress: Progress | None
     if found is None:
         raise Failed(f"{what} came, and is not there as {format or 'a model'}", f"helixstore show {done.name}")
     return placed(session, found)
+
+
+def _at_commit(session: Session, what: str) -> str:
+    """A branch or tag of the hub as the commit that it leads to; everything else as it is."""
+    try:
+        reference = parse_reference(what)
+    except Usage:                                       # a name in a registry
+        return what
+    if not isinstance(reference, HubReference) or not reference.revision or _COMMIT.fullmatch(reference.revision):
+        return what
+    known: dict[str, str] = json.loads(session.index.state(_LED_TO) or b"{}")
+    name = f"{folded(reference.repository)}@{reference.revision}"
+    try:
+        commit = offered(session, reference).revision
+    except Passing:
+        if name not in known:                           # the download says why, or finds it at this site's mirror
+            return what
+    else:
+        if known.get(name) != commit:
+            known[name] = commit
+            session.index.put_state(_LED_TO, json.dumps(known).encode())
+    return str(replace(reference, revision=known[name]))
 
 
 def _here(session: Session, what: str, format: str) -> Variant | None:
@@ -100,5 +135,5 @@ def _is(variant: Variant, reference: HubReference) -> bool:
     if reference.file and all(file.path != reference.file for file in variant.weights):
         return False
     return any(source.kind == "hub" and folded(source.repository or "") == folded(reference.repository)
-               and (source.revision or "").startswith(reference.revision or "")     # a branch: the hub is asked
+               and (source.revision or "").startswith(reference.revision or "")
                for source in variant.sources)
