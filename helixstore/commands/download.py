@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from helixstore.commands.picking import Pick, pick
 from helixstore.commands.prospects import Wish, catalogue, repositories_of
+from helixstore.download.audience import check_audience
 from helixstore.download.getting import Held, free_bytes, getting, held
 from helixstore.download.mirror import mirror_of
 from helixstore.download.offered import Offered
 from helixstore.download.results import DownloadReport, RemoteState
-from helixstore.errors import Failed, HelixError
+from helixstore.errors import HelixError
 from helixstore.hub.remote import RemoteFile
 from helixstore.session import Session
 from helixstore.sync.change import change
@@ -48,7 +49,7 @@ def take(
 ) -> DownloadReport:
     """Download what was chosen; arguments and errors as of `download`."""
     found = picked.offered
-    _check_audience(session, found)
+    check_audience(session, found)
     files = _files(picked)
     called = name or picked.model
     had = held(session, files, progress)
@@ -80,13 +81,6 @@ def _spared(session: Session, found: Offered, files: Sequence[RemoteFile], had: 
     again = {file.blake3 for one in known if one.key not in others for file in one.files} | had.begun
     every = {file.digest: file.bytes for file in files}
     return sum(every[digest] for digest, blob in had.blobs.items() if blob not in again)
-
-
-def _check_audience(session: Session, found: Offered) -> None:
-    if session.store.sharing.shared and not found.public:
-        raise Failed(f"not everybody may read {found.place}, and everybody in the group may read this store",
-                     "download it into a store of your own: helixstore --store DIR models download ...",
-                     session.store.path)
 
 
 def _files(picked: Pick) -> list[RemoteFile]:

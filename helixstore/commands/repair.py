@@ -17,12 +17,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from helixstore.download.registries import registry_access
-from helixstore.errors import NotFound
+from helixstore.errors import NotFound, Usage
 from helixstore.fs.listing import listdir, scandir
 from helixstore.hub.ranges import HubFile, WebFile
 from helixstore.oci.access import Patience
 from helixstore.oci.donor import RegistryFile, registry_file
-from helixstore.oci.reference import read_reference
+from helixstore.oci.reference import Reference, ollama_reference, read_reference
 from helixstore.oci.registry import Registry
 from helixstore.providers.reader import DiskReader
 from helixstore.session import Session
@@ -59,11 +59,12 @@ def repair(
     Raises:
         NotFound: there is nothing at one of `sources`.
     """
-    files = {file.blake3: file for variant in session.index.variants() for file in variant.files}
+    variants = _having(session, wanted)
+    files = {file.blake3: file for variant in variants for file in variant.files}
     if wanted and not report.dry_run and not session.store.read_only:
         for volume in session.store.volumes.here:       # a repair that was killed may have left as much as the file
             (session.store.staging if volume.id == MAIN else session.store.volumes.staging(volume)).clean()
-    search = _Search(session, sources, {files[digest].bytes for digest in wanted if digest in files})
+    search = _Search(session, sources, variants, {files[digest].bytes for digest in wanted if digest in files})
     done: dict[str, Hashes] = {}
     for digest in wanted:
         file = files.get(digest)
@@ -90,6 +91,16 @@ def repair(
     return done
 
 
+def _having(session: Session, wanted: Sequence[str]) -> list[Variant]:
+    """The current variants, and the earlier versions that have one of these blobs: `rollback` may want them."""
+    variants, some = session.index.variants(), frozenset(wanted)
+    holding = {manifest for manifest, files in session.index.holdings().items()
+               if any(digest in some for digest, _ in files)} if some else set()
+    holding -= {variant.manifest for variant in variants}
+    earlier = {ref.manifest: ref for ref in session.index.claims() if ref.manifest in holding and ref.believed}
+    return [*variants, *map(session.index.variant_at, earlier.values())]
+
+
 def _counting(progress: Progress | None, path: str, size: int) -> Callable[[int], None] | None:
     if progress is None:
         return None
@@ -109,11 +120,13 @@ class _Search:
     Args:
         session: see `repair`.
         sources: what the person named.
+        variants: that may have one of the blobs.
         sizes: of the blobs that are to be mended, in bytes.
     """
 
-    def __init__(self, session: Session, sources: Sequence[Path], sizes: Collection[int]) -> None:
-        self._session, self._sizes = session, frozenset(sizes)
+    def __init__(self, session: Session, sources: Sequence[Path], variants: Sequence[Variant],
+                 sizes: Collection[int]) -> None:
+        self._session, self._variants, self._sizes = session, variants, frozenset(sizes)
         self._stores: list[Store] = []
         self._given: list[str] = []
         for source in sources:
@@ -208,7 +221,9 @@ class _Search:
             for source in variant.sources if sha256 else ():
                 if source.kind == "registry" and (source.repository, sha256) not in asked:
                     asked.add((source.repository, sha256))
-                    place = read_reference(str(source.repository))
+                    place = _registry_place(str(source.repository))
+                    if place is None:
+                        continue
                     yield RegistryFile(Registry(place, access), sha256 or "", f"{place}: {file.path}")
                 layout = self._session.layouts.get(source.program or "") if source.kind == "program" else None
                 if layout is None:
@@ -225,8 +240,17 @@ class _Search:
                     yield registry_file(address, name, access) or WebFile(address, name)
 
     def _named_by(self, digest: str) -> Iterator[tuple[Variant, File]]:
-        for variant in self._session.index.variants():
+        for variant in self._variants:
             yield from ((variant, file) for file in variant.files if file.blake3 == digest)
+
+
+def _registry_place(repository: str) -> Reference | None:
+    """Where a model came from, as its source says: `host/name:tag`, with capitals where Ollama calls it so; None where
+    that makes no sense, as what another person has written may not."""
+    for read in (read_reference, ollama_reference):
+        with suppress(Usage):
+            return read(repository)
+    return None
 
 
 def _allowed(address: str) -> bool:

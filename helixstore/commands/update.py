@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from helixstore.catalogue.references import HubReference, OciReference, Reference
 from helixstore.commands.offering import offered
+from helixstore.download.audience import check_audience
 from helixstore.download.choosing import packages
 from helixstore.download.getting import getting, held
 from helixstore.download.mirror import mirror_of
@@ -146,6 +147,7 @@ def _updated(session: Session, variant: Variant, here: Update, later: _Later, of
     """Download what changed, and let the name lead there."""
     mirror = mirror_of(session, offer)
     try:
+        check_audience(session, offer)
         with getting(session, mirror.before(later.files), later.sources, here.model, progress) as (
                 models, issues, fetched):
             moves = _given_up(session, variant, offer, models)

@@ -14,7 +14,6 @@ from helixstore.hub.remote import RemoteFile
 from helixstore.oci.access import Access, Patience
 from helixstore.oci.answers import Cut
 from helixstore.oci.contents import Contents, read_contents
-from helixstore.oci.logins import Nobody
 from helixstore.oci.manifest import Manifest
 from helixstore.oci.reference import Reference
 from helixstore.oci.registry import Registry
@@ -97,7 +96,7 @@ def registry_offer(machine: Machine, wanted: OciReference | OllamaReference) -> 
         registry, file.sha256, file.bytes, file.path)) for file in contents.files)
     source = registry_source(reference, manifest.sha256)
     return Offered(wanted, str(source.repository), manifest.sha256, files, source, pulled.name if pulled else last,
-                   public=not registry.logged_in or for_all(reference, access), single=True,
+                   public=not registry.logged_in or for_all(reference.at(manifest.sha256), access), single=True,
                    own=(pulled.source,) if pulled else ())
 
 
@@ -162,12 +161,11 @@ def for_all(reference: Reference, access: Access) -> bool:
     """Whether somebody without a login gets it too.
 
     Args:
-        reference: an artifact.
-        access: the person's; the login in it is not shown.
+        reference: an artifact; by its digest, since a tag may lead others to another one.
+        access: the person's; what says in it who they are is not shown.
     """
-    nobody = Access(access.environ, access.insecure, access.patience, access.certificates, Nobody())
     try:
-        Registry(reference, nobody).manifest()
+        Registry(reference, access.as_nobody()).manifest()
     except HelixError:
         return False
     return True

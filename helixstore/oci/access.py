@@ -15,12 +15,12 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from helixstore.errors import ConfigError
 from helixstore.fs.listing import listdir
 from helixstore.oci.insecure import insecure_registries, is_among
-from helixstore.oci.logins import Logins
+from helixstore.oci.logins import Logins, Nobody
 from helixstore.oci.reference import is_loopback
 
 __all__ = ["Access", "Patience"]
@@ -58,6 +58,7 @@ class Access:
         patience: see there.
         certificates: folders of `<host>/*.crt`.
         logins: who the person is.
+        nameless: no certificate of the person is shown either.
     """
 
     environ: Mapping[str, str]
@@ -65,6 +66,7 @@ class Access:
     patience: Patience = Patience()
     certificates: tuple[str, ...] = ()
     logins: Logins = field(default_factory=lambda: Logins({}))
+    nameless: bool = False
 
     @classmethod
     def of(cls, environ: Mapping[str, str], insecure: frozenset[str] = frozenset(),
@@ -80,6 +82,15 @@ class Access:
     def is_insecure(self, host: str) -> bool:
         """Whether somebody has said that a registry is."""
         return is_among(host, self.insecure)
+
+    def as_nobody(self) -> Access:
+        """The access of somebody who is known nowhere."""
+        return replace(self, logins=Nobody(), nameless=True)
+
+    def certified(self, host: str) -> bool:
+        """Whether a certificate tells a host who the person is."""
+        return not self.nameless and any(name.endswith(".cert") for folder in self.certificates
+                                         for name in _names(os.path.join(folder, host)))
 
     def may_be_plain(self, host: str) -> bool:
         """Whether plain HTTP is allowed with a host."""
@@ -97,7 +108,7 @@ class Access:
             context.verify_mode = ssl.CERT_NONE
         told = False
         for folder in self.certificates:
-            told = _load(context, os.path.join(folder, host)) or told
+            told = _load(context, os.path.join(folder, host), self.nameless) or told
         return context, told
 
     def proxy(self, scheme: str, host: str) -> str | None:
@@ -116,21 +127,24 @@ def _bypassed(host: str, no_proxy: str) -> bool:
     return bool(bypass(host, {"no": no_proxy}))
 
 
-def _load(context: ssl.SSLContext, folder: str) -> bool:
-    """Take the certificates of a folder; whether there are any."""
+def _names(folder: str) -> list[str]:
     try:
-        names = sorted(listdir(folder))
+        return sorted(listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return []
     except OSError as error:
         raise ConfigError(f"{folder} cannot be read: {error.strerror}", "see who may read it (ls -l)", folder) from None
+
+
+def _load(context: ssl.SSLContext, folder: str, nameless: bool) -> bool:
+    """Take the certificates of a folder; whether there are any. `nameless`: not those that say who the person is."""
     used = False
-    for name in names:
+    for name in _names(folder):
         path = os.path.join(folder, name)
         try:
             if name.endswith(".crt"):
                 context.load_verify_locations(path)
-            elif name.endswith(".cert"):
+            elif name.endswith(".cert") and not nameless:
                 context.load_cert_chain(path, path.removesuffix(".cert") + ".key")
             else:
                 continue

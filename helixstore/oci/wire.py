@@ -64,7 +64,7 @@ class Wire:
     @property
     def logged_in(self) -> bool:
         """Whether the registry was shown who the person is."""
-        return self._tokens.logged_in
+        return self._tokens.logged_in or self.access.certified(self._address)
 
     def address(self, rest: str) -> str:
         """The address of something of the repository: `blobs/sha256:...`."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.hub import Repository, hub
 from support.models import tiny_hf
 from support.people import People, User, founded
+from support.raw import gguf, number, tensor, text
 
 NAME, COMMIT = "acme/rocket", "1edfc51ff61fdd41a1ea0ea81799d23522f379b2"
 
@@ -61,3 +64,71 @@ def test_what_is_not_for_everybody_is_not_brought_into_the_groups_store(online: 
     assert "not everybody may read acme/rocket" in said
     assert served.sent == {}
     assert online.alice.document("list")["models"] == []
+
+
+def test_a_repository_that_only_a_login_reads_stays_out_whatever_the_hub_calls_it(
+    online: People, served: Repository,
+) -> None:
+    """A company's own hub: nothing in it is `private`, and nobody from elsewhere sees anything."""
+    class OfACompany(Repository):
+        def info(self) -> dict[str, Any]:
+            return {**Repository.info(self), "private": False}
+
+    company = OfACompany(served.name, served.commit, dict(served.files), private=True)
+    with hub(company) as endpoint:
+        online.alice.environ |= {"HF_ENDPOINT": endpoint, "HF_TOKEN": "hf_of_alice"}
+        said = online.alice.fails("models", "download", f"hf:{NAME}")
+        del online.alice.environ["HF_TOKEN"]
+    assert f"not everybody may read {NAME}" in said
+    assert company.sent == {}
+    assert online.alice.document("list")["models"] == []
+
+
+def test_a_later_version_that_is_not_for_everybody_does_not_come_into_the_groups_store(
+    online: People, served: Repository, tmp_path: Path,
+) -> None:
+    """It was public when it came first; its owner has closed it since, and alice may still read it."""
+    online.alice.document("models", "download", f"hf:{NAME}")
+    later = tiny_hf(tmp_path / "later")
+    (later / "model.safetensors").write_bytes((later / "model.safetensors").read_bytes()[:-8] + b"a secret")
+    closed = Repository.of(NAME, "2" * 40, later)
+    closed.private = True
+    with hub(closed) as endpoint:
+        online.alice.environ |= {"HF_ENDPOINT": endpoint, "HF_TOKEN": "hf_of_alice"}
+        told = online.alice.document("update", expect=(0, 1, 3))
+        del online.alice.environ["HF_TOKEN"]
+    assert [(one["state"], "not everybody may read" in one["why"]) for one in told["updates"]] == [("failed", True)]
+    assert closed.sent == {}
+    assert weights(online.alice) == served.files["model.safetensors"].read_bytes()
+
+
+def test_one_that_was_killed_as_its_file_became_a_blob_goes_on(
+    online: People, served: Repository, tmp_path: Path,
+) -> None:
+    """The file is read-only by then, which stops everybody but root."""
+    (tmp_path / "rocket/model.safetensors").unlink()
+    (tmp_path / "rocket/large-F16.gguf").write_bytes(big_gguf())
+    large = Repository.of(NAME, COMMIT, tmp_path / "rocket")
+    with hub(large) as endpoint:
+        online.alice.environ |= {"HF_ENDPOINT": endpoint}
+        done = online.alice.python(_DIES, f"hf:{NAME}")
+        assert done.returncode == 9, done.stderr
+        online.alice.document("models", "download", f"hf:{NAME}")
+    assert large.sent["large-F16.gguf"] == large.files["large-F16.gguf"].stat().st_size
+
+
+def big_gguf() -> bytes:
+    """More than what is fetched into memory."""
+    values = [text("general.architecture", "llama"), number("llama.context_length", 2048),
+              number("llama.block_count", 1), number("general.file_type", 1)]
+    return gguf(values, [tensor("blk.0.attn_q.weight", (1024, 2560), 1, 0)]) + os.urandom(1024 * 2560 * 2)
+
+
+_DIES = """
+from helixstore import HelixStore
+from helixstore.fs import kernel
+real = kernel.sync_file
+kernel.sync_file = lambda path: os._exit(9) if "/downloads/" in str(path) else real(path)
+with HelixStore(environ=dict(os.environ)) as store:
+    store.download(sys.argv[1])
+"""
