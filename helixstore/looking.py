@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         Verdict,
     )
     from helixstore.settings import Setting
-    from helixstore.sync.wanted import Progress
+    from helixstore.sync.progress import Progress
 
 __all__ = ["Looking", "one_at_a_time"]
 

@@ -17,7 +17,8 @@ from helixstore.errors import HelixError
 from helixstore.hub.remote import RemoteFile
 from helixstore.session import Session
 from helixstore.sync.change import change
-from helixstore.sync.wanted import Change, Progress
+from helixstore.sync.progress import Progress
+from helixstore.sync.wanted import Change
 
 __all__ = ["download", "take"]
 

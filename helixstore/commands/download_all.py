@@ -14,7 +14,7 @@ from helixstore.download.results import DownloadReport
 from helixstore.errors import Failed, HelixError, Usage
 from helixstore.hub.remote import RemoteFile
 from helixstore.session import Session
-from helixstore.sync.wanted import Progress
+from helixstore.sync.progress import Progress
 from helixstore.values import Issue
 
 __all__ = ["AllReport", "LeftOut", "Served", "download_all"]

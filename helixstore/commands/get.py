@@ -23,7 +23,7 @@ from helixstore.download.fitting import fits
 from helixstore.errors import Failed, NotFound, Passing, Usage
 from helixstore.fs.names import folded
 from helixstore.session import Session
-from helixstore.sync.wanted import Progress
+from helixstore.sync.progress import Progress
 from helixstore.values import Format, Variant
 
 __all__ = ["get"]

@@ -23,8 +23,9 @@ from helixstore.sync.claims import claim_again, claim_of, claims_of_others
 from helixstore.sync.disks import must_be_here
 from helixstore.sync.intake import LINKED_ROLES, Intake
 from helixstore.sync.others import prove
+from helixstore.sync.progress import Progress
 from helixstore.sync.reporting import report
-from helixstore.sync.wanted import Ask, Change, Progress
+from helixstore.sync.wanted import Ask, Change
 from helixstore.values import Key, LinkKind, State, Variant
 
 __all__ = ["hide", "link", "pin", "remove", "share", "unhide"]

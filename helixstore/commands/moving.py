@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -23,7 +23,8 @@ from helixstore.store.refs import current
 from helixstore.store.volumes import MAIN, Volume
 from helixstore.sync.change import change
 from helixstore.sync.intake import LINKED_ROLES
-from helixstore.sync.wanted import Ask, Change, Progress
+from helixstore.sync.progress import Progress, counting
+from helixstore.sync.wanted import Ask, Change
 from helixstore.values import Issue, Variant
 
 __all__ = ["across", "copy_on", "move", "sweep"]
@@ -61,8 +62,9 @@ def move(session: Session, ref: str, word: str, *, dry_run: bool = False,
     copied = 0
     with session.store.working():                       # no collection while a blob has two names or one
         volumes.staging(volume).clean()
+        step = counting(progress, "copy", volume.name, needed)
         for digest in digests:
-            copied += moving.copy_to(session.store, digest, volume, _counting(progress, volume.name, needed, copied))
+            copied += moving.copy_to(session.store, digest, volume, step)
         report = gather(session, volume, digests, "volume move")
     return replace(report, models=models, copied_bytes=copied)
 
@@ -257,16 +259,3 @@ def _leads(path: str, target: str) -> bool:
 
 def _bytes(variants: Iterable[Variant], digests: Collection[str]) -> int:
     return sum({f.blake3: f.bytes for v in variants for f in v.files if f.blake3 in set(digests)}.values())
-
-
-def _counting(progress: Progress | None, name: str, total: int, before: int) -> Callable[[int], None] | None:
-    if progress is None:
-        return None
-    done = before
-
-    def step(count: int) -> None:
-        nonlocal done
-        done += count
-        progress("copy", name, done, total)
-
-    return step

@@ -25,8 +25,8 @@ from helixstore.oci.pushing import missing, push_artifact
 from helixstore.oci.reference import Reference, read_reference
 from helixstore.oci.registry import Registry
 from helixstore.session import Session
+from helixstore.sync.progress import Progress, counting
 from helixstore.sync.suspects import usable
-from helixstore.sync.wanted import Progress
 from helixstore.values import File, Variant
 
 __all__ = ["PushReport", "Pushed", "PushedFile", "push"]
@@ -154,15 +154,7 @@ def _proven_file(session: Session, variant: Variant, file: File, progress: Progr
         raise Corrupt(f"{file.path} of {variant.key} is damaged, and is not pushed", "helixstore verify --repair", path)
     if file.sha256 is not None and index.digest_at(path, kernel.fingerprint(path)) == file.blake3:
         return file
-    done = 0
-
-    def step(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress("hash", path, done, file.bytes)
-
-    hashes, mark = blobs.check(file.blake3, sha256=True, progress=step)
+    hashes, mark = blobs.check(file.blake3, sha256=True, progress=counting(progress, "hash", path, file.bytes))
     blobs.learn(file.blake3, sha256=hashes.sha256)
     index.learn(file.blake3, sha256=hashes.sha256)
     index.remember([(path, mark, hashes)])
@@ -181,17 +173,12 @@ def _sent(session: Session, variant: Variant, registry: Registry, artifact: Arti
     reference, folder = registry.reference, session.places.state_for(session.store.id) / "pushes"
     os.makedirs(folder, mode=0o700, exist_ok=True)
     kept = folder / hashlib.sha256(f"{reference.host}/{reference.repository}".encode()).hexdigest()[:32]
-    done, total = 0, sum({file.sha256: file.bytes for file in artifact.files}.values())
-
-    def step(_: File, count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress("upload", str(reference), done, total)
-
+    step = counting(progress, "upload", str(reference),
+                    sum({file.sha256: file.bytes for file in artifact.files}.values()))
     with locks.lock_file(f"{kept}.lock"):               # two that go on with one upload would disturb each other
         told = push_artifact(registry, artifact, lambda file: session.store.blobs.path(file.blake3),
-                             mounts=_beside(variant, reference), sessions=_Sessions(kept), progress=step)
+                             mounts=_beside(variant, reference), sessions=_Sessions(kept),
+                             progress=lambda _, count: step(count))
     return _pushed(registry, artifact, told.files, told.sent)
 
 

@@ -33,7 +33,7 @@ from helixstore.store.repair import Mended, mend
 from helixstore.store.store import Store
 from helixstore.store.verify import VerifyReport
 from helixstore.store.volumes import MAIN
-from helixstore.sync.wanted import Progress
+from helixstore.sync.progress import Progress
 from helixstore.values import File, Issue, Variant
 
 __all__ = ["repair"]

@@ -29,7 +29,8 @@ from helixstore.session import Session
 from helixstore.sync.change import change
 from helixstore.sync.claims import claim_of
 from helixstore.sync.naming import variant_id
-from helixstore.sync.wanted import Change, Progress
+from helixstore.sync.progress import Progress
+from helixstore.sync.wanted import Change
 from helixstore.values import Format, Source, Variant
 
 __all__ = ["update"]

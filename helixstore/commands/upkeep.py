@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from helixstore.sync.damaged import touched
 from helixstore.sync.deferred import waiting
 from helixstore.sync.healing import heal
 from helixstore.sync.patrol import row_of, verified_of
-from helixstore.sync.wanted import Progress
+from helixstore.sync.progress import Progress, counting
 
 if TYPE_CHECKING:
     from helixstore.fs.kernel import Fingerprint
@@ -97,7 +97,7 @@ def verify(
                 session.index.remember([(session.store.blobs.path(digest), mark, hashes)])
 
     total = sum(sizes.values() if chosen is None else (sizes.get(digest, 0) for digest in chosen))
-    report = store_verify.verify(session.store, chosen, _counting(progress, total), found, dry_run)
+    report = store_verify.verify(session.store, chosen, counting(progress, "verify", "", total), found, dry_run)
     report.unread = len(sizes) - len(chosen) if taken is not None and chosen is not None else 0
     report.bad = [replace(bad, models=tuple(dict.fromkeys(key.model for key in told.keys)), programs=told.programs,
                           given=told.given) for bad in report.bad for told in [touched(session, bad.digest)]]
@@ -147,19 +147,6 @@ def reindex(session: Session, progress: Progress | None) -> ReindexReport:
     session.farm.publish()
     restate(session)
     return report
-
-
-def _counting(progress: Progress | None, total: int) -> Callable[[int], None] | None:
-    if progress is None:
-        return None
-    done = 0
-
-    def step(count: int) -> None:
-        nonlocal done
-        done += count
-        progress("verify", "", done, total)
-
-    return step
 
 
 def _names(session: Session) -> dict[str, str]:

@@ -13,7 +13,8 @@ from helixstore.session import Session
 from helixstore.store.refs import Ref, claimant_of
 from helixstore.sync.change import change
 from helixstore.sync.claims import claim_of
-from helixstore.sync.wanted import Change, Progress
+from helixstore.sync.progress import Progress
+from helixstore.sync.wanted import Change
 from helixstore.values import Key, Source
 
 __all__ = ["bring_back", "history", "rollback", "versions_of"]

@@ -21,7 +21,8 @@ from helixstore.store import attach, gc, moving
 from helixstore.store.trash import trashed
 from helixstore.store.volumes import MAIN, Volume
 from helixstore.sync.change import change
-from helixstore.sync.wanted import Change, Progress
+from helixstore.sync.progress import Progress
+from helixstore.sync.wanted import Change
 
 __all__ = ["Disks", "add", "detach", "remove"]
 

@@ -22,7 +22,7 @@ from helixstore.fs import locks
 from helixstore.hub.remote import RemoteFile
 from helixstore.providers.layout import Found
 from helixstore.session import Session
-from helixstore.sync.wanted import Progress
+from helixstore.sync.progress import Progress, counting
 from helixstore.values import Issue, Source
 
 __all__ = ["Held", "free_bytes", "getting", "held"]
@@ -93,14 +93,8 @@ def getting(session: Session, files: Sequence[RemoteFile], sources: Sequence[Sou
         had.blobs = shelf.secured(had.blobs)
         _check_space(session, had.missing(files))
         every = {file.digest: file for file in files}
-        done, total = sum(every[digest].bytes for digest in had.blobs), sum(file.bytes for file in every.values())
-
-        def step(count: int) -> None:
-            nonlocal done
-            done += count
-            if progress is not None:
-                progress("download", name, done, total)
-
+        step = counting(progress, "download", name, sum(file.bytes for file in every.values()),
+                        sum(every[digest].bytes for digest in had.blobs))
         for digest in had.blobs:
             shelf.clear(every[digest])
         result = fetch([file for digest, file in every.items() if digest not in had.blobs], shelf, progress=step)
@@ -121,14 +115,7 @@ def _by_hashing(session: Session, file: RemoteFile, progress: Progress | None) -
     blobs, index = session.store.blobs, session.index
     for row in index.of_size(file.bytes) if file.sha256 else ():
         if row.sha256 is None and blobs.exists(row.digest) and row.digest not in session.store.quarantine:
-            done = 0
-
-            def step(count: int, path: str = blobs.path(row.digest)) -> None:
-                nonlocal done
-                done += count
-                if progress is not None:
-                    progress("hash", path, done, file.bytes)
-
+            step = counting(progress, "hash", blobs.path(row.digest), file.bytes)
             try:
                 hashes, _ = blobs.check(row.digest, sha256=True, progress=step)
             except HelixError:                          # damaged, or away: whatever it is, it helps nobody here

@@ -25,11 +25,12 @@ from helixstore.sync.joining import join
 from helixstore.sync.look import look, roots_of
 from helixstore.sync.others import by_their_owners, prove
 from helixstore.sync.pipeline import Pipeline
+from helixstore.sync.progress import Progress, linking
 from helixstore.sync.projection import Projection, project
-from helixstore.sync.reporting import linking, report
+from helixstore.sync.reporting import report
 from helixstore.sync.standing import keep
 from helixstore.sync.unchanged import unchanged
-from helixstore.sync.wanted import Ask, Change, Progress
+from helixstore.sync.wanted import Ask, Change
 from helixstore.values import Issue
 
 __all__ = ["apply_file", "change", "restate", "state_anew"]

@@ -17,9 +17,10 @@ from helixstore.sync.intake import Hasher, Intake, Rules, take_in
 from helixstore.sync.look import Looked
 from helixstore.sync.naming import Known
 from helixstore.sync.private import admission
+from helixstore.sync.progress import Progress, counting
 from helixstore.sync.projection import aliases_needed
 from helixstore.sync.suspects import usable
-from helixstore.sync.wanted import Change, Progress
+from helixstore.sync.wanted import Change
 from helixstore.sync.xet import XetAliases
 from helixstore.values import File, Key, Variant
 
@@ -45,10 +46,9 @@ def hash_and_name(session: Session, wanted: Change, looked: Looked, progress: Pr
     def remember(path: str, fingerprint: Fingerprint, hashes: Hashes) -> None:
         index.remember([(path, fingerprint, hashes)])
 
-    step = (lambda path, done, total: progress("hash", path, done, total)) if progress else None
     on = [place.layout for place in looked.placed if place.on]
     hubs = any(c.found.source.kind == "hub" for c in looked.candidates)
-    hasher = Hasher(recall, remember, step, sha256="sha256" in aliases_needed(on) or hubs)
+    hasher = Hasher(recall, remember, progress, sha256="sha256" in aliases_needed(on) or hubs)
     names = [name for _, name in wanted.paths if name]
     rules = Rules(session.store.path, session.store.host.uid, "sha256" in aliases_needed(on), session.settings.share,
                   wanted.copy, names[0] if names else None, session.store.blobs, admission(session),
@@ -137,7 +137,7 @@ def _told(file: File, hashes: Hashes | None, xet: str | None) -> File:
 
 
 def _hashed(
-    session: Session, digest: str, path: str, step: Callable[[int], None] | None, keep: bool,
+    session: Session, digest: str, path: str, step: Callable[[int], None], keep: bool,
 ) -> Hashes:
     """The hashes of a blob. It counts as read then, so that what was never used before need not be read twice.
 
@@ -158,9 +158,8 @@ def _sha256(session: Session, variants: Sequence[Variant], progress: Progress | 
     for file in {f.blake3: f for v in variants for f in v.files if f.sha256 is None}.values():
         path = session.store.blobs.path(file.blake3)
         if os.access(path, os.R_OK):
-            step = (lambda count, p=path, t=file.bytes: progress("hash", p, count, t)) if progress else None
             try:
-                hashes = _hashed(session, file.blake3, path, step, keep)
+                hashes = _hashed(session, file.blake3, path, counting(progress, "hash", path, file.bytes), keep)
             except HelixError:
                 continue                # in quarantine, or written to just now: what uses it reads it again, and tells
             if hashes.sha256 and hashes.blake3 == file.blake3:

@@ -14,7 +14,7 @@ from helixstore.fs.fingerprint import fingerprint
 from helixstore.hub.names import OTHERWISE, SILENT, UNKNOWN, UNREAD, HubNames, Listed, same_files
 from helixstore.session import Session
 from helixstore.store.refs import Said
-from helixstore.sync.wanted import Progress
+from helixstore.sync.progress import Progress, counting
 from helixstore.values import File, Key
 
 __all__ = ["due", "prove_names", "why_not"]
@@ -110,16 +110,9 @@ def _hashed(
     gitsha1 = file.gitsha1 or (known.gitsha1 if known else None)
     if (sha256 if there.sha256 else gitsha1) is None:
         path = session.store.blobs.path(file.blake3)
-        done = 0
-
-        def step(count: int) -> None:
-            nonlocal done
-            done += count
-            if progress is not None:
-                progress("hash", path, done, file.bytes)
-
         before = fingerprint(path)
-        hashes, _ = session.store.blobs.check(file.blake3, sha256=True, progress=step)
+        hashes, _ = session.store.blobs.check(file.blake3, sha256=True,
+                                              progress=counting(progress, "hash", path, file.bytes))
         session.index.remember([(path, before, hashes)])
         session.index.learn(file.blake3, sha256=hashes.sha256, gitsha1=hashes.gitsha1)
         sha256, gitsha1 = hashes.sha256, hashes.gitsha1

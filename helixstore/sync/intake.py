@@ -22,6 +22,7 @@ from helixstore.store.hashing import Hashes, hash_file
 from helixstore.store.manifests import Manifest, ManifestFile
 from helixstore.store.volumes import MAIN
 from helixstore.sync.naming import Known, Names, Newcomer, Origin, Placed, variant_id
+from helixstore.sync.progress import Progress, counting
 from helixstore.sync.rules import Rules, writable_near
 from helixstore.values import File, Issue, Key, Role, Source, Variant
 
@@ -153,7 +154,7 @@ class Hasher:
     Args:
         recall: (path, fingerprint) -> Hashes that are known to be true, or None.
         remember: called after each file, so that Ctrl-C loses no finished hash.
-        progress: (path, bytes done, bytes in all).
+        progress: told how far the reading of each is.
         sha256: compute it too; a remembered digest without it is made again.
     """
 
@@ -161,7 +162,7 @@ class Hasher:
         self,
         recall: Callable[[str, kernel.Fingerprint], Hashes | None],
         remember: Callable[[str, kernel.Fingerprint, Hashes], None],
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: Progress | None = None,
         sha256: bool = False,
     ) -> None:
         self._recall, self._remember, self._progress, self._sha256 = recall, remember, progress, sha256
@@ -184,24 +185,12 @@ class Hasher:
         if not again and (hashes := self._recall(location, now)) and (hashes.sha256 or not self._sha256):
             digest = Digest(hashes, now, fresh=False)
         else:
-            step = self._step(location, now.bytes)
+            step = counting(self._progress, "hash", location, now.bytes)
             hashes, now = hash_file(location, sha256=self._sha256, progress=step)
             digest = Digest(hashes, now, fresh=True)
             self._remember(location, now, hashes)
         self._inodes[now.device, now.inode] = digest
         return digest
-
-    def _step(self, location: str, total: int) -> Callable[[int], None] | None:
-        progress, done = self._progress, 0
-        if progress is None:
-            return None
-
-        def step(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(location, done, total)
-
-        return step
 
 
 def take_in(

@@ -19,8 +19,8 @@ from helixstore.farm.plan import Plan
 from helixstore.fs import kernel
 from helixstore.providers.layout import Copy, Weight
 from helixstore.session import Session
+from helixstore.sync.progress import Progress, counting
 from helixstore.sync.projection import Projection
-from helixstore.sync.wanted import Progress
 from helixstore.values import Issue, Key, LinkKind
 
 __all__ = ["by_their_owners", "prove"]
@@ -126,16 +126,8 @@ def prove(session: Session, plan: Plan, progress: Progress | None = None) -> Non
             continue                        # not there, or coming: apply says so
         if now.uid == store.host.uid or not now.regular or session.index.digest_at(path, now) == digest:
             continue
-        done = 0
-
-        def step(count: int, path: str = path, total: int = now.bytes) -> None:
-            nonlocal done
-            done += count
-            if progress is not None:
-                progress("hash", path, done, total)
-
         try:
-            hashes, _ = store.blobs.check(digest, progress=step)
+            hashes, _ = store.blobs.check(digest, progress=counting(progress, "hash", path, now.bytes))
         except (Corrupt, Unreadable) as error:
             if digest not in store.quarantine:      # its owner keeps on writing to it, say
                 store.quarantine.mark(digest, f"it belongs to user {now.uid} and cannot be read to its end: "

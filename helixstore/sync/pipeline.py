@@ -48,13 +48,14 @@ from helixstore.sync.intake import Intake, Wish
 from helixstore.sync.look import Looked, look, roots_of
 from helixstore.sync.others import by_their_owners, prove
 from helixstore.sync.private import note_waiting
+from helixstore.sync.progress import Progress, linking
 from helixstore.sync.projection import Projection, project
 from helixstore.sync.put_back import claim_missing
-from helixstore.sync.reporting import linking, report
+from helixstore.sync.reporting import report
 from helixstore.sync.standing import keep, last_issues
 from helixstore.sync.suspects import read_suspects
 from helixstore.sync.unchanged import remember, unchanged
-from helixstore.sync.wanted import Ask, Change, Progress
+from helixstore.sync.wanted import Ask, Change
 from helixstore.sync.xet import note_new
 from helixstore.values import Issue, Key, Source, Variant
 

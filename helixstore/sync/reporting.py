@@ -1,8 +1,8 @@
-"""What is told of a change: while its steps are done, and after."""
+"""What is told of a change when it is planned or done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from helixstore.farm.journal import DONE
@@ -10,17 +10,11 @@ from helixstore.farm.outcome import Outcome
 from helixstore.farm.plan import Plan
 from helixstore.results import Adopted, SyncReport
 from helixstore.sync.intake import Intake
-from helixstore.sync.wanted import Progress
 from helixstore.values import Issue, Key
 
-__all__ = ["linking", "report"]
+__all__ = ["report"]
 
 _FOLDERS = ("folder", "unfolder")
-
-
-def linking(progress: Progress | None) -> Callable[[int, int], None] | None:
-    """What the farm calls with (steps done, steps in all)."""
-    return (lambda done, total: progress("link", "", done, total)) if progress else None
 
 
 def report(plan: Plan, intake: Intake, issues: Sequence[Issue], *, dry_run: bool, operation: int | None = None,

@@ -19,7 +19,7 @@ from helixstore.errors import Corrupt, HelixError
 from helixstore.fs.fingerprint import fingerprint_of
 from helixstore.session import Session
 from helixstore.sync.deferred import Deferred
-from helixstore.sync.wanted import Progress
+from helixstore.sync.progress import Progress, counting
 
 __all__ = ["read_suspects", "usable"]
 
@@ -114,19 +114,11 @@ def _told(session: Session, digest: str, path: str, status: os.stat_result, prog
 
     `strict`: read it whatever is known of it; and what cannot be read to the end is in quarantine, too.
     """
-    done = 0
-
-    def step(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress("hash", path, done, status.st_size)
-
     row = session.index.blob(digest)
     now = status.st_ino, status.st_size, status.st_mtime_ns
     if strict or row is None or (row.inode, row.bytes, row.mtime_ns) != now:
         try:
-            hashes, _ = session.store.blobs.check(digest, progress=step)
+            hashes, _ = session.store.blobs.check(digest, progress=counting(progress, "hash", path, status.st_size))
             session.index.remember([(path, fingerprint_of(status), hashes)])    # as it was before it was read
         except Corrupt:
             return False

@@ -13,12 +13,10 @@ from helixstore.results import SyncReport
 from helixstore.sync.still import Still, Within
 from helixstore.values import Key
 
-__all__ = ["Ask", "Change", "Progress"]
+__all__ = ["Ask", "Change"]
 
 #: Shown the report of a plan; False stops before the first step.
 Ask = Callable[[SyncReport], bool]
-#: (what, path, bytes done, bytes in all)
-Progress = Callable[[str, str, int, int], None]
 
 
 @dataclass

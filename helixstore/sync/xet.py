@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from helixstore.session import Session
     from helixstore.sync.intake import Intake, Wish
     from helixstore.sync.look import Looked
-    from helixstore.sync.wanted import Progress
+    from helixstore.sync.progress import Progress
 
 __all__ = ["XetAliases", "note_new"]
 

@@ -15,7 +15,7 @@ from helixstore.watch.told import Told
 if TYPE_CHECKING:
     from helixstore.results import SyncReport
     from helixstore.session import Session
-    from helixstore.sync.wanted import Progress
+    from helixstore.sync.progress import Progress
 
 __all__ = ["Passes", "Stopped"]
 

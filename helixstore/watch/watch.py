@@ -33,8 +33,8 @@ from helixstore.watch.touched import Touch, Touched
 
 if TYPE_CHECKING:
     from helixstore.session import Session
+    from helixstore.sync.progress import Progress
     from helixstore.sync.still import Within
-    from helixstore.sync.wanted import Progress
 
 __all__ = ["Watch"]
 

@@ -534,3 +534,19 @@ def test_what_is_being_written_is_not_called_incomplete(synced: Person) -> None:
         done = store.sync()
         assert done.issues == ()
         assert [one.path for one in done.adopted] == [str(part)]
+
+
+def test_a_hash_that_a_program_needs_later_is_told_to_its_end(person: Person) -> None:
+    """Ollama needs the SHA-256 of what was taken in without it: a reading of its own, in several parts."""
+    large = person.put("models/large-F16.gguf", GGUF + bytes(7 << 20))
+    HelixStore.init(providers=["lmstudio"], scan=[large.parent], environ=person.environ)
+    with person.open() as store:
+        store.sync()
+    told: list[tuple[str, str, int, int]] = []
+    with HelixStore(environ=person.environ, progress=lambda *one: told.append(one)) as store:
+        store.set_provider("ollama", on=True)
+        store.sync()
+    read = [(done, total) for what, _, done, total in told if what == "hash"]
+    assert len(read) > 2
+    assert read == sorted(read)
+    assert read[-1] == (large.stat().st_size, large.stat().st_size)
