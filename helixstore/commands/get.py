@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from helixstore.catalogue import Shape, parse_reference
-from helixstore.catalogue.references import HubReference
+from helixstore.catalogue.references import HubReference, OciReference
 from helixstore.commands.download import download
 from helixstore.commands.offering import offered
 from helixstore.commands.prospects import Wish, catalogue, family_of, hardware_of, repositories_of
@@ -109,6 +109,12 @@ def _meant(session: Session, what: str) -> list[Variant]:
         return []
     if isinstance(reference, HubReference):
         return [one for one in _named(session, reference.repository) if _is(one, reference)]
+    if isinstance(reference, OciReference):
+        place = f"{reference.host}/{reference.name}{':' + reference.tag if reference.tag else ''}"
+        digest = reference.digest.partition(":")[2]
+        return [one for one in _named(session, place) if any(
+            source.kind == "registry" and source.repository == place and (source.revision or "").startswith(digest)
+            for source in one.sources)]
     here = _named(session, what)
     if here or reference is not None:
         return here

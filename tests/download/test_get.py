@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from repository import COMMIT, GGUFS, MAKERS, NAME
+from registries import ollama_model
+from repository import COMMIT, GGUFS, MAKERS, NAME, weights
 
 from helixstore import Format
 from support import household
 from support.hub import Repository
 from support.person import Person
+from support.registry import StandIn, serve
 
 
 @pytest.mark.parametrize("what", [NAME, f"hf:{GGUFS}:Q4_K_M", f"{GGUFS}@{COMMIT}:Q6_K", f"hf:{MAKERS}"])
@@ -97,3 +99,16 @@ def test_two_jobs_that_get_the_same_fetch_it_once(reader: Person, ggufs: Reposit
     assert Path(said.pop()).read_bytes()[:4] == b"GGUF"
     gets = [line for line in ggufs.asked if line.startswith("GET") and line.endswith("Q8_0.gguf")]
     assert len(gets) == 1
+
+
+@pytest.mark.parametrize("what", ["ollama:{host}/library/pebble:1b", "oci://{host}/library/pebble:1b",
+                                  "oci://{host}/library/pebble@sha256:{digest}"])
+def test_a_tag_of_a_registry_is_asked_for_once(person: Person, what: str) -> None:
+    with serve(StandIn()) as registry:
+        ollama_model(registry, "1b", weights(1, 5))
+        name = what.format(host=registry.host, digest=registry.tags["1b"])
+        with person.open() as store:
+            first = store.get(name)
+        assert first.read_bytes() == weights(1, 5)
+    with person.open() as store:
+        assert store.get(name) == first, "the registry is gone"
