@@ -6,13 +6,13 @@ from helixstore.catalogue.references import HubReference, OciReference, OllamaRe
 from helixstore.download.mirrored import mirrored
 from helixstore.download.offered import Offered
 from helixstore.download.registries import registry_offer
-from helixstore.errors import Passing, Usage
+from helixstore.errors import Failed, Passing, Usage
 from helixstore.fs.names import printable
 from helixstore.hub.repository import repository_at
 from helixstore.session import Machine
 from helixstore.values import Source
 
-__all__ = ["offered", "offered_here", "part_of"]
+__all__ = ["Asking", "offered", "part_of"]
 
 
 def offered(machine: Machine, reference: Reference) -> Offered:
@@ -38,22 +38,37 @@ def offered(machine: Machine, reference: Reference) -> Offered:
             raise Usage(f"nothing can be downloaded from {printable(str(reference))}", "hf:ORG/NAME")
 
 
-def offered_here(machine: Machine, reference: Reference, part: str = "") -> Offered:
-    """The same; of a repository of the hub that cannot be asked now, what this site's mirror has of it.
+class Asking:
+    """Asks one place after another. Where the hub cannot be asked and this site has a mirror, only that is asked then.
 
     Args:
-        machine, reference: as of `offered`.
-        part: the file or quantisation that is wanted; "": any.
-
-    Raises:
-        As `offered`; of the mirror see `mirrored`.
+        machine: as of `offered`.
     """
-    try:
-        return offered(machine, reference)
-    except Passing as error:
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._away: Passing | None = None
+
+    def offered(self, reference: Reference, part: str = "") -> Offered:
+        """As the function; of a repository of the hub that cannot be asked what the mirror has of it.
+
+        Args:
+            reference: an exact one.
+            part: the file or quantisation that is wanted; "": any.
+
+        Raises:
+            As the function; of the mirror see `mirrored`.
+        """
+        if self._away is None:
+            try:
+                return offered(self._machine, reference)
+            except Passing as error:
+                if not isinstance(reference, HubReference) or not self._machine.settings.mirror:
+                    raise
+                self._away = error
         if not isinstance(reference, HubReference):
-            raise
-        return mirrored(machine, reference, part, error)
+            raise Failed(f"{reference} is not asked: {self._away.message}", f"helixstore models download {reference}")
+        return mirrored(self._machine, reference, part, self._away)
 
 
 def part_of(reference: Reference) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from helixstore.commands.offering import offered_here, part_of
+from helixstore.commands.offering import Asking, part_of
 from helixstore.commands.prospects import (
     Place,
     Prospect,
@@ -81,9 +81,10 @@ def pick(machine: Machine, what: str, wish: Wish, provider: str = "") -> Pick:
                 return picked(prospect, f"{provider} runs it: {prospect.verdicts[provider].reason}")
             seen.append(prospect)
         raise _refused(machine, what, wish, provider, seen, where[0]) if seen else errors[0]
+    asking = Asking(machine)
     for place in where:
         try:
-            found = offered_here(machine, place.reference, _named(place, wish))
+            found = asking.offered(place.reference, _named(place, wish))
             forms = [] if found.single else choose(found.place, packages(found.files), family=family_of(wish.format),
                                                    wanted=_named(place, wish))
         except Passing:

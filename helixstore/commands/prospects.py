@@ -18,7 +18,7 @@ from typing import NamedTuple
 from helixstore.catalogue import Catalogue, Entry, Offer, bytes_of_weights, parse_reference
 from helixstore.catalogue.entry import BLANK
 from helixstore.catalogue.references import HubReference, Reference
-from helixstore.commands.offering import offered_here, part_of
+from helixstore.commands.offering import Asking, part_of
 from helixstore.download.choosing import Package, choose, packages
 from helixstore.download.fitting import CONTEXT, Fit, fits, would_fit
 from helixstore.download.offered import Offered
@@ -188,12 +188,12 @@ def prospects(
     Raises:
         Passing: the network is away.
     """
-    open_ = set(providers)
+    open_, asking = set(providers), Asking(machine)
     for place in where:
         if not open_ and not every:
             return
         try:
-            for prospect in _at(machine, place, wish, providers, open_, here):
+            for prospect in _at(machine, asking, place, wish, providers, open_, here):
                 open_ -= prospect.served
                 yield prospect
         except Passing:
@@ -202,11 +202,11 @@ def prospects(
             errors.append(error)
 
 
-def _at(machine: Machine, place: Place, wish: Wish, providers: Sequence[str], open_: set[str],
+def _at(machine: Machine, asking: Asking, place: Place, wish: Wish, providers: Sequence[str], open_: set[str],
         here: Callable[[Package], bool]) -> Iterator[Prospect]:
     """One form of each kind at a place; more quantisations only for who refuses one and may take another."""
     wanted = ("" if wish.quantization == "all" else wish.quantization) or part_of(place.reference)
-    found = offered_here(machine, place.reference, wanted)
+    found = asking.offered(place.reference, wanted)
     forms = choose(found.place, packages(found.files), family=family_of(wish.format), wanted=wanted)
     hardware = hardware_of(machine, wish.memory)
     name = place.model or found.model

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from helixstore.farm.plan import Plan
 from helixstore.session import Session
-from helixstore.sync.intake import Intake
+from helixstore.sync.intake import Candidate, Intake
 from helixstore.values import Key, State
 
 __all__ = ["deletions", "replacements"]
@@ -46,9 +46,18 @@ def replacements(intake: Intake) -> Iterator[str]:
     """One sentence for each variant of which a program now has other content under its name."""
     for item in intake.items:
         if item.placed.replaces:
-            yield (f"{item.placed.key} has new content, found in {item.candidate.found.inspection.location}; every "
-                   f"program gets it, and the earlier version leaves the store when undo needs it no more")
+            yield (f"{item.placed.key} has new content, {_origin(item.candidate)}; every program gets it, and the "
+                   f"earlier version leaves the store when undo needs it no more")
     for lost in intake.lost:
         if not lost.sources:
             yield (f"{lost.key} was replaced in the program that had it, and nothing else holds it: it leaves the "
                    f"programs now, and the store when undo needs it no more")
+
+
+def _origin(candidate: Candidate) -> str:
+    """Where it lies, or what it was downloaded from."""
+    source = candidate.found.source
+    if candidate.root is not None or source.kind == "file":
+        return f"found in {candidate.found.inspection.location}"
+    at = f" at {source.revision[:8]}" if source.revision else ""
+    return f"from {source.repository or source.name}{at}"
