@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helixstore.download.mirror import mirror_place
+from helixstore.download.mirror import mirror_place, published_name
 from helixstore.download.registries import registry_access
 from helixstore.errors import Ambiguous, Corrupt, Failed, NotFound, Usage
 from helixstore.fs import kernel, locks
@@ -106,7 +106,7 @@ def _places(session: Session, variants: Sequence[Variant], target: str) -> Itera
     """Where each variant goes."""
     if not target:
         for variant in variants:
-            place = mirror_place(session, _published_name(variant), _tag(variant))
+            place = mirror_place(session, published_name(variant), _tag(variant))
             if place is None:
                 raise Usage("there is no registry to push to", "helixstore push MODEL oci://registry.example/name:tag; "
                             "or set the mirror: helixstore config set mirror oci://nas:5000/models")
@@ -129,16 +129,6 @@ def _tag(variant: Variant) -> str:
     """Its quantisation, else its format: "q4_k_m", "hf"."""
     format, _, quantization = variant.key.variant.partition(":")
     return (quantization or format).lower().replace("@", "-")
-
-
-def _published_name(variant: Variant) -> str:
-    """The name under which a pull looks for it in the mirror."""
-    if variant.hub is not None:
-        return str(variant.hub.repository)
-    if variant.registry is not None:
-        path, _, last = str(variant.registry.repository).partition("/")[2].rpartition("/")
-        return f"{path}/{last.partition(':')[0]}"
-    return variant.key.model
 
 
 def _proven(session: Session, variant: Variant, progress: Progress | None) -> Variant:

@@ -1,7 +1,7 @@
 """`verify --repair`: where a damaged file's bytes may still be, for this person on this computer; nearest first.
 
     what the person names (--from) -> other disks, trash, parked copies -> files of the same size in the programs'
-    folders and in the person's -> the repositories and registries that the model came from
+    folders and in the person's -> this site's mirror -> the repositories and registries that the model came from
 
 None of them is believed: `store.repair` proves every range, and then the whole. What a copy is worth is found out by
 reading it.
@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from helixstore.download.mirror import mirror_place, published_name
 from helixstore.download.registries import registry_access
 from helixstore.errors import NotFound, Usage
 from helixstore.fs.listing import listdir, scandir
@@ -157,6 +158,7 @@ class _Search:
                 if stat.S_ISREG(status.st_mode) and inode not in seen:
                     seen.add(inode)
                     yield LocalFile(path)
+        yield from self._mirrored(digest)
         yield from self._hub(digest)
         yield from self._published(digest)
 
@@ -198,6 +200,17 @@ class _Search:
         session = self._session
         placed = session.roots(DiskReader(session.places.home), session.farms)
         return [*dict.fromkeys([*(str(place.root.path) for place in placed), *map(str, session.settings.scan)])]
+
+    def _mirrored(self, digest: str) -> Iterator[Donor]:
+        """The file in this site's mirror, whoever published it."""
+        access = registry_access(self._session, Patience(tries=1, silence=20.0))
+        seen: set[Reference] = set()
+        for variant, file in self._named_by(digest):
+            place = mirror_place(self._session, published_name(variant))
+            if place is not None and file.sha256 and place not in seen:
+                seen.add(place)
+                name = f"{place.host}/{place.repository}: {file.path}"
+                yield RegistryFile(Registry(place, access), file.sha256, name)
 
     def _hub(self, digest: str) -> Iterator[HubFile]:
         """The file in each repository that it came from."""

@@ -2,7 +2,8 @@
 
 A model of the hub lies in it under the repository's name in small letters, below what the setting says:
 `mirror = "oci://nas:5000/models"` and `hf:Org/Name` make `nas:5000/models/org/name`. So does one of another registry.
-What the mirror has not, or gives wrongly, comes from where it is published; a mirror that is away is asked once.
+What the mirror has not, or gives wrongly, comes from where it is published; a mirror that is away is asked once. What it
+answers where the hub cannot be reached at all: `mirrored`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from helixstore.oci.access import Patience
 from helixstore.oci.reference import Reference
 from helixstore.oci.registry import Registry
 from helixstore.session import Machine
+from helixstore.values import Variant
 
-__all__ = ["Mirror", "mirror_of", "mirror_place"]
+__all__ = ["Mirror", "mirror_of", "mirror_place", "published_name"]
 
 _BREAKS = 3                     # connections to the mirror that may be cut before it is left alone
 _QUICK = Patience(tries=1, silence=20.0)
@@ -141,3 +143,17 @@ def mirror_place(machine: Machine, name: str, tag: str = "latest") -> Reference 
     parts = [_SEPARATORS.sub("-", _OUTSIDE.sub("-", part.casefold())).strip("._-") for part in name.split("/")]
     below = "/".join(filter(None, (prefix, *parts)))
     return Reference(host, below, tag) if host and below != prefix else None
+
+
+def published_name(variant: Variant) -> str:
+    """The name under which the mirror has a model: that of the place that published it.
+
+    Args:
+        variant: of the store.
+    """
+    if variant.hub is not None:
+        return str(variant.hub.repository)
+    if variant.registry is not None:
+        path, _, last = str(variant.registry.repository).partition("/")[2].rpartition("/")
+        return f"{path}/{last.partition(':')[0]}"
+    return variant.key.model

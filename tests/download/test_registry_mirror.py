@@ -83,15 +83,13 @@ def alone(tmp_path: Path, filled: str) -> Person:
     return person
 
 
-@pytest.mark.parametrize("what", ["hf:acme/small-GGUF:Q8_0", "hf:Acme/Small-GGUF:small-Q8_0.gguf",
-                                  "hf:acme/small-GGUF@1edfc51f:Q8_0", "hf:acme/small-GGUF@main:Q8_0"])
-def test_where_the_hub_cannot_be_reached_the_mirror_answers_alone(
-    alone: Person, served: Repository, what: str,
-) -> None:
+def test_where_the_hub_cannot_be_reached_the_mirror_answers_alone(alone: Person, served: Repository) -> None:
     served.sent.clear()
     with alone.open() as store:
-        planned = store.download(what, dry_run=True)
-        assert [one.path for one in planned.files] == ["small-Q8_0.gguf"], "what is no part of the model is not pushed"
+        for what in ("hf:acme/small-GGUF:Q8_0", "hf:Acme/Small-GGUF:small-Q8_0.gguf",
+                     "hf:acme/small-GGUF@1edfc51f:Q8_0", "hf:acme/small-GGUF@main:Q8_0"):
+            planned = store.download(what, dry_run=True)
+            assert [one.path for one in planned.files] == ["small-Q8_0.gguf"], "what is no part of it is not pushed"
         report = store.download(what)
         [variant] = store.show("small-GGUF").variants
         assert store.verify().bad == []
@@ -127,6 +125,29 @@ def test_what_the_mirror_has_not_is_said_with_both_reasons(alone: Person, served
     alone.environ["HELIXSTORE_MIRROR"] = "oci://127.0.0.1:9/models"
     with alone.open() as store, pytest.raises(Passing, match="nor can the mirror"):
         store.download(f"hf:{served.name}")
+
+
+def test_a_well_known_name_is_looked_for_at_all_its_places_in_the_mirror_and_nowhere_else(
+    alone: Person, served: Repository, registry: StandIn,
+) -> None:
+    """A hub that is broken is asked once. Ollama's registry, which is beyond the same line, is not asked."""
+    alone.put(".config/helixstore/models.toml", f"""
+[small]
+title = "Small"
+can = ["chat"]
+parameters = 10_000_000
+sources = [
+    {{ format = "gguf", at = "hf:acme/nothing-GGUF" }},
+    {{ format = "gguf", at = "ollama:{registry.host}/library/small:q8_0" }},
+    {{ format = "gguf", at = "hf:{served.name}" }},
+]
+""".encode())
+    registry.answers = [("/api/models/", 503, {})] * 99
+    alone.environ["HF_ENDPOINT"] = f"http://{registry.host}"
+    with alone.open() as store:
+        report = store.download("small", quantization="Q8_0")
+    assert (report.repository, report.name) == (served.name, "small")
+    assert {path.partition("?")[0] for _, path, _ in registry.seen} == {"/api/models/acme/nothing-GGUF"}
 
 
 def test_variants_of_several_commits_are_each_what_they_are(
@@ -296,3 +317,23 @@ def test_names_become_names_of_a_registry(person: Person) -> None:
         assert (str(place) if place else None) == (f"nas:5000/models/{wanted}:latest" if wanted else None)
         assert place is None or read_reference(str(place)) == place
     assert mirror_place(Machine(person.environ), "org/name") is None
+
+
+def test_damaged_bytes_come_back_from_the_mirror_before_anybody_else_is_asked(
+    alone: Person, served: Repository,
+) -> None:
+    data = served.files[BIG].read_bytes()
+    with alone.open() as store:
+        store.download(f"hf:{served.name}:{BIG}")
+        store.verify()
+        [blob] = [path for path in store.folder.glob("blobs/*/*") if path.stat().st_size == len(data)]
+        blob.chmod(0o644)
+        with blob.open("r+b") as file:
+            file.seek(17 * MIB)
+            file.write(b"rubbish")
+        blob.chmod(0o444)
+        [mended] = store.verify(repair=True).mended
+        assert [one.remote for one in mended.taken] == [True]
+        assert "/acme/small-gguf: small-F16.gguf" in mended.taken[0].source
+        assert sum(one.bytes for one in mended.taken) < len(data) // 2
+        assert blob.read_bytes() == data

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from repository import weights
+from repository import MIB, weights
 
 from helixstore.errors import Failed, NotFound
+from helixstore.store.hashing import hash_bytes
 from support.hub import Repository
 from support.person import Person
 
@@ -55,6 +56,7 @@ def test_an_update_fetches_the_file_that_changed_and_all_programs_show_it(
         assert served.sent == {}
         done = store.update()
     assert [(one.variant, one.state) for one in done.updates] == [("gguf:F16", "updated"), ("gguf:Q8_0", "current")]
+    assert "has new content, from acme/small-GGUF at 2aaa1ff6;" in done.syncs[0].notes[0]
     assert set(served.sent) == {FILE, "README.md"}
     assert bytes_of(online, MODEL)["gguf:F16"] == {served.files[FILE].read_bytes()}
     with online.open() as store:
@@ -139,3 +141,29 @@ def test_another_quantisation_under_the_name_of_the_file_takes_its_place(online:
         assert [variant.id for variant in store.show(MODEL).variants] == ["gguf:Q8_0"]
         assert store.sync().nothing
     assert bytes_of(online, MODEL) == {"gguf:Q8_0": {served.files[FILE].read_bytes()}}
+
+
+def test_damaged_bytes_of_the_version_before_come_back_from_its_own_revision(
+    online: Person, served: Repository, old: bytes,
+) -> None:
+    """It is kept for a rollback; the hub has both revisions."""
+    later, new = served.commit, served.files[FILE].read_bytes()
+    with online.open() as store:
+        store.update()
+        store.verify()
+        blob = store.folder / "blobs" / hash_bytes(old).blake3[:2] / hash_bytes(old).blake3
+        blob.chmod(0o644)
+        with blob.open("r+b") as file:
+            file.seek(17 * MIB)
+            file.write(b"rubbish")
+        blob.chmod(0o444)
+        served.commit = "1edfc51ff61fdd41a1ea0ea81799d23522f379b2"
+        served.files[FILE].write_bytes(old)
+        served.sent.clear()
+        assert [one.why for one in store.verify(repair=True).mended] == [""]
+        assert blob.read_bytes() == old
+        assert 0 < served.sent[FILE] < len(old) // 2
+        served.commit = later
+        served.files[FILE].write_bytes(new)
+        store.rollback(f"{MODEL}:F16")
+    assert bytes_of(online, MODEL)["gguf:F16"] == {old}
