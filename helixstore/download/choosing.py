@@ -6,6 +6,7 @@ weights, the same once more for other frameworks. A *package* is one form with a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ __all__ = ["Package", "choose", "packages"]
 
 _COMPANIONS = frozenset({Role.CONFIG, Role.TOKENIZER, Role.TEMPLATE, Role.INDEX, Role.CODE})
 _WORDS = frozenset({"readme.md", "license", "license.md", "license.txt", "notice", "notice.txt", "use_policy.md"})
+#: folders in which a model of safetensors has more: modules of sentence-transformers (`1_Pooling`, `2_Dense`), which it
+#: and vLLM load by the list in modules.json, and chat templates for special uses
+_MODULE, _TEMPLATES = re.compile(r"[0-9]+_[A-Za-z]+/"), "additional_chat_templates/"
 #: which of a projector's precisions is taken: what every program runs first
 _PROJECTOR_FIRST = ("F16", "FP16", "BF16", "Q8_0", "F32", "FP32")
 
@@ -69,11 +73,12 @@ def packages(files: Iterable[RemoteFile]) -> list[Package]:
              for group in _sets(file for file in gguf if not _is_projector(file.path))]
     found.sort(key=lambda package: (package.bytes, package.weights[0].path))
     top = [file for file in every if "/" not in file.path]
-    companions = [file for file in top if role_of(file.path) in _COMPANIONS]
+    companions = [file for file in (*top, *_below(every)) if role_of(file.path) in _COMPANIONS]
     tensors = [file for file in top if extension(file.path) == "safetensors"]
     if chosen := _loaded(tensors):
         others = [file for file in companions if not file.path.endswith(".bin.index.json")]
-        found.append(Package(Family.SAFETENSORS, "", tuple(chosen), (*others, *words)))
+        dense = [file for file in _below(every) if extension(file.path) == "safetensors"]
+        found.append(Package(Family.SAFETENSORS, "", tuple(chosen), (*others, *dense, *words)))
     pickles = [file for file in top if role_of(file.path) is Role.PICKLE and file.path.startswith("pytorch_model")]
     if pickles and not chosen:
         others = [file for file in companions if not file.path.endswith(".safetensors.index.json")]
@@ -85,7 +90,7 @@ def choose(name: str, found: Sequence[Package], *, family: Family | None = None,
     """What the person asked for; several where they left it open.
 
     Args:
-        name: of the repository, for the error.
+        name: of the repository: for the error, and where files do not say their quantisation, it may.
         found: its packages.
         family: only of this one.
         wanted: a quantisation, a file of the repository, or "".
@@ -96,11 +101,13 @@ def choose(name: str, found: Sequence[Package], *, family: Family | None = None,
     kept = [package for package in found if family in (None, package.family)]
     if wanted:
         kept = [package for package in kept if any(file.path == wanted for file in package.weights)] or [
-            package for package in kept if package.quantization == wanted.upper()]
+            package for package in kept
+            if (package.quantization or quantization_in_name(name)) == wanted.upper()]
     elif family is None:
         kept = [package for package in kept if package.family is not Family.PICKLE] or kept
     if not kept:
-        asked = " ".join(filter(None, (family.value if family else "", wanted))) or "a model"
+        asked = " ".join(filter(None, (family.value if family else "", wanted))) if found else "model in GGUF files, " \
+            "safetensors or pickles at its top"
         there = ", ".join(dict.fromkeys(package.label for package in found))
         raise NotFound(f"{name} has no {printable(asked)}", f"it has: {there}" if there else "see its page on the hub")
     return kept
@@ -113,6 +120,12 @@ def _words(files: Iterable[RemoteFile]) -> list[RemoteFile]:
         if file.path.lower() in _WORDS:
             found.setdefault(file.path.lower(), file)
     return list(found.values())
+
+
+def _below(files: Sequence[RemoteFile]) -> list[RemoteFile]:
+    """What of a model of safetensors lies in folders of its own."""
+    modules = any(file.path == "modules.json" for file in files)
+    return [file for file in files if file.path.startswith(_TEMPLATES) or (modules and _MODULE.match(file.path))]
 
 
 def _loaded(tensors: Sequence[RemoteFile]) -> list[RemoteFile]:
