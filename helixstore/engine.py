@@ -287,14 +287,14 @@ class HelixStore(Looking, WithoutStore):
     @one_at_a_time
     def trash(self) -> list[Mapping[str, Any]]:
         """What `gc` moved out of the way and can still be restored."""
-        from helixstore.commands.upkeep import trash
+        from helixstore.commands.trash import listed
 
-        return trash(self._session)
+        return listed(self._session)
 
     @one_at_a_time
     def restore_from_trash(self, which: str) -> int:
         """Bring back an epoch, or one digest; the number of blobs that came back."""
-        from helixstore.commands.upkeep import restore
+        from helixstore.commands.trash import restore
 
         return restore(self._session, which)
 
@@ -306,7 +306,7 @@ class HelixStore(Looking, WithoutStore):
             now: at once what is yours alone, and with it what only `undo` keeps.
             dry_run: only say what would be done.
         """
-        from helixstore.commands.collecting import collect
+        from helixstore.commands.gc import collect
 
         return collect(self._session, now=now, dry_run=dry_run)
 
@@ -324,7 +324,7 @@ class HelixStore(Looking, WithoutStore):
             source: files, folders or other stores that may have them.
             dry_run: write and fetch nothing; with `repair` say what would be taken from where.
         """
-        from helixstore.commands.upkeep import verify
+        from helixstore.commands.verify import verify
 
         return verify(self._session, ref, self._progress, sample=sample, repair=repair,
                       sources=[Path(one) for one in source], dry_run=dry_run)
@@ -332,7 +332,7 @@ class HelixStore(Looking, WithoutStore):
     @one_at_a_time
     def reindex(self) -> ReindexReport:
         """Make the index anew from the store."""
-        from helixstore.commands.upkeep import reindex
+        from helixstore.sync.change import reindex
 
         return reindex(self._session, self._progress)
 

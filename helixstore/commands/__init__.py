@@ -13,7 +13,7 @@ Questions:
     doctor, access              what holds and what does not; who gets to the store and who does not
     containers                  what a container must be given
 
-Deeds (`sync` itself, by which most of them go, is in `helixstore.sync.change`):
+Deeds (`sync` itself, by which most of them go, and `reindex` are in `helixstore.sync.change`):
 
     generations, again          `generations`: what all programs showed after each operation, and the way there; what
                                 was taken back, done once more
@@ -26,6 +26,6 @@ Deeds (`sync` itself, by which most of them go, is in `helixstore.sync.change`):
     catalogue                   `models search`, `models info`: the well-known models
     push                        `push`: models to a registry
     hosts                       `host`: the computers that use the store
-    collecting                  `gc`, with what only `undo` keeps
-    upkeep, repair              `trash`, `verify`, `reindex`; `verify --repair`
+    gc, trash                   `gc`, with what only `undo` keeps; what it has put aside
+    verify, repair              `verify`; `verify --repair`
 """

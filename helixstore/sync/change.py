@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helixstore.errors import Unreadable
 from helixstore.farm.farm import Overtaken
@@ -33,7 +34,10 @@ from helixstore.sync.unchanged import unchanged
 from helixstore.sync.wanted import Ask, Change
 from helixstore.values import Issue
 
-__all__ = ["apply_file", "change", "restate", "state_anew"]
+if TYPE_CHECKING:
+    from helixstore.index import ReindexReport
+
+__all__ = ["apply_file", "change", "reindex", "restate", "state_anew"]
 
 
 def change(
@@ -125,6 +129,15 @@ def restate(session: Session, issues: Iterable[Issue] = ()) -> Projection:
     by_their_owners(session, projection)
     keep(session, variants, projection, [*issues, *damage(session), *away_issues(session, projection)])
     return projection
+
+
+def reindex(session: Session, progress: Progress | None) -> ReindexReport:
+    """Make the index anew from the store, and the copy of the ledgers in it from the ledgers."""
+    step = (lambda done, total: progress("read", "manifests", done, total)) if progress else None
+    report = session.index.rebuild(step)
+    session.farm.publish()
+    restate(session)
+    return report
 
 
 def state_anew(session: Session) -> None:

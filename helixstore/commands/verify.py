@@ -1,4 +1,4 @@
-"""The store's upkeep for one person: trash, verify, reindex."""
+"""`verify`: read what the store has, say what is wrong, and let the programs have what is right."""
 
 from __future__ import annotations
 
@@ -7,48 +7,27 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from helixstore.errors import NotFound
 from helixstore.fs import kernel
 from helixstore.index import BlobRow
 from helixstore.session import Session
-from helixstore.store import trash as store_trash
 from helixstore.store import verify as store_verify
-from helixstore.store.verified import Sample
-from helixstore.sync.change import restate
+from helixstore.store.verified import Sample, Verified
+from helixstore.sync.change import change
 from helixstore.sync.damaged import touched
 from helixstore.sync.deferred import waiting
 from helixstore.sync.healing import heal
 from helixstore.sync.patrol import row_of, verified_of
 from helixstore.sync.progress import Progress, counting
+from helixstore.sync.wanted import Change
 
 if TYPE_CHECKING:
     from helixstore.fs.kernel import Fingerprint
-    from helixstore.index import ReindexReport
     from helixstore.store.hashing import Hashes
 
-__all__ = ["reindex", "restore", "trash", "verify"]
-
-
-def trash(session: Session) -> list[Mapping[str, Any]]:
-    """What can still be restored, by epoch; size in bytes, `since` in seconds since 1970 on the store's clock."""
-    names = _names(session)
-    return [{"epoch": item.epoch, "digest": item.digest, "bytes": item.bytes, "since": item.since_ns / 1e9,
-             "corrupt": item.corrupt, "was": names.get(item.digest, "")} for item in store_trash.trashed(session.store)]
-
-
-def restore(session: Session, which: str) -> int:
-    """Bring back one epoch, or the blobs whose digest begins with `which`; how many came back.
-
-    Raises:
-        NotFound: nothing in the trash is called so.
-    """
-    found = [item.digest for item in store_trash.trashed(session.store)
-             if not item.corrupt and (item.epoch == which or item.digest.startswith(which))]
-    if not which or not found:
-        raise NotFound(f"nothing in the trash is called {which!r}", "helixstore trash list")
-    return len(store_trash.restore(session.store, found))
+__all__ = ["verify"]
 
 
 def verify(
@@ -75,17 +54,8 @@ def verify(
     for source in sources:
         if not os.path.exists(source):
             raise NotFound(f"there is no file or folder {source}", "", source)
-    taken = Sample.of(sample) if sample is not None else None
-    variants = session.index.variants() if ref is None else session.index.find(ref)
-    named = {file.blake3: file.bytes for variant in variants for file in variant.files}
-    session.store.volumes.refresh()
-    sizes = {digest: named.get(digest) or _size(session, digest) for digest in session.store.blobs.digests()
-             if ref is None or digest in named}
     verified = verified_of(session)
-    read = verified.times() | dict.fromkeys(waiting(session), -1.0)
-    chosen = taken.choose(sizes, read) if taken is not None else None
-    if chosen is None and ref is not None:
-        chosen = list(named)
+    named, sizes, chosen = _chosen(session, ref, sample, verified)
     sound = {digest: row.mtime_ns for digest in sizes if (row := session.index.blob(digest)) and row.inode}
     rows: dict[str, BlobRow] = {}
 
@@ -98,7 +68,7 @@ def verify(
 
     total = sum(sizes.values() if chosen is None else (sizes.get(digest, 0) for digest in chosen))
     report = store_verify.verify(session.store, chosen, counting(progress, "verify", "", total), found, dry_run)
-    report.unread = len(sizes) - len(chosen) if taken is not None and chosen is not None else 0
+    report.unread = len(sizes) - len(chosen) if sample is not None and chosen is not None else 0
     report.bad = [replace(bad, models=tuple(dict.fromkeys(key.model for key in told.keys)), programs=told.programs,
                           given=told.given) for bad in report.bad for told in [touched(session, bad.digest)]]
     for digest in () if dry_run else {*(sizes if chosen is None else chosen)} - rows.keys():
@@ -110,22 +80,45 @@ def verify(
         lost = [digest for digest in named if digest not in sizes and not session.store.blobs.absent(digest)]
         damaged = [bad.digest for bad in report.bad if bad.digest not in rows]      # else another disk has it whole
         done = mend(session, report, list(dict.fromkeys(damaged + lost)), sources, progress=progress)
-    if dry_run:
-        return report
-    session.index.put_blobs(rows.values())
-    if report.bad or report.repaired:
-        _carry_on(session, report, done, sound)
-    verified.compact()
+    if not dry_run:
+        session.index.put_blobs(rows.values())
+        if report.bad or report.repaired:
+            _carry_on(session, report, done, sound)
+        verified.compact()
     return report
+
+
+class _Chosen(NamedTuple):
+    """What is to be read.
+
+    Attributes:
+        named: digest -> bytes of all files of the models that are meant.
+        sizes: the same of the blobs that are meant and here; of the whole store, of those too that no model names.
+        digests: of these, in the order in which they are read; None: all, in any order.
+    """
+
+    named: dict[str, int]
+    sizes: dict[str, int]
+    digests: list[str] | None
+
+
+def _chosen(session: Session, ref: str | None, sample: str | None, verified: Verified) -> _Chosen:
+    taken = Sample.of(sample) if sample is not None else None
+    variants = session.index.variants() if ref is None else session.index.find(ref)
+    named = {file.blake3: file.bytes for variant in variants for file in variant.files}
+    session.store.volumes.refresh()
+    sizes = {digest: named.get(digest) or _size(session, digest) for digest in session.store.blobs.digests()
+             if ref is None or digest in named}
+    if taken is None:
+        return _Chosen(named, sizes, list(named) if ref is not None else None)
+    read = verified.times() | dict.fromkeys(waiting(session), -1.0)
+    return _Chosen(named, sizes, taken.choose(sizes, read))
 
 
 def _carry_on(
     session: Session, report: store_verify.VerifyReport, done: Mapping[str, Hashes], sound: Mapping[str, int]
 ) -> None:
     """Withdraw what is damaged from the programs, and show again what is right."""
-    from helixstore.sync.change import change
-    from helixstore.sync.wanted import Change
-
     for digest, hashes in done.items():
         session.index.put_blobs([row_of(digest, hashes, kernel.fingerprint(session.store.blobs.path(digest)))])
     report.issues += heal(session, sound=sound)
@@ -138,26 +131,3 @@ def _size(session: Session, digest: str) -> int:
         return os.stat(session.store.blobs.path(digest)).st_size
     except OSError:
         return 0
-
-
-def reindex(session: Session, progress: Progress | None) -> ReindexReport:
-    """Make the index anew from the store, and the copy of the ledgers in it from the ledgers."""
-    step = (lambda done, total: progress("read", "manifests", done, total)) if progress else None
-    report = session.index.rebuild(step)
-    session.farm.publish()
-    restate(session)
-    return report
-
-
-def _names(session: Session) -> dict[str, str]:
-    """Digest -> the model that it was a part of, by every manifest that a ref ever named."""
-    found: dict[str, str] = {}
-    for ref in session.index.claims():
-        if ref.manifest is not None:
-            try:
-                manifest = session.store.manifests.read(ref.manifest)
-            except NotFound:
-                continue            # collected with its blobs, or reported by verify
-            for file in manifest.files:
-                found.setdefault(file.blake3, ref.name)
-    return found
