@@ -165,108 +165,116 @@ def api(repository: Repository) -> str:
     return f"/api/models/{repository.name}"
 
 
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one client. `repository`: the one of those `served` that is asked about; `stopped`: it is over."""
+
+    protocol_version = "HTTP/1.1"
+    served: tuple[Repository, ...]
+    repository: Repository
+    stopped: threading.Event
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):          # a client that was killed
+            super().handle()
+
+    def log_message(self, format: str, *args: object) -> None:
+        self.repository.asked.append(f"{self.command} {self.path}")
+
+    def _answer(self, *, body: bool) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.repository = next((one for one in self.served if f"/{one.name}/" in f"{path}/"), self.served[0])
+        about, files = api(self.repository), f"/{self.repository.name}/resolve/"
+        revisions = (self.repository.commit, "main")
+        if self.repository.private and not self.headers.get("Authorization"):
+            self._send(b"{}", body, 401, {"X-Error-Code": "RepoNotFound"})
+            return
+        if path == about or path in [f"{about}/revision/{revision}" for revision in revisions]:
+            self._send(json.dumps(self.repository.info()).encode(), body)
+        elif path in [f"{about}/tree/{revision}" for revision in revisions]:
+            self._send(json.dumps(self.repository.tree()).encode(), body)
+        elif path.startswith(f"{about}/tree/"):                     # a folder; there is none
+            self._send(b"{}", body, 404, {"X-Error-Code": "EntryNotFound"})
+        elif path.startswith(files) and path.removeprefix(files).split("/", 1)[0] in revisions:
+            self._file(path.removeprefix(files).split("/", 1)[1], body)
+        else:
+            self._send(b"{}", body, 404, {"X-Error-Code": "RepoNotFound"})
+
+    def _file(self, name: str, body: bool) -> None:
+        if name not in self.repository.files:
+            self._send(b"", body, 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": self.repository.commit})
+            return
+        self.repository.tokens.append(self.headers.get("Authorization", ""))
+        trouble = self.repository.next_trouble(name) if body else Trouble()
+        if trouble.wait:
+            self.stopped.wait(trouble.wait)
+        if self.repository.gated:
+            trouble = Trouble(403, {"X-Error-Code": "GatedRepo"})
+        if trouble.status != 200:
+            self._send(b"", body, trouble.status, dict(trouble.headers))
+            return
+        self._content(name, body, trouble)
+
+    def _content(self, name: str, body: bool, trouble: Trouble) -> None:
+        size, etag = self.repository.files[name].stat().st_size, self.repository.etag(name)
+        extra = {"ETag": f'"{etag}"', "X-Repo-Commit": self.repository.commit, "Accept-Ranges": "bytes"}
+        if name.endswith(_LFS):
+            extra |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(size)}
+        if xet := self.repository.xet_hash(name):
+            route = f"http://{self.headers['Host']}{api(self.repository)}/xet-read-token/{self.repository.commit}"
+            extra |= {"X-Xet-Hash": xet, "X-Xet-Refresh-Route": route}
+        first, last, status = 0, size - 1, 200
+        if (wanted := _BYTES.fullmatch(self.headers.get("Range", ""))) and body and self.repository.ranges:
+            first, last, status = int(wanted[1]), min(int(wanted[2] or size - 1), size - 1), 206
+            extra["Content-Range"] = f"bytes {first}-{last}/{size}"
+        if body and self.repository.most is not None and last + 1 - first > self.repository.most:
+            self._send(b"", body, 400)
+            return
+        self._begin(status, {**extra, **trouble.headers}, last + 1 - first)
+        if body:
+            self._stream(name, first, last + 1, trouble)
+
+    def _stream(self, name: str, offset: int, end: int, trouble: Trouble) -> None:
+        cut = end if trouble.cut is None else min(end, offset + trouble.cut)
+        with self.repository.files[name].open("rb") as file:
+            file.seek(offset)
+            while offset < cut and (data := file.read(min(1 << 20, cut - offset))):
+                try:
+                    self.wfile.write(bytes(len(data)) if trouble.wrong else data)
+                except OSError:
+                    self.close_connection = True
+                    return                          # the client has gone
+                self.repository.went(name, len(data))
+                offset += len(data)
+        if cut < end:
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+
+    def _begin(self, status: int, headers: Mapping[str, str], length: int) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def _send(self, data: bytes, body: bool, status: int = 200, extra: dict[str, str] | None = None) -> None:
+        self._begin(status, extra or {}, len(data))
+        if body:
+            self.wfile.write(data)
+
+
 @contextlib.contextmanager
 def hub(*served: Repository) -> Iterator[str]:
     """Serve repositories; the value is the address for HF_ENDPOINT."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        repository = served[0]
-
-        def do_HEAD(self) -> None:
-            self._answer(body=False)
-
-        def do_GET(self) -> None:
-            self._answer(body=True)
-
-        def handle(self) -> None:
-            with contextlib.suppress(ConnectionError):          # a client that was killed
-                super().handle()
-
-        def log_message(self, format: str, *args: object) -> None:
-            self.repository.asked.append(f"{self.command} {self.path}")
-
-        def _answer(self, *, body: bool) -> None:
-            path = unquote(urlsplit(self.path).path)
-            self.repository = next((one for one in served if f"/{one.name}/" in f"{path}/"), served[0])
-            about, files = api(self.repository), f"/{self.repository.name}/resolve/"
-            revisions = (self.repository.commit, "main")
-            if self.repository.private and not self.headers.get("Authorization"):
-                self._send(b"{}", body, 401, {"X-Error-Code": "RepoNotFound"})
-                return
-            if path == about or path in [f"{about}/revision/{revision}" for revision in revisions]:
-                self._send(json.dumps(self.repository.info()).encode(), body)
-            elif path in [f"{about}/tree/{revision}" for revision in revisions]:
-                self._send(json.dumps(self.repository.tree()).encode(), body)
-            elif path.startswith(f"{about}/tree/"):                     # a folder; there is none
-                self._send(b"{}", body, 404, {"X-Error-Code": "EntryNotFound"})
-            elif path.startswith(files) and path.removeprefix(files).split("/", 1)[0] in revisions:
-                self._file(path.removeprefix(files).split("/", 1)[1], body)
-            else:
-                self._send(b"{}", body, 404, {"X-Error-Code": "RepoNotFound"})
-
-        def _file(self, name: str, body: bool) -> None:
-            if name not in self.repository.files:
-                self._send(b"", body, 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": self.repository.commit})
-                return
-            self.repository.tokens.append(self.headers.get("Authorization", ""))
-            trouble = self.repository.next_trouble(name) if body else Trouble()
-            if trouble.wait:
-                stopped.wait(trouble.wait)
-            if self.repository.gated:
-                trouble = Trouble(403, {"X-Error-Code": "GatedRepo"})
-            if trouble.status != 200:
-                self._send(b"", body, trouble.status, dict(trouble.headers))
-                return
-            size, etag = self.repository.files[name].stat().st_size, self.repository.etag(name)
-            extra = {"ETag": f'"{etag}"', "X-Repo-Commit": self.repository.commit, "Accept-Ranges": "bytes"}
-            if name.endswith(_LFS):
-                extra |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(size)}
-            if xet := self.repository.xet_hash(name):
-                route = f"http://{self.headers['Host']}{api(self.repository)}/xet-read-token/{self.repository.commit}"
-                extra |= {"X-Xet-Hash": xet, "X-Xet-Refresh-Route": route}
-            first, last, status = 0, size - 1, 200
-            if (wanted := _BYTES.fullmatch(self.headers.get("Range", ""))) and body and self.repository.ranges:
-                first, last, status = int(wanted[1]), min(int(wanted[2] or size - 1), size - 1), 206
-                extra["Content-Range"] = f"bytes {first}-{last}/{size}"
-            if body and self.repository.most is not None and last + 1 - first > self.repository.most:
-                self._send(b"", body, 400)
-                return
-            self._begin(status, {**extra, **trouble.headers}, last + 1 - first)
-            if body:
-                self._stream(name, first, last + 1, trouble)
-
-        def _stream(self, name: str, offset: int, end: int, trouble: Trouble) -> None:
-            cut = end if trouble.cut is None else min(end, offset + trouble.cut)
-            with self.repository.files[name].open("rb") as file:
-                file.seek(offset)
-                while offset < cut and (data := file.read(min(1 << 20, cut - offset))):
-                    try:
-                        self.wfile.write(bytes(len(data)) if trouble.wrong else data)
-                    except OSError:
-                        self.close_connection = True
-                        return                          # the client has gone
-                    self.repository.went(name, len(data))
-                    offset += len(data)
-            if cut < end:
-                self.wfile.flush()
-                self.connection.shutdown(socket.SHUT_RDWR)
-                self.close_connection = True
-
-        def _begin(self, status: int, headers: Mapping[str, str], length: int) -> None:
-            self.send_response(status)
-            for name, value in {"Content-Type": "application/json", **headers}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(length))
-            self.end_headers()
-
-        def _send(self, data: bytes, body: bool, status: int = 200, extra: dict[str, str] | None = None) -> None:
-            self._begin(status, extra or {}, len(data))
-            if body:
-                self.wfile.write(data)
-
     stopped = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    handler = type("Handler", (_Handler,), {"served": served, "repository": served[0], "stopped": stopped})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
