@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,7 +34,7 @@ from helixstore.store.repair import Mended, mend
 from helixstore.store.store import Store
 from helixstore.store.verify import VerifyReport
 from helixstore.store.volumes import MAIN
-from helixstore.sync.progress import Progress
+from helixstore.sync.progress import Progress, counting
 from helixstore.values import File, Issue, Variant
 
 __all__ = ["repair"]
@@ -79,7 +79,7 @@ def repair(
         sha256 = (file.sha256 if file is not None else None) or (row.sha256 if row is not None else None)
         mended, hashes = mend(
             session.store, digest, size, search.donors(digest, size), lists=search.lists(digest), sha256=sha256,
-            dry_run=report.dry_run, progress=_counting(progress, path, size))
+            dry_run=report.dry_run, progress=counting(progress, "repair", path, size))
         report.mended.append(mended)
         if hashes is not None:
             done[digest] = hashes
@@ -100,19 +100,6 @@ def _having(session: Session, wanted: Sequence[str]) -> list[Variant]:
     holding -= {variant.manifest for variant in variants}
     earlier = {ref.manifest: ref for ref in session.index.claims() if ref.manifest in holding and ref.believed}
     return [*variants, *map(session.index.variant_at, earlier.values())]
-
-
-def _counting(progress: Progress | None, path: str, size: int) -> Callable[[int], None] | None:
-    if progress is None:
-        return None
-    done = 0
-
-    def step(count: int) -> None:
-        nonlocal done
-        done = min(size, done + count)
-        progress("repair", path, done, size)
-
-    return step
 
 
 class _Search:

@@ -2,8 +2,8 @@
 
 A model of the hub lies in it under the repository's name in small letters, below what the setting says:
 `mirror = "oci://nas:5000/models"` and `hf:Org/Name` make `nas:5000/models/org/name`. So does one of another registry.
-What the mirror has not, or gives wrongly, comes from where it is published; a mirror that is away is asked once. What it
-answers where the hub cannot be reached at all: `mirrored`.
+What the mirror has not, or gives wrongly, comes from where it is published; a mirror that is away is asked once. What
+it answers where the hub cannot be reached at all: `mirrored`.
 """
 
 from __future__ import annotations
