@@ -90,6 +90,7 @@ def getting(session: Session, files: Sequence[RemoteFile], sources: Sequence[Sou
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with session.store.working() as staging, locks.lock_file(folder / f"{operation}.lock"):
         shelf, had = StoreShelf(session, operation), held(session, files, progress)
+        shelf.renew()
         had.blobs = shelf.secured(had.blobs)
         _check_space(session, had.missing(files))
         every = {file.digest: file for file in files}

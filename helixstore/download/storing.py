@@ -118,6 +118,12 @@ class StoreShelf:
                 self._session.store.keeps.put(self._operation, self._kept | set(digests))
                 self._kept |= set(digests)
 
+    def renew(self) -> None:
+        """Somebody goes on with it now: what an earlier try has brought is kept as long again."""
+        with self._guard, _telling("what keeps the files that came"):
+            if self._kept:
+                self._session.store.keeps.put(self._operation, self._kept)
+
     def secured(self, blobs: Mapping[str, str]) -> dict[str, str]:
         """Keep these, and say which are there now that they are kept: a collection may just have let go of others, or
         brought them back.

@@ -1,5 +1,6 @@
-"""What is left of hosts whose claims have been over for longer than the undo window: refs, keeps, and in their farms
-the names of blobs and the links, which would keep bytes that nobody claims. Other files there are a person's, and stay.
+"""What is left of hosts whose claims have been over for longer than the undo window: refs, keeps, half downloads; and
+in their farms the names of blobs and the links, which would keep bytes that nobody claims. Other files there are a
+person's, and stay.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ def sweep_hosts(store: Store, expiry: Expiry, clock_ns: int, undo_ns: int) -> in
         if (host, uid) == (store.host.id, store.host.uid):
             continue
         folders = [f"{store.path}/refs/{host}/{uid}", f"{store.path}/hosts/{host}/{uid}/keeps"]
+        half = f"{store.path}/hosts/{host}/{uid}/downloads"
         with suppress(PermissionError):
+            for path, since_ns in list(_files(half, "")):
+                if past.over(host, uid, since_ns):
+                    kernel.unlink(path)
             for path, since_ns in [one for folder in folders for one in _files(folder)]:
                 if past.over(host, uid, since_ns):
                     kernel.unlink(path)
@@ -48,7 +53,7 @@ def sweep_hosts(store: Store, expiry: Expiry, clock_ns: int, undo_ns: int) -> in
             for volume in store.volumes.here:
                 _farm(f"{volume.path}/farms/{host}/{uid}")
             with suppress(OSError):                     # something of theirs is left, or it is another's
-                for folder in folders:
+                for folder in filter(os.path.isdir, [*folders, half]):
                     os.rmdir(folder)
                 kernel.unlink(f"{store.path}/hosts/{host}/{uid}/seen.json")
     return removed
@@ -61,10 +66,10 @@ def _last_ns(store: Store, host: str, uid: int) -> int:
     return max((since_ns for folder in folders for _, since_ns in _files(folder)), default=0)
 
 
-def _files(folder: str) -> Iterator[tuple[str, int]]:
+def _files(folder: str, end: str = ".json") -> Iterator[tuple[str, int]]:
     with suppress(FileNotFoundError, NotADirectoryError), scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith(".json"):
+            if entry.name.endswith(end):
                 yield entry.path, entry.stat(follow_symlinks=False).st_mtime_ns
 
 

@@ -225,3 +225,16 @@ def test_what_another_download_brings_meanwhile_is_kept_for_this_one_too(online:
         loading.join(60)
     assert found
     assert BIG not in served.sent
+
+
+def test_who_goes_on_with_it_keeps_what_came_first_as_long_again(online: Person, served: Repository) -> None:
+    """A slow line: gc, which lets go of what nobody has gone on with for a month, counts from the last try."""
+    served.trouble = lambda path, number: Trouble(404) if path == BIG else None
+    with online.open() as store:
+        for _ in range(2):
+            with pytest.raises(HelixError):
+                store.download(REPOSITORY, quantization="all")
+            [keep] = store.folder.glob("hosts/*/*/keeps/download-*")
+            assert keep.stat().st_mtime > 1_000_000
+            os.utime(keep, (1, 1))
+        store.download(f"{REPOSITORY}:Q8_0")

@@ -234,6 +234,23 @@ def test_farms_of_a_forgotten_host_keep_no_bytes_and_lose_no_file_of_its_person(
     assert (farm / "downloaded.gguf").read_bytes() == b"the person's own"
 
 
+def test_what_a_forgotten_host_has_half_downloaded_goes_when_it_can_be_undone_no_more(folder: Path) -> None:
+    model(at(folder, "off"), "m", b"weights")
+    half = folder / f"hosts/off/{UID}/downloads/{'1' * 64}-9"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half of it")
+    older(folder, 100 * DAY, "refs", "hosts")
+    collect(at(folder))
+    assert half.exists(), "nobody has said that it is gone"
+    at(folder).hosts.forget("off")
+    collect(at(folder))
+    assert half.exists()
+    older(folder, 50 * DAY, "forgotten", "condemned")
+    older(folder, 100 * DAY, "refs/off", "hosts/off")
+    collect(at(folder))
+    assert not half.parent.exists()
+
+
 def test_with_another_computer_nothing_is_deleted_before_the_settle_time(folder: Path) -> None:
     model(at(folder, "far", machine="elsewhere"), "n", b"theirs")
     other = Store.open(folder, Host("far", UID, "another boot", machine="elsewhere"))
