@@ -66,6 +66,8 @@ def peek(offered: Offered, package: Package, name: str) -> Peek:
     def opened(path: Path) -> Opened:
         return files[path.as_posix()]
 
+    if package.family is not Family.PICKLE:             # those are never opened
+        _fetch_headers([files[file.path] for file in package.weights])
     if package.family is Family.GGUF:
         headers = []
         for file in package.weights:
@@ -73,7 +75,6 @@ def peek(offered: Offered, package: Package, name: str) -> Peek:
         said = describe_ggufs(headers, True, package.weights[0].path)
         shape = shape_of_gguf(headers[0][1].values, headers[0][1].lengths)
     else:
-        _fetch_headers([files[file.path] for file in package.weights if extension(file.path) == "safetensors"])
         parts = [Part(file.path, Path(file.path), file.bytes, role_of(file.path)) for file in package.files]
         said = describe_folder(parts, opened)
         shape = _shape(files)
@@ -81,11 +82,11 @@ def peek(offered: Offered, package: Package, name: str) -> Peek:
 
 
 def _fetch_headers(shards: Sequence[_Remote]) -> None:
-    """Fetch the headers of safetensors together: each counts, and of large models there are more than a hundred.
+    """Fetch the headers of all shards together: each counts, and of large models there are more than a hundred.
 
-    The index beside them would not do: it names each tensor and its file, but neither its type nor its size.
+    The index beside safetensors would not do: it names each tensor and its file, but neither its type nor its size.
     """
-    crew = Crew(_AT_ONCE)
+    crew = Crew(min(_AT_ONCE, len(shards)))
     crew.add(shard.fetch_header for shard in shards)
     crew.run()
 
@@ -143,15 +144,16 @@ class _Remote(Opened):
         return here if len(here) == count else here + self._fetch(offset + len(here), count - len(here))
 
     def fetch_header(self) -> None:
-        """The whole header of a safetensors file, by one request mostly; what it says is judged when it is read.
+        """What every reader asks for first, the beginning; of safetensors the whole header, which says how long it is.
 
         Raises:
             Passing, Failed: it cannot be had.
         """
         first = self.read_at(0, 9)
-        end = min(8 + int.from_bytes(first[:8], "little"), self.size, _MOST)
-        if self._head is not None and len(self._head) < end and first[8:] == b"{":
-            self._head += self._fetch(len(self._head), end - len(self._head))
+        if extension(self.path) == "safetensors" and first[8:] == b"{" and self._head is not None:
+            end = min(8 + int.from_bytes(first[:8], "little"), self.size, _MOST)
+            if len(self._head) < end:
+                self._head += self._fetch(len(self._head), end - len(self._head))
 
     def check_unchanged(self) -> None:
         """A file at a commit never changes."""

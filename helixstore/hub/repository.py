@@ -4,9 +4,9 @@ One request tells all of it: `HfApi.model_info(files_metadata=True)` (the hub's 
 blobs=true`). Addresses, tokens, sessions with their proxies, HF_ENDPOINT and offline mode are huggingface_hub's own.
 The bytes come by plain HTTP with ranges, since its own downloads begin anew in another process from 1.18 on.
 
-Files above 50 GB come so too. The hub's storage answers 400 to whoever asks for more than that at once, and the client
-does not even ask (`constants.MAX_HTTP_DOWNLOAD_SIZE`). Ranges of such files it sends: pull request 2991 of the client
-says so, and 248 of antirez/ds4 has seen 206 for 64 MiB of a file of 430 GB.
+Files above 50 GB come so too. The hub's storage answers 400 to whoever asks for too much at once, and above 50 GB the
+client does not even ask (`constants.MAX_HTTP_DOWNLOAD_SIZE`). Ranges of such files it sends: pull request 2991 of the
+client says so, and 248 of antirez/ds4 has seen 206 for 64 MiB of a file of 430 GB.
 
 The hub sends every request for a large file on to that storage, by an address that is signed for a while. It is kept,
 so that a file of 100 GB costs a few requests at the hub and not three thousand: that is all that it takes from somebody
