@@ -11,6 +11,7 @@ from helixstore.cli.output import printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TextIO
 
     from helixstore.cli.output import Output
 
@@ -18,6 +19,8 @@ __all__ = ["reporter"]
 
 #: Seconds between two plain lines, and before the first.
 _PAUSE = 10.0
+#: Columns of a bar where the terminal does not say its width.
+_WIDTH = 79
 _VERBS = {
     "hash": "reading", "copy": "copying", "link": "linking", "scan": "looking", "verify": "verifying",
     "read": "reading", "download": "downloading",
@@ -49,7 +52,7 @@ class Bars:
             if self._bar is None or self._about != (what, path):
                 if self._bar is not None and not self._finished():
                     return              # one file at a time: the others are seen when they are the only one
-                self._begin(what, path, total)
+                self._begin(what, path, done, total)
             self._bar.update(done - self._bar.n)
             if done >= total:
                 self._bar.close()
@@ -58,14 +61,17 @@ class Bars:
     def _finished(self) -> bool:
         return bool(self._bar.n >= self._bar.total)
 
-    def _begin(self, what: str, path: str, total: int) -> None:
+    def _begin(self, what: str, path: str, done: int, total: int) -> None:
+        """A new bar; what was done before it began counts for how far it is, and not for its speed."""
         from tqdm import tqdm
 
+        narrow = None if _columns(self._out.stderr) else _WIDTH
         label = f"{_VERBS.get(what, what)} {printable(os.path.basename(path))}".rstrip()
         self._about = (what, path)
         unit = " steps" if what in _STEPS else "B"
-        self._bar = tqdm(total=total, desc=label[:48], unit=unit, unit_scale=True, leave=False, delay=0.5,
-                         file=self._out.stderr, dynamic_ncols=True, postfix=printable(_disk(path)) or None)
+        self._bar = tqdm(total=total, initial=done, desc=label[:48], unit=unit, unit_scale=True, leave=False, delay=0.5,
+                         file=self._out.stderr, dynamic_ncols=not narrow, ncols=narrow,
+                         postfix=printable(_disk(path)) or None)
 
 
 class Lines:
@@ -85,6 +91,14 @@ class Lines:
             self._last = now
         far = f"{done:,} of {total:,}" if what in _STEPS else f"{size(done)} of {size(total)}"
         self._out.note(f"{_VERBS.get(what, what)} {path}: {far}".replace(" :", ":"))
+
+
+def _columns(terminal: TextIO) -> int:
+    """The width of a terminal; 0 where it does not say, as a serial line or one in a container does not."""
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns
+    except (OSError, ValueError):
+        return 0
 
 
 def _disk(path: str) -> str:

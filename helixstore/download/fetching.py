@@ -8,7 +8,7 @@ does not stop the others, and what has come of it stays for the next time.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial as bound
 from typing import Protocol
@@ -76,7 +76,7 @@ class Fetched:
 
 
 def fetch(files: Sequence[RemoteFile], shelf: Shelf, *, connections: int = 8,
-          progress: Callable[[int], None] = lambda count: None) -> Fetched:
+          progress: Callable[[int], None] = lambda count: None, arrived: Mapping[str, int] | None = None) -> Fetched:
     """Fetch files, each content once.
 
     Args:
@@ -85,9 +85,10 @@ def fetch(files: Sequence[RemoteFile], shelf: Shelf, *, connections: int = 8,
         connections: at once.
         progress: called with the bytes that are there since the last call, one call at a time; negative where what
             had come was worth nothing.
+        arrived: digest in the listing -> bytes that an earlier try has left, which `progress` is not told of again.
     """
     crew, every = Crew(connections), list({file.digest: file for file in files}.values())
-    job = _Job(shelf, crew, progress)
+    job = _Job(shelf, crew, progress, arrived or {})
     crew.add(bound(job.small, file) for file in every if file.bytes <= _SMALL)
     crew.add(bound(job.large, file) for file in every if file.bytes > _SMALL)
     try:
@@ -101,9 +102,9 @@ def fetch(files: Sequence[RemoteFile], shelf: Shelf, *, connections: int = 8,
 class _Job:
     """One call of `fetch`."""
 
-    def __init__(self, shelf: Shelf, crew: Crew, progress: Callable[[int], None]) -> None:
+    def __init__(self, shelf: Shelf, crew: Crew, progress: Callable[[int], None], arrived: Mapping[str, int]) -> None:
         self.shelf, self.crew, self.result = shelf, crew, Fetched()
-        self._progress = progress
+        self._progress, self._arrived = progress, arrived
         self._guard = threading.Lock()
         self._small: list[tuple[RemoteFile, bytes]] = []
         self._open: list[Partial] = []
@@ -185,7 +186,7 @@ class _Job:
         if blob is not None:
             partial.remove()
             partial.close()
-            self.told(file.bytes)
+            self.told(self.new(file, file.bytes))
             self.came(file, blob)
         else:
             _Large(self, file, partial).begin()
@@ -195,6 +196,10 @@ class _Job:
         with self._guard:
             self.result.bytes += count if arrived else 0
             self._progress(count)
+
+    def new(self, file: RemoteFile, count: int) -> int:
+        """Of so many bytes that are here of a file, those that nobody was told of; negative where some are gone."""
+        return count - self._arrived.get(file.digest, 0)
 
     def came(self, file: RemoteFile, blob: str) -> None:
         """A file is in the store."""
@@ -222,7 +227,7 @@ class _Large:
 
     def begin(self) -> None:
         """Ask for all that is missing; what is there is compared and hashed meanwhile."""
-        self._job.told(self._partial.arrived_bytes)
+        self._job.told(self._job.new(self._file, self._partial.arrived_bytes))
         pieces = self._partial.missing()
         self._add([bound(self._stretch, first, last) for first, last in _stretches(pieces)] + [self._hash])
 

@@ -94,11 +94,13 @@ def getting(session: Session, files: Sequence[RemoteFile], sources: Sequence[Sou
         had.blobs = shelf.secured(had.blobs)
         _check_space(session, had.missing(files))
         every = {file.digest: file for file in files}
-        step = counting(progress, "download", name, sum(file.bytes for file in every.values()),
-                        sum(every[digest].bytes for digest in had.blobs))
+        total = sum(file.bytes for file in every.values())
+        step = counting(progress, "download", name, total, total - had.missing(files))
         for digest in had.blobs:
             shelf.clear(every[digest])
-        result = fetch([file for digest, file in every.items() if digest not in had.blobs], shelf, progress=step)
+        step(0)                                         # so that what is here counts for no speed
+        result = fetch([file for digest, file in every.items() if digest not in had.blobs], shelf, progress=step,
+                       arrived=had.arrived)
         if result.failed:
             raise _failed(name, result.failed)
         blobs = shelf.secured({**had.blobs, **result.blobs})

@@ -1,0 +1,102 @@
+"""What a person sees while a model is coming: one bar on a real terminal, with how far, how fast, and how long."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from repository import weights
+
+from support.hub import Repository, Trouble, hub
+from support.person import Person
+
+MIB = 1 << 20
+
+
+def shown(person: Person, *words: str, columns: int = 100) -> tuple[int, str]:
+    """`helixstore WORDS` at a terminal: the exit code, and all that was written there."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    process = subprocess.Popen([sys.executable, "-m", "helixstore", *words], stdin=theirs, stdout=theirs, stderr=theirs,
+                               env=person.environ | {"TERM": "xterm"}, start_new_session=True)
+    os.close(theirs)
+    seen, end = b"", time.monotonic() + 60
+    while time.monotonic() < end and select.select([ours], [], [], 60)[0]:
+        try:
+            data = os.read(ours, 65536)
+        except OSError:                                 # EIO: the other end is closed
+            break
+        seen += data
+    os.close(ours)
+    return process.wait(60), seen.decode(errors="replace")
+
+
+def bars(text: str) -> list[tuple[int, float, str]]:
+    """(percent, MB/s, time left) of each state of the bar."""
+    state = re.compile(r"downloading [^\r\n]*?(\d+)%\|[^|]*\|[^\r\n\[]*\[[\d:]+<([\d:?]+),\s*([\d.]+)([kMG])B/s")
+    scale = {"k": 1e-3, "M": 1.0, "G": 1e3}
+    return [(int(percent), float(rate) * scale[unit], left) for percent, left, rate, unit in state.findall(text)]
+
+
+@pytest.mark.parametrize("columns", [100, 0])
+def test_one_bar_for_several_files_with_speed_and_time_left(
+    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int,
+) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for part in (1, 2, 3):
+        (folder / f"a-{part}-Q8_0.gguf").write_bytes(weights(part, 10, quantized=True))
+    served = Repository.of("acme/several-GGUF", "1" * 40, folder)
+    wait, went = threading.Event(), Repository.went
+
+    def paced(self: Repository, path: str, count: int) -> None:
+        went(self, path, count)
+        wait.wait(0.25)
+
+    monkeypatch.setattr(Repository, "went", paced)
+    with hub(served) as endpoint:
+        person.environ["HF_ENDPOINT"] = endpoint
+        code, text = shown(person, "models", "download", "hf:acme/several-GGUF", "--quantize", "all", columns=columns)
+    assert code in (0, 3), text
+    states = bars(text)
+    assert len(states) > 3, text
+    assert [one[0] for one in states] == sorted(one[0] for one in states), "one bar, which only grows"
+    assert any(left not in ("?", "00:00") for _, _, left in states)
+    assert "3 files" in text
+
+
+def test_what_was_here_counts_for_how_far_and_not_for_how_fast(
+    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "a-Q8_0.gguf").write_bytes(weights(1, 30, quantized=True))
+    served = Repository.of("acme/one-GGUF", "1" * 40, folder)
+    served.trouble = lambda path, number: Trouble(404) if number else Trouble(cut=23 * MIB)
+    wait, went, pause = threading.Event(), Repository.went, 0.0
+
+    def paced(self: Repository, path: str, count: int) -> None:
+        went(self, path, count)
+        wait.wait(pause)
+
+    monkeypatch.setattr(Repository, "went", paced)
+    with hub(served) as endpoint:
+        person.environ["HF_ENDPOINT"] = endpoint
+        assert shown(person, "models", "download", "hf:acme/one-GGUF")[0] == 1
+        served.trouble = lambda path, number: None
+        pause = 0.2                                     # of each MiB: 5 MB/s over one connection
+        code, text = shown(person, "models", "download", "hf:acme/one-GGUF")
+    assert code in (0, 3), text
+    states = bars(text)
+    assert states, text
+    assert states[0][0] >= 70
+    assert max(rate for _, rate, _ in states) < 30
