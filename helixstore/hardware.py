@@ -94,8 +94,11 @@ def detect(
                                "(Get-CimInstance Win32_ComputerSystem).TotalPhysicalMemory")), _nvidia(environ))
         if platform == "win32" else Hardware(_of_linux(root), _nvidia(environ) or _amd(root)))
     cards = here.gpus
-    if gpu:
-        cards = tuple(one for one in cards if one.kind == gpu) or ((Gpu(gpu, gpu, 0),) if gpu != "none" else ())
+    if gpu == "none":
+        cards = ()
+    elif gpu:
+        share = int(here.memory * _APPLE) if gpu == "metal" else 0
+        cards = tuple(one for one in cards if one.kind == gpu) or (Gpu(gpu, gpu, share),)
     return Hardware(here.memory, cards, memory)
 
 

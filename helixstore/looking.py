@@ -147,7 +147,7 @@ class Looking:
         Args:
             subject: a model, a path, a reference, or a name of the catalogue.
             provider: only this one.
-            context: tokens that there must be room for, of what is to be downloaded; 0: 8,192.
+            context: tokens that there must be room for; 0: 8,192.
             memory: bytes that it may take; None: what this computer has.
         """
         from helixstore.commands.prospects import Wish

@@ -167,10 +167,11 @@ class Source:
     """Where content came from; one content may have several.
 
     Attributes:
-        kind: "hub", "registry", "program" or "file" ("conversion" and others come with later formats: unknown kinds are
-            kept).
-        repository: `org/name` for the hub, `host/name:tag` for a registry.
-        revision: 40 hex digits, the commit; for a registry 64, the manifest that the tag led to.
+        kind: "hub", "registry", "url", "program" or "file" ("conversion" and others come with later formats: unknown
+            kinds are kept).
+        repository: `org/name` for the hub, `host/name:tag` for a registry; the address, without what follows a `?`.
+        revision: 40 hex digits, the commit; for a registry 64, the manifest that the tag led to; for an address the
+            SHA-256 of the file.
         program: the provider in whose folder it lay.
         name: what that program calls it, or the file's name; unique among all that lies in that program's folders.
         sidecars: what that program has written about the model beside the weights, (path relative to its root, text):

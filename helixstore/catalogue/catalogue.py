@@ -53,9 +53,10 @@ class Catalogue:
         if (known := self._lookup(name)) is not None:
             return self._entry(known)
         meant = self.suggest(name)
-        raise NotFound(f"no model is known by the name {printable(name[:100])}",
-                       f"did you mean {' or '.join(meant)}?" if meant else
-                       "helixstore models search, or an exact reference: hf:org/name")
+        remedy = f"did you mean {' or '.join(meant)}?" if meant else \
+            "helixstore models search, or an exact reference: hf:org/name"
+        own = "".join(f"; in your own {issue.path}: {issue.message}" for issue in self.issues[:3])
+        raise NotFound(f"no model is known by the name {printable(name[:100])}", f"{remedy}{own}")
 
     def suggest(self, name: str, count: int = 3) -> list[str]:
         """The names of entries that are like a name, the most like first; at most `count`."""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from helixstore.commands.access import opening, people_checks, service_check
+from helixstore.commands.judging import size
+from helixstore.commands.prospects import catalogue, hardware_of
 from helixstore.errors import HelixError
 from helixstore.fs.mounts import mount_of
 from helixstore.fs.probe import probe
@@ -33,13 +35,22 @@ _LOOKED_AT = frozenset({"layout", "drifted", "away", "quarantined"})
 def doctor(session: Session) -> list[Check]:
     """Every check; one that fails by an error of its own is a problem, and the others go on."""
     found: list[Check] = [Check("system", "ok", f"Python {platform.python_version()} on {sys.platform}, "
-                                                f"{platform.machine()}")]
+                                                f"{platform.machine()}; {_hardware(session)}")]
     for name, check in _CHECKS.items():
         try:
             found += check(session)
         except (HelixError, OSError) as error:
             found.append(Check(name, "problem", str(error), getattr(error, "remedy", "")))
     return found
+
+
+def _hardware(session: Session) -> str:
+    """What models can run on here, as `compat` sees it."""
+    hardware = hardware_of(session)
+    cards = ", ".join(f"{gpu.name}{f' with {size(gpu.bytes)}' if gpu.bytes else ''}" for gpu in hardware.gpus)
+    rooms = ", ".join(f"{size(room.bytes)} of {room.name}" for room in hardware.rooms)
+    memory = f"{size(hardware.memory)} of memory" if hardware.memory else "its memory cannot be told"
+    return f"{memory}, {cards or 'no graphics card'}{f'; a model can have {rooms}' if rooms else ''}"
 
 
 def _settings(session: Session) -> Iterator[Check]:
@@ -49,6 +60,8 @@ def _settings(session: Session) -> Iterator[Check]:
         if not folder.is_dir():
             yield Check("settings", "warning", f"the folder {folder} of the setting scan is not there",
                         "plug its disk in, or name the folders that there are: helixstore config set scan DIR ...")
+    for issue in catalogue(session).issues:
+        yield Check("settings", "warning", f"{issue.path}: {issue.message}", issue.remedy)
     yield Check("settings", "ok", f"read from {session.places.config_file}")
 
 

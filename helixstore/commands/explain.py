@@ -192,7 +192,8 @@ def _head(variant: Variant) -> Iterator[str]:
 
 def _source(source: Source) -> str:
     row = source.described()
-    known = {"hub": "the hub", "registry": "a registry", "program": row.get("program", "a program"), "file": "a file"}
+    known = {"hub": "the hub", "registry": "a registry", "url": "an address", "file": "a file",
+             "program": row.get("program", "a program")}
     where = known.get(source.kind, source.kind)
     what = " ".join(filter(None, (row.get("repository"), row.get("name"))))
     return f"{where}: {what}" + (f" at {row['revision'][:12]}" if "revision" in row else "")

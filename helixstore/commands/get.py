@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from helixstore.catalogue import Shape, parse_reference
-from helixstore.catalogue.references import HubReference, OciReference
+from helixstore.catalogue.references import HubReference, OciReference, UrlReference
 from helixstore.commands.download import download
 from helixstore.commands.offering import offered
 from helixstore.commands.prospects import Wish, catalogue, family_of, hardware_of, repositories_of
@@ -115,6 +115,9 @@ def _meant(session: Session, what: str) -> list[Variant]:
         return [one for one in _named(session, place) if any(
             source.kind == "registry" and source.repository == place and (source.revision or "").startswith(digest)
             for source in one.sources)]
+    if isinstance(reference, UrlReference):
+        blob = session.index.aliased(reference.sha256)
+        return [one for one in session.index.variants() if any(file.blake3 == blob for file in one.weights)]
     here = _named(session, what)
     if here or reference is not None:
         return here

@@ -1,18 +1,29 @@
-"""From an exact reference to what lies there now: the one place where the hub and registries come together."""
+"""From an exact reference to what lies there now: the one place where hub, registries and addresses come together."""
 
 from __future__ import annotations
 
-from helixstore.catalogue.references import HubReference, OciReference, OllamaReference, Reference
+import threading
+
+from helixstore.catalogue.references import (
+    HubReference,
+    OciReference,
+    OllamaReference,
+    PathReference,
+    Reference,
+    UrlReference,
+)
 from helixstore.download.mirrored import mirrored
 from helixstore.download.offered import Offered
 from helixstore.download.registries import registry_offer
+from helixstore.download.stream import patiently, stream
+from helixstore.download.web import web_offer
 from helixstore.errors import Failed, Passing, Usage
 from helixstore.fs.names import printable
 from helixstore.hub.repository import repository_at
 from helixstore.session import Machine
 from helixstore.values import Source
 
-__all__ = ["Asking", "offered", "part_of"]
+__all__ = ["Asking", "check_access", "offered", "part_of"]
 
 
 def offered(machine: Machine, reference: Reference) -> Offered:
@@ -23,19 +34,34 @@ def offered(machine: Machine, reference: Reference) -> Offered:
         reference: an exact one.
 
     Raises:
-        Usage: nothing can be downloaded from there.
-        NotFound, Passing, Failed: see `repository_at` and `registry_offer`.
+        Usage: it names something here.
+        NotFound, Passing, Failed: see `repository_at`, `registry_offer` and `web_offer`.
     """
     match reference:
         case HubReference():
-            found = repository_at(reference.repository, reference.revision, machine.environ.get("HF_ENDPOINT") or None)
+            endpoint = machine.environ.get("HF_ENDPOINT") or None
+            found = patiently(lambda: repository_at(reference.repository, reference.revision, endpoint))
             source = Source("hub", repository=found.name, revision=found.commit, name=found.name)
             return Offered(reference, found.name, found.commit, found.files, source, found.name.rpartition("/")[2],
                            not (found.private or found.gated))
         case OciReference() | OllamaReference():
             return registry_offer(machine, reference)
-        case _:
-            raise Usage(f"nothing can be downloaded from {printable(str(reference))}", "hf:ORG/NAME")
+        case UrlReference():
+            return patiently(lambda: web_offer(reference))
+        case PathReference():
+            raise Usage(f"{printable(reference.path)} is here already", f"helixstore add {printable(reference.path)}")
+
+
+def check_access(found: Offered) -> None:
+    """Of a repository that is not for everybody: whether this person gets its files, by asking for one byte.
+
+    Raises:
+        Passing, Failed: they do not.
+    """
+    weights = max(found.files, key=lambda file: file.bytes, default=None)
+    if isinstance(found.reference, HubReference) and not found.public and weights is not None and weights.bytes:
+        for _ in stream(weights.address, 0, 1, threading.Event()):
+            return
 
 
 class Asking:

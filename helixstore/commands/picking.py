@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from helixstore.commands.offering import Asking, part_of
+from helixstore.commands.judging import size
+from helixstore.commands.offering import Asking, check_access
 from helixstore.commands.prospects import (
     Place,
     Prospect,
     Wish,
     catalogue,
+    check_format,
     context_of,
     family_of,
     hardware_of,
+    in_doubt,
     places,
     prospects,
-    size,
 )
 from helixstore.download.choosing import Package, choose, packages
-from helixstore.download.fitting import Fit, fits
+from helixstore.download.fitting import Fit, fits, would_fit
 from helixstore.download.offered import Offered
 from helixstore.download.peeking import peek
 from helixstore.errors import Failed, HelixError, Passing, Usage
 from helixstore.session import Machine
-from helixstore.values import Family
+from helixstore.values import Family, Format
 
 __all__ = ["Pick", "for_whom", "pick", "picked"]
 
@@ -78,21 +80,25 @@ def pick(machine: Machine, what: str, wish: Wish, provider: str = "") -> Pick:
         seen = []
         for prospect in prospects(machine, where, wish, [provider], errors):
             if prospect.served:
-                return picked(prospect, f"{provider} runs it: {prospect.verdicts[provider].reason}")
+                return picked(prospect, _with(f"{provider} runs it: {prospect.verdicts[provider].reason}", errors))
             seen.append(prospect)
         raise _refused(machine, what, wish, provider, seen, where[0]) if seen else errors[0]
     asking = Asking(machine)
     for place in where:
         try:
-            found = asking.offered(place.reference, _named(place, wish))
+            found = asking.offered(place.reference, place.part)
             forms = [] if found.single else choose(found.place, packages(found.files), family=family_of(wish.format),
-                                                   wanted=_named(place, wish))
+                                                   wanted=place.part)
+            check_access(found)
+            for form in forms if in_doubt(place, wish) else ():
+                check_format(place, wish, peek(found, form, found.model))
         except Passing:
             raise
         except HelixError as error:                     # a place that is gone or closed: the next may have it
             errors.append(error)
         else:
-            return _best(machine, place, found, forms, wish)
+            best = _best(machine, place, found, forms, wish)
+            return replace(best, why=_with(best.why, errors))
     raise errors[0]
 
 
@@ -102,9 +108,10 @@ def picked(prospect: Prospect, why: str) -> Pick:
                 tuple(one.label for one in prospect.others))
 
 
-def _named(place: Place, wish: Wish) -> str:
-    """The quantisation or file that the person named."""
-    return "" if wish.quantization == "all" else wish.quantization or part_of(place.reference)
+def _with(why: str, errors: Sequence[HelixError]) -> str:
+    """The reason, with what was passed over: a person may want to mend that."""
+    passed = (f"{error.message} ({error.remedy})" if error.remedy else error.message for error in errors)
+    return "; ".join(filter(None, (why, *(f"passed over: {one}" for one in passed))))
 
 
 def _best(machine: Machine, place: Place, found: Offered, forms: Sequence[Package], wish: Wish) -> Pick:
@@ -114,24 +121,29 @@ def _best(machine: Machine, place: Place, found: Offered, forms: Sequence[Packag
         raise Usage(f"{found.place} is one model as it is, and leaves no choice of format or quantisation",
                     "name the tag that has it")
     gguf = [form for form in forms if form.family is Family.GGUF]
-    if wish.quantization == "all" or _named(place, wish) or len(gguf) < 2:
+    if wish.quantization == "all" or place.part or len(gguf) < 2:
         return Pick(found, tuple(forms), model)
     hardware, context = hardware_of(machine, wish.memory), context_of(place.entry, wish)
     shape = place.entry.shape if place.entry is not None else None
+    parameters = place.entry.parameters if place.entry is not None else 0
     if shape is None:
         smallest = min(gguf, key=lambda form: form.bytes)
         try:
-            shape = peek(found, smallest, model).shape
+            look = peek(found, smallest, model)
+            shape, parameters = look.shape, parameters or look.variant.header.parameters or 0
         except HelixError:
             shape = None                # its header says nothing now: sizes decide, and the download will tell why
     ranked = fits(gguf, shape, hardware, context)
     best, others = ranked[0], tuple(fit.form.label for fit in ranked[1:])
     if best.room is None:
         there = max(room.bytes for room in hardware.rooms)
+        smaller = would_fit(parameters, shape, hardware, [Format.GGUF], context)
+        into = f"a conversion to gguf as {smaller[1]} would fit; or " if smaller else ""
         raise Failed(
             f"none of the {len(gguf)} quantisations of {found.place} fits this computer: the smallest, "
             f"{best.form.quantization}, needs {size(best.need)} with a context of {context:,} tokens, and a model can "
-            f"have {size(there)}", "name one all the same with --quantize, or say how much it may have: --memory SIZE")
+            f"have {size(there)}",
+            f"{into}name one all the same with --quantize, or say how much it may have: --memory SIZE")
     rest = [form for form in forms if form.family is not Family.GGUF]
     return Pick(found, (best.form, *rest), model, _why(best, len(gguf), context), others)
 

@@ -12,28 +12,30 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from helixstore.catalogue import Catalogue, Entry, Offer, bytes_of_weights, parse_reference
 from helixstore.catalogue.entry import BLANK
 from helixstore.catalogue.references import HubReference, Reference
+from helixstore.commands.judging import Demand, judge
 from helixstore.commands.offering import Asking, part_of
 from helixstore.download.choosing import Package, choose, packages
-from helixstore.download.fitting import CONTEXT, Fit, fits, would_fit
+from helixstore.download.fitting import CONTEXT, Fit, fits
 from helixstore.download.offered import Offered
 from helixstore.download.peeking import Peek, peek
 from helixstore.errors import HelixError, NotFound, Passing, Usage
+from helixstore.formats.names import base_name, quantization_in_name
 from helixstore.fs.names import printable
 from helixstore.hardware import Hardware, detect
 from helixstore.results import Verdict
 from helixstore.session import Machine
-from helixstore.sync.projection import refused_state
-from helixstore.values import Family, Format, State
+from helixstore.values import Family, Format
 
 __all__ = [
-    "Place", "Prospect", "Wish", "catalogue", "context_of", "family_of", "hardware_of", "places", "prospects",
-    "repositories_of", "size",
+    "Place", "Prospect", "Wish", "catalogue", "check_format", "context_of", "family_of", "hardware_of",
+    "in_doubt", "places", "prospects", "repositories_of",
 ]
 
 _LOOKS = 4                      # forms of one place of which the header is read, at most
@@ -55,6 +57,11 @@ class Wish:
     context: int = 0
     memory: int | None = None
 
+    @property
+    def wanted(self) -> str:
+        """The one quantisation that is asked for; "" where none is, or all are."""
+        return "" if self.quantization == "all" else self.quantization
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -64,11 +71,13 @@ class Place:
         reference: exact.
         entry: of the catalogue; None where it knows none.
         model: what it is to be called; "": as it is called there.
+        part: the file or quantisation there that is meant; "": whatever is best, or all that there is.
     """
 
     reference: Reference
     entry: Entry | None = None
     model: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,24 +159,53 @@ def places(machine: Machine, what: str, wish: Wish, providers: Sequence[str]) ->
     family = family_of(wish.format)
     reference = parse_reference(what)
     if reference is not None:
-        return [Place(reference, known.of_repository(getattr(reference, "repository", "")))]
-    try:
-        entry = known.find(what)
-    except NotFound as error:
-        others = "" if "models search" in error.remedy else "; helixstore models search finds others"
-        raise NotFound(error.message, f"{error.remedy}{others}") from None
+        return [Place(reference, known.of_repository(getattr(reference, "repository", "")),
+                      part=wish.wanted or part_of(reference))]
+    entry, wish = _entry(known, what, wish)
     exact = Format(wish.format.lower()) if wish.format and wish.format.lower() != Format.SAFETENSORS else None
-    found = [Place(reference, entry, entry.name)
-             for format_ in _order(machine, entry, providers)
-             if (exact is None and family in (None, format_.family)) or format_ is exact
-             for offer in entry.offers_of(format_)
-             for reference in _references(offer, entry, wish, hardware_of(machine, wish.memory))]
+    formats = [format_ for format_ in _order(machine, entry, providers)
+               if (exact is None and family in (None, format_.family)) or format_ is exact]
+    offers = [offer for format_ in formats for offer in entry.offers_of(format_)]
+    hardware = hardware_of(machine, wish.memory)
+    found = [place for offer in offers for place in _places(offer, entry, wish, hardware)]
+    found += [Place(offer.reference(), entry, entry.name, wish.wanted) for offer in offers if _may_have(offer, wish)]
     if not found:
-        asked = " ".join(filter(None, (wish.format, "" if wish.quantization == "all" else wish.quantization)))
+        asked = " ".join(filter(None, (wish.format, wish.wanted)))
         there = ", ".join(_described(offer) for offer in entry.offers)
         raise NotFound(f"the catalogue knows no place that has {entry.name} as {printable(asked)}",
                        f"it knows: {there}; or name a repository: hf:ORG/NAME")
     return found
+
+
+def _entry(known: Catalogue, what: str, wish: Wish) -> tuple[Entry, Wish]:
+    """The entry of a name. It may end in a quantisation, as names of the store and of Ollama do: `NAME:Q4_K_M`."""
+    try:
+        return known.find(what), wish
+    except NotFound as error:
+        text = what.replace(":", "-")
+        if quantization := quantization_in_name(text):
+            with suppress(NotFound):
+                return known.find(base_name(text)), replace(wish, quantization=wish.quantization or quantization)
+        others = "" if "models search" in error.remedy else "; helixstore models search finds others"
+        raise NotFound(error.message, f"{error.remedy}{others}") from None
+
+
+def in_doubt(place: Place, wish: Wish) -> bool:
+    """Whether only a look tells that a place has the format that is asked for: the person named both, and files do not
+    tell the formats of safetensors apart."""
+    return not place.model and wish.format.lower() not in ("", Format.GGUF, Format.HF, Format.SAFETENSORS)
+
+
+def check_format(place: Place, wish: Wish, look: Peek) -> None:
+    """Where that is in doubt, whether a place has the format that is asked for.
+
+    Raises:
+        NotFound: it has not.
+    """
+    wanted, there = wish.format.lower(), look.variant.format
+    if not in_doubt(place, wish) or wanted == there:
+        return
+    raise NotFound(f"{place.reference} is {there}, not {wanted}", "leave out --format, or name another repository")
 
 
 def prospects(
@@ -205,9 +243,8 @@ def prospects(
 def _at(machine: Machine, asking: Asking, place: Place, wish: Wish, providers: Sequence[str], open_: set[str],
         here: Callable[[Package], bool]) -> Iterator[Prospect]:
     """One form of each kind at a place; more quantisations only for who refuses one and may take another."""
-    wanted = ("" if wish.quantization == "all" else wish.quantization) or part_of(place.reference)
-    found = asking.offered(place.reference, wanted)
-    forms = choose(found.place, packages(found.files), family=family_of(wish.format), wanted=wanted)
+    found = asking.offered(place.reference, place.part)
+    forms = choose(found.place, packages(found.files), family=family_of(wish.format), wanted=place.part)
     hardware = hardware_of(machine, wish.memory)
     name = place.model or found.model
     for family in dict.fromkeys(form.family for form in forms):
@@ -224,38 +261,16 @@ def _at(machine: Machine, asking: Asking, place: Place, wish: Wish, providers: S
         for fit in ranked[:_LOOKS]:
             form = fit.form
             look = looks.get(form.label) or peek(found, form, name)
-            verdicts = {one: _verdict(machine, one, look, fit, place, wish, hardware) for one in providers}
+            check_format(place, wish, look)
+            parameters = (place.entry.parameters if place.entry else 0) or look.variant.header.parameters or 0
+            demand = Demand(fit, look.shape, parameters, context_of(place.entry, wish))
+            verdicts = {one: judge(machine, one, look.variant, demand, hardware) for one in providers}
             yield Prospect(found, form, look, fit, verdicts, tuple(one for one in same if one is not form))
             others = {one for one, verdict in verdicts.items() if fit.room is not None and one in open_
                       and verdict.convert_to and look.variant.format in machine.layout(one).formats}
             waiting = others if waiting is None else waiting & others
             if not waiting:
                 break
-
-
-def _verdict(machine: Machine, provider: str, look: Peek, fit: Fit[Package], place: Place, wish: Wish,
-             hardware: Hardware) -> Verdict:
-    """Whether a provider can run a form here: its layout's word, then the memory."""
-    variant, layout = look.variant, machine.layout(provider)
-    facts = replace(machine.facts, gpu=hardware.gpu)
-    refusal = layout.accepts(variant, facts)
-    if refusal is not None:
-        after = refused_state(variant, refusal) is State.CONVERTIBLE
-        return Verdict(provider, variant.key.model, variant.key.variant, "after conversion" if after else "no",
-                       refusal.reason, str(refusal.wants[0]) if after else None)
-    if fit.room is not None:
-        return Verdict(provider, variant.key.model, variant.key.variant, "yes",
-                       f"needs {size(fit.need)} of {size(fit.room.bytes)}, {fit.room.name}")
-    context = context_of(place.entry, wish)
-    entry = place.entry
-    parameters = (entry.parameters if entry else 0) or variant.header.parameters or 0
-    smaller = would_fit(parameters, look.shape, hardware, context) if Format.GGUF in layout.formats else ""
-    there = max((room.bytes for room in hardware.rooms), default=0)
-    reason = f"it needs {size(fit.need)} with a context of {context:,} tokens, and a model can have {size(there)} here"
-    if smaller:
-        return Verdict(provider, variant.key.model, variant.key.variant, "after conversion",
-                       f"{reason}; as {smaller} it would fit", str(Format.GGUF))
-    return Verdict(provider, variant.key.model, variant.key.variant, "no", reason)
 
 
 def context_of(entry: Entry | None, wish: Wish) -> int:
@@ -283,19 +298,26 @@ class _Promise(NamedTuple):
     label: str
 
 
-def _references(offer: Offer, entry: Entry, wish: Wish, hardware: Hardware) -> list[Reference]:
+def _places(offer: Offer, entry: Entry, wish: Wish, hardware: Hardware) -> list[Place]:
     """What an offer stands for; of repositories that hold one quantisation each, the one that fits best first."""
-    wanted = "" if wish.quantization == "all" else wish.quantization
-    if wanted:
-        try:
-            return [offer.reference(wanted)]
-        except NotFound:
+    if wish.wanted:
+        if wish.wanted.upper() not in map(str.upper, offer.quantizations):
             return []
+        reference = offer.reference(wish.wanted)
+        return [Place(reference, entry, entry.name, part_of(reference))]
     if BLANK not in offer.at or len(offer.quantizations) < 2:
-        return [offer.reference()]
+        return [Place(offer.reference(), entry, entry.name, part_of(offer.reference()))]
     forms = [_Promise(one, _computed(entry, one), one) for one in offer.quantizations]
     ranked = fits(forms, entry.shape, hardware, context_of(entry, wish))
-    return [offer.reference(fit.form.quantization) for fit in (ranked if wish.quantization == "all" else ranked[:1])]
+    return [Place(offer.reference(fit.form.quantization), entry, entry.name)
+            for fit in (ranked if wish.quantization == "all" else ranked[:1])]
+
+
+def _may_have(offer: Offer, wish: Wish) -> bool:
+    """Whether a repository may have the quantisation that is asked for, though the catalogue does not list it: those of
+    GGUF files come and go, and the hub knows which there are."""
+    return bool(wish.wanted) and offer.format is Format.GGUF and offer.at.startswith("hf:") and BLANK not in offer.at \
+        and wish.wanted.upper() not in map(str.upper, offer.quantizations)
 
 
 def _computed(entry: Entry, quantization: str) -> int:
@@ -308,9 +330,3 @@ def _computed(entry: Entry, quantization: str) -> int:
 def _described(offer: Offer) -> str:
     spelled = f" ({', '.join(offer.quantizations)})" if offer.quantizations else ""
     return f"{offer.format} at {offer.at}{spelled}"
-
-
-def size(count: int) -> str:
-    """Bytes as people read them, for reasons: 4.9 GB."""
-    unit, name = (1e9, "GB") if count >= 10**8 else (1e6, "MB") if count >= 10**5 else (1e3, "kB")
-    return f"{count / unit:.1f} {name}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from helixstore.commands.prospects import Wish, places, prospects
+from helixstore.commands.judging import demand_here, judge
+from helixstore.commands.prospects import Wish, hardware_of, places, prospects
 from helixstore.commands.savings import figures
 from helixstore.errors import Ambiguous, Corrupt, Failed, HelixError, NotFound, Usage
 from helixstore.farm.library import Library, place_of
@@ -98,17 +100,18 @@ def compat(session: Session, subject: str, provider: str | None, wish: Wish | No
         session: whose store, layouts and catalogue.
         subject: a path; a model of the store; a reference or name of the catalogue, for what is not here.
         provider: only this one.
-        wish: for what is not here: the context and memory that count; None: only what is here is asked about.
+        wish: the context and memory that count; None: only what is here is asked about, and only whether the program
+            can load it, here or on another computer.
     """
     if os.path.lexists(subject):
-        return compat_of(session, Path(os.path.abspath(subject)), provider)
+        return compat_of(session, Path(os.path.abspath(subject)), provider, wish)
     try:
         here = session.index.find(subject)
     except NotFound as error:
         if wish is None:
             raise
         return foreseen(session, subject, provider, wish, error)
-    return _verdicts(session, here, provider)
+    return _verdicts(session, here, provider, wish, lambda _, file: session.store.blobs.path(file.blake3))
 
 
 def foreseen(
@@ -139,22 +142,30 @@ def foreseen(
     return [best[name] for name in providers]
 
 
-def compat_of(machine: Machine, where: Path, provider: str | None) -> list[Verdict]:
-    """What each layout says of what lies in a file or folder; needs no store.
+def compat_of(machine: Machine, where: Path, provider: str | None, wish: Wish | None = None) -> list[Verdict]:
+    """What each layout says of what lies in a file or folder; needs no store. Arguments as of `compat`.
 
     Raises:
         HelixError: it is no model, or there is no such provider.
     """
-    found = []
+    found, places = [], dict[tuple[Key, str], str]()
     for one in given(DiskReader(machine.places.home), where):
         files = tuple(File(part.path, part.bytes, "0" * 64, part.role) for part in one.parts)
         key = Key(one.name, variant_id(one.format, one.quantization))
         found.append(Variant(key, "0" * 64, one.format, one.quantization, one.purpose, one.header, files))
-    return _verdicts(machine, found, provider)
+        places |= {(key, part.path): os.fspath(part.location) for part in one.parts}
+    return _verdicts(machine, found, provider, wish, lambda variant, file: places[variant.key, file.path])
 
 
-def _verdicts(machine: Machine, variants: Iterable[Variant], provider: str | None) -> list[Verdict]:
+def _verdicts(machine: Machine, variants: Iterable[Variant], provider: str | None, wish: Wish | None,
+              where: Callable[[Variant, File], str]) -> list[Verdict]:
     layouts = [machine.layout(provider)] if provider else list(machine.layouts.values())
+    if wish is not None:
+        hardware, found = hardware_of(machine, wish.memory), []
+        for variant in variants:
+            demand = demand_here(variant, partial(where, variant), wish.context, hardware)
+            found += [judge(machine, layout.name, variant, demand, hardware) for layout in layouts]
+        return found
     return [_verdict(layout.name, variant, layout.accepts(variant, machine.facts))
             for variant in variants for layout in layouts]
 

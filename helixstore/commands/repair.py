@@ -219,6 +219,9 @@ class _Search:
         for variant, file in self._named_by(digest):
             sha256 = file.sha256 or (row.sha256 if row is not None else None)
             for source in variant.sources if sha256 else ():
+                if source.kind == "url" and _allowed(source.repository or "") and source.repository not in seen:
+                    seen.add(str(source.repository))
+                    yield WebFile(str(source.repository), f"{source.repository}")
                 if source.kind == "registry" and (source.repository, sha256) not in asked:
                     asked.add((source.repository, sha256))
                     place = _registry_place(str(source.repository))

@@ -65,7 +65,7 @@ class WithoutStore:
 
         machine = Machine(os.environ if environ is None else environ)
         if os.path.lexists(path):
-            return compat_of(machine, Path(os.path.abspath(path)), provider)
+            return compat_of(machine, Path(os.path.abspath(path)), provider, Wish(context=context, memory=memory))
         return foreseen(machine, os.fspath(path), provider, Wish(context=context, memory=memory))
 
     @staticmethod

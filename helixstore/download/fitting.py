@@ -13,12 +13,13 @@ What does not fit comes last, the smallest first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from helixstore.catalogue import Shape, bits_of, bytes_of_weights, needed
 from helixstore.hardware import Hardware, Room
+from helixstore.values import Format
 
 __all__ = ["CONTEXT", "Fit", "Form", "fits", "would_fit"]
 
@@ -27,8 +28,10 @@ F = TypeVar("F", bound="Form")
 #: tokens for which there must be room, unless the person says otherwise, or the model was made for fewer
 CONTEXT = 8192
 _FINE, _COARSE = 9.0, 4.0       # bits for each weight
-#: what a GGUF can be converted to, the best first
-_LADDER = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S", "Q3_K_M", "IQ3_XS", "Q2_K", "IQ2_XXS")
+#: what a model can be converted to, the finest first; of equal ones the one that is made soonest
+_LADDER = tuple((format_, one) for format_, names in (
+    (Format.GGUF, "Q8_0 Q6_K Q5_K_M Q4_K_M Q4_K_S Q3_K_M IQ3_XS Q2_K IQ2_XXS"), (Format.MLX, "8bit 6bit 4bit"),
+    (Format.GPTQ, "int8 int4"), (Format.AWQ, "int4")) for one in names.split())
 
 
 class Form(Protocol):
@@ -82,19 +85,26 @@ def fits(forms: Iterable[F], shape: Shape | None, hardware: Hardware, context: i
     return sorted(found, key=lambda fit: _rank(fit, rooms))
 
 
-def would_fit(parameters: int, shape: Shape | None, hardware: Hardware, context: int = CONTEXT) -> str:
-    """The finest quantisation of a GGUF that would fit, whether or not anybody has made it; "" where none would.
+def would_fit(
+    parameters: int, shape: Shape | None, hardware: Hardware, formats: Collection[Format], context: int = CONTEXT,
+) -> tuple[Format, str] | None:
+    """The finest quantisation that would fit, whether or not anybody has made it; None where none would.
 
     Args:
         parameters: of the model; 0: not known.
         shape, hardware, context: as for `fits`.
+        formats: that will do.
     """
-    for quantization in _LADDER if parameters else ():
-        weights = bytes_of_weights(parameters, quantization, shape)
+    best: tuple[float, Format, str] | None = None
+    for format_, quantization in _LADDER if parameters else ():
+        # embeddings and the last matrix stay at 16 bits outside GGUF and MLX
+        plain = 2 * shape.hidden * shape.vocabulary if shape is not None and format_ in (Format.GPTQ, Format.AWQ) else 0
+        weights = bytes_of_weights(parameters, quantization, shape, plain)
         need = needed(weights, shape, context).total if shape is not None else weights + weights // 10
-        if _room(need, hardware) is not None:
-            return quantization
-    return ""
+        bits = bits_of(quantization) or 0.0
+        if format_ in formats and _room(need, hardware) is not None and (best is None or bits > best[0]):
+            best = bits, format_, quantization
+    return best[1:] if best is not None else None
 
 
 def _room(need: int, hardware: Hardware) -> Room | None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from helixstore.errors import Passing
 from helixstore.hub.remote import Address
 
-__all__ = ["NoRanges", "stream"]
+__all__ = ["NoRanges", "patiently", "stream"]
+
+T = TypeVar("T")
 
 _TRIES = 6                      # in a row without a new byte
+_QUESTIONS = 4                  # times that a busy server is asked for a listing
 _LONGEST = 60.0                 # seconds between two tries, unless the server names more
 _ASKED = 600.0                  # seconds to which a server's wish to wait is kept
 
@@ -48,8 +53,35 @@ def stream(address: Address, offset: int, end: int, stopped: threading.Event) ->
             left -= 1
             if not left:
                 raise
-            pause = min(2.0 ** (_TRIES - 1 - left), _LONGEST) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-            stopped.wait(max(pause, min(error.seconds, _ASKED)))
+            stopped.wait(_pause(_TRIES - left, error))
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """The answer to a question over a network, which is asked again where the server is busy or the connection is cut.
+
+    One that cannot be made at all is not: nobody who is offline waits to hear it.
+
+    Args:
+        ask: may be called several times.
+
+    Raises:
+        Passing: the last time, too.
+        HelixError: of `ask`.
+    """
+    for done in range(1, _QUESTIONS):
+        try:
+            return ask()
+        except Passing as error:
+            if type(error.__cause__).__name__.startswith("Connect"):        # of httpx and of requests
+                raise
+            time.sleep(_pause(done, error))
+    return ask()
+
+
+def _pause(done: int, error: Passing) -> float:
+    """Seconds before the next try: doubled with each, never the same for two, and not less than the server asks for."""
+    pause = min(2.0 ** (done - 1), _LONGEST) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    return max(pause, min(error.seconds, _ASKED))
 
 
 def _once(address: Address, at: int, end: int) -> Iterator[tuple[int, memoryview]]:

@@ -85,6 +85,8 @@ def test_the_person_knows_better(tmp_path: Path) -> None:
     assert [room.bytes for room in here.rooms] == [64 * GIB]
     environ = tool(tmp_path / "bin", "nvidia-smi", 'echo "0, GPU-a, L4, 23034"')
     assert detect("linux", "x86_64", environ, gpu="none", root=root).gpus == ()
+    apple = detect("linux", "x86_64", {}, gpu="metal", root=root)
+    assert (apple.gpu, [room.bytes for room in apple.rooms]) == ("metal", [5_980_160_000]), "73 % of the memory"
 
 
 def test_a_system_that_says_nothing_has_no_rooms(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from helixstore.download.fitting import fits, would_fit
 from helixstore.hardware import Gpu, Hardware
 from helixstore.hub.remote import RemoteFile
 from helixstore.hub.repository import HubAddress
-from helixstore.values import Family
+from helixstore.values import Family, Format
 
 GB = 10**9
 #: as published for a model of eight thousand million parameters
@@ -66,10 +66,21 @@ def test_where_nothing_is_known_everything_fits() -> None:
 
 
 def test_a_conversion_that_would_fit_is_the_finest_that_does() -> None:
-    assert would_fit(8_030_261_248, LLAMA, Hardware(16 * GB)) == "Q8_0"
-    assert would_fit(8_030_261_248, LLAMA, Hardware(8 * GB)) == "Q3_K_M"
-    assert would_fit(8_030_261_248, LLAMA, Hardware(2 * GB)) == ""
-    assert would_fit(0, LLAMA, Hardware(2 * GB)) == ""
+    ggufs, vllm, mlx = [Format.GGUF], [Format.HF, Format.AWQ, Format.GPTQ], [Format.MLX, Format.HF]
+
+    def found(memory: float, formats: list[Format]) -> tuple[Format, str] | None:
+        return would_fit(8_030_261_248, LLAMA, Hardware(int(memory * GB)), formats)
+
+    assert found(16, ggufs) == (Format.GGUF, "Q8_0")
+    assert found(8, ggufs) == (Format.GGUF, "Q3_K_M")
+    assert found(2, ggufs) is None
+    assert found(16, vllm) == (Format.GPTQ, "int8")
+    assert found(10, vllm) == (Format.AWQ, "int4") or found(10, vllm) == (Format.GPTQ, "int4")
+    assert found(16, mlx) == (Format.MLX, "8bit")
+    assert found(8, mlx) == (Format.MLX, "4bit")
+    assert found(16, [Format.HF]) is None, "as it is made is not made smaller"
+    assert found(16, [*ggufs, *mlx]) == (Format.GGUF, "Q8_0")
+    assert would_fit(0, LLAMA, Hardware(16 * GB), ggufs) is None
 
 
 def served(*groups: str) -> list[Candidate]:

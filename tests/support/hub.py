@@ -59,6 +59,7 @@ class Repository:
         digests: path -> the digest that is told, of files too large to be read.
         sent: path in the repository -> bytes of its content that have gone out.
         trouble: asked about each GET of a file, with its path and its number among the requests for it, from 0.
+        listing: asked about each request for what there is, with its number, from 0.
         gated: nobody may read files, or any of it with `private`.
         tokens: what came as a login with each request for a file; "" where none did.
     """
@@ -73,6 +74,7 @@ class Repository:
     asked: list[str] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=dict)
     trouble: Callable[[str, int], Trouble | None] = lambda path, number: None
+    listing: Callable[[int], Trouble | None] = lambda number: None
     gated: bool = False
     private: bool = False
     tokens: list[str] = field(default_factory=list)
@@ -104,6 +106,10 @@ class Repository:
         with self._guard:
             number = self._gets[path] = self._gets.get(path, -1) + 1
         return self.trouble(path, number) or Trouble()
+
+    def next_listing(self) -> Trouble:
+        """What goes wrong with this request for what there is."""
+        return self.listing(sum("/api/models/" in line for line in self.asked)) or Trouble()
 
     def went(self, path: str, count: int) -> None:
         """So many bytes of a file have gone out."""
@@ -194,7 +200,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.repository.private and not self.headers.get("Authorization"):
             self._send(b"{}", body, 401, {"X-Error-Code": "RepoNotFound"})
             return
-        if path == about or path in [f"{about}/revision/{revision}" for revision in revisions]:
+        trouble = self.repository.next_listing() if path.startswith(about) else Trouble()
+        if trouble.cut is not None:
+            self.log_message("")
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+        elif trouble.status != 200:
+            self._send(b"{}", body, trouble.status, dict(trouble.headers))
+        elif path == about or path in [f"{about}/revision/{revision}" for revision in revisions]:
             self._send(json.dumps(self.repository.info()).encode(), body)
         elif path in [f"{about}/tree/{revision}" for revision in revisions]:
             self._send(json.dumps(self.repository.tree()).encode(), body)
