@@ -22,7 +22,7 @@ from helixstore.errors import Ambiguous, Corrupt, Failed, NotFound, Usage
 from helixstore.fs import kernel, locks
 from helixstore.oci.artifacts import Artifact, docker, modelpack
 from helixstore.oci.pushing import missing, push_artifact
-from helixstore.oci.reference import Reference, read_reference
+from helixstore.oci.reference import Reference, noted_reference, read_reference
 from helixstore.oci.registry import Registry
 from helixstore.session import Session
 from helixstore.sync.progress import Progress, counting
@@ -174,9 +174,8 @@ def _sent(session: Session, variant: Variant, registry: Registry, artifact: Arti
 
 def _beside(variant: Variant, reference: Reference) -> list[str]:
     """Other repositories of that registry that the model came from."""
-    where = (str(source.repository).partition("/") for source in variant.sources if source.kind == "registry")
-    return [name[:name.rindex("/") + 1] + name.rpartition("/")[2].partition(":")[0] if "/" in name
-            else name.partition(":")[0] for host, _, name in where if host == reference.host]
+    places = [noted_reference(str(source.repository)) for source in variant.sources if source.kind == "registry"]
+    return [place.repository for place in places if place is not None and place.host == reference.host]
 
 
 def _pushed(registry: Registry, artifact: Artifact, how: dict[str, str], sent: int) -> Pushed:

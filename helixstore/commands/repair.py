@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 
 from helixstore.download.mirror import mirror_place, published_name
 from helixstore.download.registries import registry_access
-from helixstore.errors import NotFound, Usage
+from helixstore.errors import NotFound
 from helixstore.fs.listing import listdir, scandir
 from helixstore.hub.ranges import HubFile, WebFile
 from helixstore.oci.access import Patience
 from helixstore.oci.donor import RegistryFile, registry_file
-from helixstore.oci.reference import Reference, ollama_reference, read_reference
+from helixstore.oci.reference import Reference, noted_reference
 from helixstore.oci.registry import Registry
 from helixstore.providers.reader import DiskReader
 from helixstore.session import Session
@@ -224,7 +224,7 @@ class _Search:
                     yield WebFile(str(source.repository), f"{source.repository}")
                 if source.kind == "registry" and (source.repository, sha256) not in asked:
                     asked.add((source.repository, sha256))
-                    place = _registry_place(str(source.repository))
+                    place = noted_reference(str(source.repository))
                     if place is None:
                         continue
                     yield RegistryFile(Registry(place, access), sha256 or "", f"{place}: {file.path}")
@@ -245,15 +245,6 @@ class _Search:
     def _named_by(self, digest: str) -> Iterator[tuple[Variant, File]]:
         for variant in self._variants:
             yield from ((variant, file) for file in variant.files if file.blake3 == digest)
-
-
-def _registry_place(repository: str) -> Reference | None:
-    """Where a model came from, as its source says: `host/name:tag`, with capitals where Ollama calls it so; None where
-    that makes no sense, as what another person has written may not."""
-    for read in (read_reference, ollama_reference):
-        with suppress(Usage):
-            return read(repository)
-    return None
 
 
 def _allowed(address: str) -> bool:

@@ -23,6 +23,7 @@ from helixstore.download.results import Update, UpdateReport
 from helixstore.errors import HelixError
 from helixstore.farm.handlers import Move
 from helixstore.hub.remote import RemoteFile
+from helixstore.oci.reference import noted_reference
 from helixstore.providers.layout import Found
 from helixstore.results import SyncReport
 from helixstore.session import Session
@@ -95,12 +96,10 @@ def update(session: Session, model: str = "", *, check: bool = False,
 
 def _followed(source: Source) -> Reference | None:
     """Where a later version would be; None for what was named by its digest alone."""
-    name = str(source.repository)
     if source.kind == "hub":
-        return HubReference(name)
-    host, _, path = name.partition("/")
-    repository, colon, tag = path.rpartition(":")
-    return OciReference(host, repository, tag) if colon else None
+        return HubReference(str(source.repository))
+    place = noted_reference(str(source.repository))
+    return OciReference(place.host, place.repository, place.tag) if place is not None and place.tag else None
 
 
 def _asked(session: Session, reference: Reference, asked: dict[str, Offered | HelixError]) -> Offered | HelixError:

@@ -19,7 +19,7 @@ from helixstore.download.registries import BlobAddress, registry_access
 from helixstore.errors import HelixError, NotFound, Passing
 from helixstore.hub.remote import Address, RemoteFile
 from helixstore.oci.access import Patience
-from helixstore.oci.reference import Reference
+from helixstore.oci.reference import Reference, noted_reference
 from helixstore.oci.registry import Registry
 from helixstore.session import Machine
 from helixstore.values import Variant
@@ -123,10 +123,9 @@ def mirror_of(machine: Machine, wanted: Offered) -> Mirror:
         machine: its settings.
         wanted: what is to be downloaded.
     """
-    host, _, name = wanted.place.partition("/")
-    registry = wanted.source.kind == "registry"
-    place = mirror_place(machine, name.partition(":")[0] if registry else wanted.place)
-    if place is None or (registry and host == place.host):
+    published = noted_reference(wanted.place) if wanted.source.kind == "registry" else None
+    place = mirror_place(machine, published.repository if published is not None else wanted.place)
+    if place is None or (published is not None and published.host == place.host):
         return Mirror(None)
     return Mirror(Registry(place, registry_access(machine, _QUICK)))
 
@@ -153,7 +152,5 @@ def published_name(variant: Variant) -> str:
     """
     if variant.hub is not None:
         return str(variant.hub.repository)
-    if variant.registry is not None:
-        path, _, last = str(variant.registry.repository).partition("/")[2].rpartition("/")
-        return f"{path}/{last.partition(':')[0]}"
-    return variant.key.model
+    published = noted_reference(str(variant.registry.repository)) if variant.registry is not None else None
+    return published.repository if published is not None else variant.key.model

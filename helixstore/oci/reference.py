@@ -1,4 +1,4 @@
-"""What names a model in a registry: `oci://host/repository:tag`, `...@sha256:<digest>`, and Ollama's shorter names.
+"""What names a model in a registry: `oci://host/repository:tag`, `...@sha256:<digest>`.
 
 The grammar of names and tags is the distribution specification's ("Pulling manifests"), except that Ollama and the hub
 keep capitals in names.
@@ -13,10 +13,8 @@ from dataclasses import dataclass, replace
 from helixstore.errors import Usage
 from helixstore.fs.names import printable
 
-__all__ = ["OLLAMA", "Reference", "is_loopback", "is_tag", "ollama_reference", "read_reference"]
+__all__ = ["Reference", "is_loopback", "is_tag", "noted_reference", "read_reference"]
 
-#: the host of Ollama's own library
-OLLAMA = ".".join(("registry.ollama", "ai"))
 _SCHEME = "oci://"
 _HOST = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::\d{1,5})?")
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -77,24 +75,13 @@ def read_reference(text: str) -> Reference:
     return Reference(host, repository, tag or (None if digest else "latest"), digest)
 
 
-def ollama_reference(name: str) -> Reference:
-    """Where Ollama has a model that it calls by that name (types/model/name.go: four parts, all but one left out).
-
-    Args:
-        name: `llama3.2:1b`, `person/model`, `host/namespace/model:tag`; `ollama:` or `ollama://` may stand before it.
-
-    Raises:
-        Usage: Ollama knows no such name.
-    """
-    bare = name.removeprefix("ollama:").removeprefix("//")
-    path, _, tag = bare.rpartition(":") if ":" in bare.rpartition("/")[2] else (bare, "", "")
-    parts = path.split("/")
-    if len(parts) > 3:
-        raise _wrong(name, "Ollama's names have at most a host, a namespace and a model", "ollama:llama3.2:1b")
-    host, namespace, model = [*(OLLAMA, "library")[:3 - len(parts)], *parts]
-    if not _HOST.fullmatch(host) or not _LOOSE.fullmatch(f"{namespace}/{model}") or not _TAG.fullmatch(tag or "latest"):
-        raise _wrong(name, "it is no name of Ollama's", "ollama:llama3.2:1b")
-    return Reference(host, f"{namespace}/{model}", tag or "latest")
+def noted_reference(text: str) -> Reference | None:
+    """What a source names: `host/repository[:tag]`, with capitals where a registry of Ollama's manner has them; None
+    where that makes no sense, as what another person has written may not."""
+    host, _, path = text.partition("/")
+    repository, colon, tag = path.partition(":")
+    sound = _HOST.fullmatch(host) and _LOOSE.fullmatch(repository) and (not colon or _TAG.fullmatch(tag))
+    return Reference(host, repository, tag or None) if sound else None
 
 
 def is_tag(text: object) -> bool:

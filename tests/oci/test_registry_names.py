@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helixstore.errors import Usage
-from helixstore.oci.reference import OLLAMA, Reference, is_loopback, ollama_reference, read_reference
+from helixstore.oci.reference import Reference, is_loopback, noted_reference, read_reference
 
 HEX = "0123456789abcdef" * 4
 
@@ -45,21 +45,19 @@ def test_capitals_are_told_how_to_be_written() -> None:
     assert caught.value.remedy == "write it as oci://registry.example/team/llama-3:Q4"
 
 
-@pytest.mark.parametrize(("name", "reference"), [
-    ("llama3.2", Reference(OLLAMA, "library/llama3.2")),
-    ("ollama:llama3.2:1b", Reference(OLLAMA, "library/llama3.2", "1b")),
-    ("ollama://ana/model:q8_0", Reference(OLLAMA, "ana/model", "q8_0")),
-    ("hf.co/Org/Repo-GGUF:Q4_K_M", Reference("hf.co", "Org/Repo-GGUF", "Q4_K_M")),
-    ("127.0.0.1:5000/a/b", Reference("127.0.0.1:5000", "a/b")),
+@pytest.mark.parametrize(("text", "reference"), [
+    ("registry.example/team/llama:q4", Reference("registry.example", "team/llama", "q4")),
+    ("127.0.0.1:5000/Ana/Model:Q8_0", Reference("127.0.0.1:5000", "Ana/Model", "Q8_0")),
+    ("registry.example/llama", Reference("registry.example", "llama", None)),
 ])
-def test_names_of_ollama(name: str, reference: Reference) -> None:
-    assert ollama_reference(name) == reference
+def test_what_a_source_names(text: str, reference: Reference) -> None:
+    assert noted_reference(text) == reference
+    assert str(reference) == text
 
 
-@pytest.mark.parametrize("name", ["", "ollama:", "a/b/c/d", "../x", "a b", "a:/b", "ho?st/a/b", "x/..:y"])
-def test_names_that_ollama_does_not_know(name: str) -> None:
-    with pytest.raises(Usage):
-        ollama_reference(name)
+@pytest.mark.parametrize("text", ["", "a", "a/", "a/../x", "a/x y", "a/b:", "h?t/a/b", "a/x/..:y", "a/b:c:d", "u@h/a"])
+def test_what_a_source_cannot_name(text: str) -> None:
+    assert noted_reference(text) is None
 
 
 @pytest.mark.parametrize(("host", "here"), [
