@@ -319,8 +319,9 @@ class _Large:
             self._worthless()
             return
         self._over = True
-        blob = self._job.shelf.take(self._partial.path, hashes)
-        self._partial.remove()
+        with self._partial.becoming():
+            blob = self._job.shelf.take(self._partial.path, hashes)
+            self._partial.remove()
         self._job.came(self._file, blob)
 
     def _worthless(self) -> None:

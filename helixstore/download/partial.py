@@ -16,7 +16,8 @@ import os
 import re
 import stat
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import xxhash
 
@@ -47,6 +48,7 @@ class Partial:
         self.path, self.size = data, size
         self._record_path = record
         self._guard = threading.Lock()                  # of what is noted, and of the descriptors
+        self._becoming = self._left = False
         self._record = _locked(record)
         try:
             self._data = _opened(data)
@@ -123,9 +125,27 @@ class Partial:
             with suppress(FileNotFoundError):
                 kernel.unlink(path)
 
+    @contextmanager
+    def becoming(self) -> Iterator[None]:
+        """While the block runs the file is made the blob: nobody else goes on with it, also when its own process is
+        interrupted meanwhile, and stays."""
+        with self._guard:
+            self._becoming = True
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._becoming, left = False, self._left
+            if left:
+                self.close()
+
     def close(self) -> None:
-        """Let go of it; what has arrived stays. Closing it again does nothing."""
+        """Let go of it; what has arrived stays. Closing it again does nothing; while it becomes the blob, it is closed
+        when that is over."""
         with self._guard:                               # nobody writes to what gets these numbers next
+            self._left = self._becoming
+            if self._left:
+                return
             data, record = self._data, self._record
             self._data = self._record = -1
             for descriptor in (data, record):

@@ -238,3 +238,15 @@ def test_who_goes_on_with_it_keeps_what_came_first_as_long_again(online: Person,
             assert keep.stat().st_mtime > 1_000_000
             os.utime(keep, (1, 1))
         store.download(f"{REPOSITORY}:Q8_0")
+
+
+def test_nobody_goes_on_with_a_file_while_it_becomes_the_blob(tmp_path: Path) -> None:
+    """Flushing 40 GB takes its time, and a program that was interrupted meanwhile may ask again at once."""
+    data, record = str(tmp_path / "data"), str(tmp_path / "record")
+    first = Partial(data, record, PIECE)
+    with first.becoming():
+        first.close()
+        with pytest.raises(BlockingIOError):
+            Partial(data, record, PIECE)
+    Partial(data, record, PIECE).close()
+    first.close()
