@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -216,42 +215,6 @@ with HelixStore(environ=dict(os.environ)) as store:
 def child(person: Person) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", _CHILD, REPOSITORY], env=person.environ, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True)
-
-
-def test_killed_again_and_again_it_completes_and_nothing_that_was_finished_comes_twice(
-    online: Person, served: Repository,
-) -> None:
-    """The process is killed each time when so many more bytes have gone out, until one gets through."""
-    size, kills = sum(file.stat().st_size for file in served.files.values()), 100 if os.environ.get("SOAK") else 10
-    went, served_went = threading.Condition(), served.went
-    total = 0
-
-    def count(path: str, number: int) -> None:
-        nonlocal total
-        served_went(path, number)
-        with went:
-            total += number
-            went.notify_all()
-
-    Repository.went, keep = (lambda self, path, number: count(path, number)), Repository.went
-    try:
-        died = 0
-        for number in range(kills):
-            process, limit = child(online), total + size // (kills + 2) * (1 + number % 3)
-            with went:
-                went.wait_for(lambda: total >= limit or process.poll() is not None, timeout=30)  # noqa: B023
-            process.kill()
-            died += process.wait() < 0
-            process.communicate()
-        process = child(online)
-        said, complained = process.communicate(timeout=60)
-        assert process.returncode == 0, complained
-    finally:
-        Repository.went = keep  # type: ignore[method-assign]
-    assert died > kills // 3
-    assert total <= size + died * 10 * (1 << 20), "at most a piece for each connection is lost with a kill"
-    all_there(online, served)
-    assert said.strip().isdigit()
 
 
 def test_one_that_was_interrupted_goes_on_in_the_same_process(
