@@ -72,7 +72,7 @@ def mirrored(machine: Machine, wanted: HubReference, part: str, why: Passing) ->
 
 
 class _There(NamedTuple):
-    """What the mirror has of one commit: the first tag of it, and path -> file of all."""
+    """What the mirror has of one commit: the first artifact of it, and path -> file of all."""
 
     reference: Reference
     files: dict[str, RemoteFile]
@@ -92,7 +92,8 @@ def _commits(registry: Registry, wanted: HubReference) -> dict[tuple[str, str], 
     for tag in registry.tags():
         one = registry.tagged(tag)
         try:
-            contents = read_contents(one.model(), f"{one.reference.repository}-{tag}")
+            manifest = one.model()
+            contents = read_contents(manifest, f"{one.reference.repository}-{tag}")
             said = json.loads(one.small(contents.config)) if contents.config is not None else {}
             origin = _origin(said)
         except Cut:
@@ -104,7 +105,7 @@ def _commits(registry: Registry, wanted: HubReference) -> dict[tuple[str, str], 
             continue
         if origin is None or not _is(*origin, wanted):
             continue
-        files = found.setdefault(origin, _There(one.reference, {})).files
+        files = found.setdefault(origin, _There(one.reference.at(manifest.sha256), {})).files
         for file in contents.files:
             address = BlobAddress(one, file.sha256, file.bytes, file.path)
             files.setdefault(file.path, RemoteFile(file.path, file.bytes, file.sha256, None, address))
