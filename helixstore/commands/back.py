@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from helixstore.errors import Failed
 from helixstore.fs.listing import walk
@@ -18,8 +18,11 @@ from helixstore.sync.wanted import Ask, Change
 __all__ = ["leave", "undo"]
 
 
-def undo(session: Session, n: int, *, dry_run: bool = False, ask: Ask | None = None) -> SyncReport:
+def undo(session: Session, n: int, *, dry_run: bool = False, ask: Ask | None = None,
+         meant: Sequence[int] = ()) -> SyncReport:
     """Walk back the latest `n` operations; what has changed since is left alone and reported.
+
+    `meant`: their numbers, the latest first, where they were chosen before: no others are taken back instead.
 
     An undo that was cut short is finished, and nothing else is taken back: who types it again means that one.
     """
@@ -31,12 +34,12 @@ def undo(session: Session, n: int, *, dry_run: bool = False, ask: Ask | None = N
             said = "finished what an interrupted undo had begun; to take back more, type it again"
             return report(session.farm.journal.plan(begun[-1]), Intake(notes=[said]), issues, dry_run=False,
                           operation=begun[-1])
-    preview = session.farm.undo(n, dry_run=True)
+    preview = session.farm.undo(n, dry_run=True, shown=meant or None)
     _reachable(session, [action.absolute for action in preview.plan.actions if action.op == "own"])
     shown = report(preview.plan, Intake(), preview.issues, dry_run=True)
     if dry_run or (ask is not None and not ask(shown)):
         return shown
-    outcome = session.farm.undo(n, shown=preview.plan.undoes if ask is not None else None)
+    outcome = session.farm.undo(n, shown=preview.plan.undoes if ask is not None else meant or None)
     restate(session, outcome.issues)
     return report(outcome.plan, Intake(), outcome.issues, dry_run=False, operation=outcome.number)
 

@@ -108,7 +108,8 @@ def go_back(session: Session, number: int, *, dry_run: bool = False, ask: Ask | 
         done_again(session, one)
     if not later and not again:
         return SyncReport(dry_run=dry_run, notes=(f"generation {number} is what there is",))
-    report = undo(session, len(later), dry_run=dry_run, ask=ask) if later else SyncReport(dry_run=dry_run)
+    report = undo(session, len(later), dry_run=dry_run, ask=ask, meant=[one.number for one in reversed(later)]) \
+        if later else SyncReport(dry_run=dry_run)
     if report.dry_run and not dry_run:
         return report                           # the person was asked, and does not want it
     for one in again:

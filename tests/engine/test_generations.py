@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from helixstore.errors import Failed, NotFound
+from helixstore.commands.back import undo
+from helixstore.errors import Failed, HelixError, NotFound
+from helixstore.session import Session
 from support.person import Person
 from support.raw import model_gguf
 
@@ -136,3 +138,17 @@ def test_an_unknown_one_is_said(synced: Person, tmp_path: Path) -> None:
         for ask in (store.difference, store.go_back):
             with pytest.raises(NotFound, match="generation 99"):
                 ask(99)
+
+
+def test_what_another_process_does_meanwhile_is_not_taken_back_instead(
+    synced: Person, three: tuple[int, dict[str, set[str]], dict[str, bytes]],
+) -> None:
+    """Which operations are to be taken back was decided before it; all of them or none are."""
+    session = Session(synced.environ)
+    chosen = [one.number for one in session.farm.operations() if one.number > three[0]]
+    with synced.open() as store:
+        store.hide("other", "ollama")
+    before = linked(synced), files(synced)
+    with pytest.raises(HelixError, match="meanwhile"):
+        undo(session, len(chosen), meant=chosen)
+    assert (linked(synced), files(synced)) == before
