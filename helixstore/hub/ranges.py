@@ -205,7 +205,7 @@ def get(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes
 
 @contextlib.contextmanager
 def _answer(session: Any, url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
-    if hasattr(session, "stream"):                      # httpx, since 1.0
+    if callable(getattr(session, "stream", None)):      # httpx, since 1.0; of requests it is a setting
         with session.stream("GET", url, headers=headers, timeout=_SECONDS, follow_redirects=False) as response:
             yield response, response.iter_raw()      # as it comes: joining it costs more than the rest
     else:
