@@ -72,7 +72,7 @@ def patiently(ask: Callable[[], T]) -> T:
         try:
             return ask()
         except Passing as error:
-            if type(error.__cause__).__name__.startswith("Connect"):        # of httpx and of requests
+            if type(error.__cause__).__name__.startswith(("Connect", "Offline")):   # of httpx, requests, the hub's
                 raise
             time.sleep(_pause(done, error))
     return ask()
