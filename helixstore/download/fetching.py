@@ -28,6 +28,7 @@ __all__ = ["Fetched", "Shelf", "fetch"]
 _SMALL = 4 << 20                # bytes up to which a file is fetched into memory
 _STRETCH = 32                   # pieces that one request asks for
 _BATCH = 64 << 20               # bytes of small files held before they enter the store
+_FILES = 1000                   # so many at most
 _POLL = 0.3                     # seconds until another process is asked again whether it is done
 
 
@@ -107,6 +108,7 @@ class _Job:
         self._progress, self._arrived = progress, arrived
         self._guard = threading.Lock()
         self._small: list[tuple[RemoteFile, bytes]] = []
+        self._held = 0                                  # bytes of them
         self._open: list[Partial] = []
 
     def close(self) -> None:
@@ -135,7 +137,8 @@ class _Job:
                 return
             with self._guard:
                 self._small.append((file, data))
-                full = sum(len(kept) for _, kept in self._small) > _BATCH
+                self._held += len(data)
+                full = self._held > _BATCH or len(self._small) >= _FILES
             if full:
                 self.flush()
 
@@ -149,7 +152,7 @@ class _Job:
     def flush(self) -> None:
         """Bring the small files that have come into the store."""
         with self._guard:
-            batch, self._small = self._small, []
+            batch, self._small, self._held = self._small, [], 0
         if not batch:
             return
         try:
