@@ -40,6 +40,8 @@ _TICK_NS, _LISTINGS_NS = 2 * 10**9, 120 * 10**9
 #: where a folder's time tells nothing: exfat-fuse leaves it as it is when a file is moved in (seen with 1.3.0)
 _SILENT = frozenset({"fuseblk", "fuse.exfat", "fuse.exfat-fuse"})
 _NEVER_NS = 1 << 62
+#: what a kernel, a file system or a container says that does not tell names of disks, each time it is asked
+_UNTOLD = frozenset({errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EACCES})
 _GETFSUUID = 0x80111500             # FS_IOC_GETFSUUID of linux/fs.h, since Linux 6.9: a length, then 16 bytes
 _ESCAPES = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\", "\\043": "#"}
 
@@ -154,9 +156,9 @@ def _uuid_of(point: str) -> str | None:
     try:
         told = _uninterrupted(descriptor)
     except OSError as error:
-        if error.errno in (errno.EIO, errno.EROFS, errno.ENOMEM):
-            raise
-        return None
+        if error.errno in _UNTOLD:
+            return None
+        raise
     finally:
         os.close(descriptor)
     return str(uuid.UUID(bytes=told[1:])) if told[0] == 16 and any(told[1:]) else None

@@ -69,7 +69,10 @@ def test_what_lies_on_another_machine(kind: str, source: str, network: bool) -> 
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux is asked for the UUID")
-@pytest.mark.parametrize(("number", "tells"), [(errno.EIO, False), (errno.EROFS, False), (errno.ENOTTY, True)])
+@pytest.mark.parametrize(("number", "tells"), [
+    (errno.EIO, False), (errno.EROFS, False), (errno.EXDEV, False), (errno.EMFILE, False), (errno.ENOTTY, True),
+    (errno.EPERM, True),
+])
 def test_a_disk_that_fails_to_tell_its_uuid_gets_no_other_id(number: int, tells: bool, tmp_path: Path,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     """It would count as another disk for good."""
