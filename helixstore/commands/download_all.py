@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from helixstore.commands.download import take
 from helixstore.commands.picking import picked
-from helixstore.commands.prospects import Prospect, Wish, places, prospects
+from helixstore.commands.prospects import Missed, Prospect, Wish, places, prospects
 from helixstore.download.covering import Candidate, cover
 from helixstore.download.getting import held
 from helixstore.download.results import DownloadReport
-from helixstore.errors import Failed, HelixError, Usage
+from helixstore.errors import Failed, Usage
 from helixstore.hub.remote import RemoteFile
 from helixstore.session import Session
 from helixstore.sync.progress import Progress
@@ -82,15 +82,15 @@ def download_all(
     on = [name for name in session.layouts if session.is_on(name)]
     if not on:
         raise Usage("no program is on", "helixstore providers on NAME, or helixstore models download")
-    errors: list[HelixError] = []
+    missed: list[Missed] = []
     where = places(session, what, wish, on)
 
     def missing(files: Sequence[RemoteFile]) -> int:
         return held(session, files, progress).missing(files)
 
-    found = list(prospects(session, where, wish, on, errors, every=True, here=lambda form: not missing(form.weights)))
+    found = list(prospects(session, where, wish, on, missed, every=True, here=lambda form: not missing(form.weights)))
     if not found:
-        raise errors[0]
+        raise missed[0].error
     chosen = [found[number] for number in cover([Candidate(missing(one.package.files), one.served) for one in found])]
     left = [name for name in on if all(name not in one.served for one in chosen)]
     if not chosen:
@@ -100,7 +100,7 @@ def download_all(
     serves = tuple(Served(name, one.peek.variant.key.variant) for name in on
                    for one in [next((one for one in chosen if name in one.served), None)] if one is not None)
     downloads = tuple(take(session, picked(one, _why(one)), dry_run=dry_run, progress=progress) for one in chosen)
-    unasked = tuple(Issue("failed", what, error.message, error.remedy) for error in errors) if left else ()
+    unasked = tuple(Issue("failed", what, error.message, error.remedy) for _, error in missed) if left else ()
     return AllReport(chosen[0].model, downloads, serves, tuple(_left_out(name, found) for name in left), unasked,
                      dry_run)
 

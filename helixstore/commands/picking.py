@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from helixstore.commands.judging import size
 from helixstore.commands.offering import Asking, check_access
 from helixstore.commands.prospects import (
+    Missed,
     Place,
     Prospect,
     Wish,
     catalogue,
     check_format,
+    closed_to,
     context_of,
     family_of,
     hardware_of,
@@ -75,14 +77,19 @@ def pick(machine: Machine, what: str, wish: Wish, provider: str = "") -> Pick:
         Failed: the provider cannot run it, or it does not fit this computer; or the place cannot be asked.
     """
     where = places(machine, what, wish, for_whom(machine, provider))
-    errors: list[HelixError] = []
+    missed: list[Missed] = []
     if provider:
         seen = []
-        for prospect in prospects(machine, where, wish, [provider], errors):
+        for prospect in prospects(machine, where, wish, [provider], missed):
             if prospect.served:
-                return picked(prospect, _with(f"{provider} runs it: {prospect.verdicts[provider].reason}", errors))
+                return picked(prospect, _with(f"{provider} runs it: {prospect.verdicts[provider].reason}", missed))
             seen.append(prospect)
-        raise _refused(machine, what, wish, provider, seen, where[0]) if seen else errors[0]
+        if not seen:
+            raise missed[0].error
+        if closed := closed_to(machine, provider, (one.peek.variant.key.variant for one in seen), missed):
+            raise Failed(f"provider {provider} can run none of the forms of {what} that are open to you: "
+                         f"{closed.message}", closed.remedy)
+        raise _refused(machine, what, wish, provider, seen, where[0])
     asking = Asking(machine)
     for place in where:
         try:
@@ -95,11 +102,11 @@ def pick(machine: Machine, what: str, wish: Wish, provider: str = "") -> Pick:
         except Passing:
             raise
         except HelixError as error:                     # a place that is gone or closed: the next may have it
-            errors.append(error)
+            missed.append(Missed(place, error))
         else:
             best = _best(machine, place, found, forms, wish)
-            return replace(best, why=_with(best.why, errors))
-    raise errors[0]
+            return replace(best, why=_with(best.why, missed))
+    raise missed[0].error
 
 
 def picked(prospect: Prospect, why: str) -> Pick:
@@ -108,9 +115,9 @@ def picked(prospect: Prospect, why: str) -> Pick:
                 tuple(one.label for one in prospect.others))
 
 
-def _with(why: str, errors: Sequence[HelixError]) -> str:
+def _with(why: str, missed: Sequence[Missed]) -> str:
     """The reason, with what was passed over: a person may want to mend that."""
-    passed = (f"{error.message} ({error.remedy})" if error.remedy else error.message for error in errors)
+    passed = (f"{error.message} ({error.remedy})" if error.remedy else error.message for _, error in missed)
     return "; ".join(filter(None, (why, *(f"passed over: {one}" for one in passed))))
 
 
@@ -170,10 +177,11 @@ def _refused(
     there = {form.family for form in packages(first.offered.files)} if wish.format else set()
     if there & {format_.family for format_ in layout.formats} - {variant.format.family}:
         return Failed(reason, "leave out --format: a form that it can run is chosen then")
+    if first.fit.room is None:
+        into = f"it could after a conversion to {verdict.convert_to}; or " if verdict.convert_to else ""
+        return Failed(reason, f"{into}say how much memory a model may have: --memory SIZE, or that less context will "
+                              "do: --context TOKENS")
     if verdict.convert_to:
         return Failed(reason, f"it could after a conversion to {verdict.convert_to}; who can run it as it is: "
                               f"helixstore compat {what}")
-    if first.fit.room is None:
-        return Failed(reason, "say how much memory a model may have: --memory SIZE, or that less context will do: "
-                              "--context TOKENS")
     return Failed(reason, f"helixstore compat {what}")

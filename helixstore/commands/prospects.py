@@ -34,8 +34,8 @@ from helixstore.session import Machine
 from helixstore.values import Family, Format
 
 __all__ = [
-    "Place", "Prospect", "Wish", "catalogue", "check_format", "context_of", "family_of", "hardware_of",
-    "in_doubt", "places", "prospects", "repositories_of",
+    "Missed", "Place", "Prospect", "Wish", "catalogue", "check_format", "closed_to", "context_of", "family_of",
+    "hardware_of", "in_doubt", "places", "prospects", "repositories_of",
 ]
 
 _LOOKS = 4                      # forms of one place of which the header is read, at most
@@ -72,12 +72,21 @@ class Place:
         entry: of the catalogue; None where it knows none.
         model: what it is to be called; "": as it is called there.
         part: the file or quantisation there that is meant; "": whatever is best, or all that there is.
+        format: in which the catalogue has it there; None where it does not say.
     """
 
     reference: Reference
     entry: Entry | None = None
     model: str = ""
     part: str = ""
+    format: Format | None = None
+
+
+class Missed(NamedTuple):
+    """A place that could not be asked, or has not what is wanted, and why."""
+
+    place: Place
+    error: HelixError
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +177,8 @@ def places(machine: Machine, what: str, wish: Wish, providers: Sequence[str]) ->
     offers = [offer for format_ in formats for offer in entry.offers_of(format_)]
     hardware = hardware_of(machine, wish.memory)
     found = [place for offer in offers for place in _places(offer, entry, wish, hardware)]
-    found += [Place(offer.reference(), entry, entry.name, wish.wanted) for offer in offers if _may_have(offer, wish)]
+    found += [Place(offer.reference(), entry, entry.name, wish.wanted, offer.format) for offer in offers
+              if _may_have(offer, wish)]
     if not found:
         asked = " ".join(filter(None, (wish.format, wish.wanted)))
         there = ", ".join(_described(offer) for offer in entry.offers)
@@ -209,7 +219,7 @@ def check_format(place: Place, wish: Wish, look: Peek) -> None:
 
 
 def prospects(
-    machine: Machine, where: Iterable[Place], wish: Wish, providers: Sequence[str], errors: list[HelixError],
+    machine: Machine, where: Iterable[Place], wish: Wish, providers: Sequence[str], missed: list[Missed],
     every: bool = False, here: Callable[[Package], bool] = lambda form: False,
 ) -> Iterator[Prospect]:
     """The forms that are worth a look, place by place, until each provider has one that it can run.
@@ -219,7 +229,7 @@ def prospects(
         where: of `places`.
         wish: what is asked for.
         providers: for whom.
-        errors: gets why a place could not be asked; the others are asked all the same.
+        missed: gets the places that could not be asked; the others are asked all the same.
         every: go on to the last place.
         here: whether a form need not be fetched: of those that fit it comes before a better one.
 
@@ -237,7 +247,24 @@ def prospects(
         except Passing:
             raise
         except HelixError as error:
-            errors.append(error)
+            missed.append(Missed(place, error))
+
+
+def closed_to(machine: Machine, provider: str, seen: Iterable[str], missed: Iterable[Missed]) -> HelixError | None:
+    """Why the likeliest place could not be asked that may have a form which a provider loads; None: there is no such,
+    or another has one.
+
+    Args:
+        machine: whose layouts.
+        provider: its name.
+        seen: the variants that other places have: "gguf:Q8_0".
+        missed: of `prospects`; places that are there no more are none.
+    """
+    formats = (None, *machine.layout(provider).formats)
+    if any(variant.partition(":")[0] in formats for variant in seen):
+        return None
+    return next((one.error for one in missed if one.place.format in formats and not isinstance(one.error, NotFound)),
+                None)
 
 
 def _at(machine: Machine, asking: Asking, place: Place, wish: Wish, providers: Sequence[str], open_: set[str],
@@ -304,12 +331,12 @@ def _places(offer: Offer, entry: Entry, wish: Wish, hardware: Hardware) -> list[
         if wish.wanted.upper() not in map(str.upper, offer.quantizations):
             return []
         reference = offer.reference(wish.wanted)
-        return [Place(reference, entry, entry.name, part_of(reference))]
+        return [Place(reference, entry, entry.name, part_of(reference), offer.format)]
     if BLANK not in offer.at or len(offer.quantizations) < 2:
-        return [Place(offer.reference(), entry, entry.name, part_of(offer.reference()))]
+        return [Place(offer.reference(), entry, entry.name, part_of(offer.reference()), offer.format)]
     forms = [_Promise(one, _computed(entry, one), one) for one in offer.quantizations]
     ranked = fits(forms, entry.shape, hardware, context_of(entry, wish))
-    return [Place(offer.reference(fit.form.quantization), entry, entry.name)
+    return [Place(offer.reference(fit.form.quantization), entry, entry.name, format=offer.format)
             for fit in (ranked if wish.quantization == "all" else ranked[:1])]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from helixstore.commands.judging import demand_here, judge
-from helixstore.commands.prospects import Wish, hardware_of, places, prospects
+from helixstore.commands.prospects import Missed, Wish, closed_to, hardware_of, places, prospects
 from helixstore.commands.savings import figures
 from helixstore.errors import Ambiguous, Corrupt, Failed, HelixError, NotFound, Usage
 from helixstore.farm.library import Library, place_of
@@ -127,19 +127,26 @@ def foreseen(
         missing: what is said where the catalogue does not know it either; None: what the catalogue says.
     """
     providers = [machine.layout(provider).name] if provider else list(machine.layouts)
-    errors: list[HelixError] = []
+    missed: list[Missed] = []
     best: dict[str, Verdict] = {}
     try:
         where = places(machine, what, wish, providers)
     except (NotFound, Usage) as error:
         raise missing or error from None
-    for prospect in prospects(machine, where, wish, providers, errors):
+    for prospect in prospects(machine, where, wish, providers, missed):
         for name, verdict in prospect.verdicts.items():
             if name not in best or _ANSWERS.index(verdict.answer) < _ANSWERS.index(best[name].answer):
                 best[name] = verdict
     if not best:
-        raise errors[0]
-    return [best[name] for name in providers]
+        raise missed[0].error
+    return [_with(best[name], closed_to(machine, name, [best[name].variant], missed)) for name in providers]
+
+
+def _with(verdict: Verdict, closed: HelixError | None) -> Verdict:
+    """With the place that could not be asked, where that may have what the provider can run."""
+    if verdict.answer == "yes" or closed is None:
+        return verdict
+    return replace(verdict, reason=f"{verdict.reason}; {closed.message}")
 
 
 def compat_of(machine: Machine, where: Path, provider: str | None, wish: Wish | None = None) -> list[Verdict]:

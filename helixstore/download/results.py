@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from helixstore.results import SyncReport
 from helixstore.values import Issue
@@ -79,7 +78,8 @@ class UpdateReport:
         return (*failed, *(issue for sync in self.syncs for issue in sync.issues))
 
 
-class RemoteState(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RemoteState:
     """One file of a download: its path in the repository, its size, and how much of it was here before. Bytes."""
 
     path: str

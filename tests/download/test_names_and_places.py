@@ -108,6 +108,7 @@ def test_what_fits_nowhere_says_which_conversion_would(person: Person, tmp_path:
                 with pytest.raises(Failed) as error:
                     store.download("hf:acme/big-GGUF", provider=provider, memory=30_000_000)
                 assert "gguf" in error.value.remedy
+                assert "--memory" in error.value.remedy
                 assert "Q8_0 it would fit" in error.value.message or "as Q8_0 would fit" in error.value.remedy
             [verdict] = store.compat("hf:acme/big-GGUF", "ollama", memory=1000)
             assert (verdict.answer, verdict.convert_to) == ("no", None)
@@ -136,6 +137,21 @@ def test_a_gated_place_is_passed_over_and_named(member: Person, ours: dict[str, 
         assert store.download("ours-7b", dry_run=True).repository != "acme/ours-GGUF"
 
 
+def test_what_a_provider_could_run_and_is_closed_is_what_the_person_hears_of(
+    member: Person, ours: dict[str, Repository],
+) -> None:
+    """Not that the form which is open to everybody cannot be run."""
+    ours[""].gated = ours["awq"].gated = True
+    with member.open() as store:
+        with pytest.raises(Failed, match=r"vllm can run none .* open to you: acme/ours is gated") as error:
+            store.download("ours-7b", provider="vllm")
+        assert "hf auth login" in error.value.remedy
+        found = {one.provider: one for one in store.compat("ours-7b")}
+    assert found["vllm"].answer == "after conversion"
+    assert "acme/ours is gated: its owner lets people read it" in found["vllm"].reason
+    assert "gated" not in found["ollama"].reason
+
+
 def test_a_hub_that_is_too_busy_to_list_is_asked_again(member: Person, ours: dict[str, Repository]) -> None:
     answers = [Trouble(503), Trouble(429, {"Retry-After": "0.01"}), Trouble(cut=0)]
     ours["GGUF"].listing = lambda number: answers[number] if number < len(answers) else None
@@ -152,6 +168,11 @@ def test_a_hub_that_is_too_busy_to_list_is_asked_again(member: Person, ours: dic
 def run(person: Person, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "helixstore", *words], env=person.environ, text=True,
                           capture_output=True, check=False, timeout=60)
+
+
+def test_json_has_the_files_as_the_documentation_says(member: Person) -> None:
+    planned = json.loads(run(member, "models", "download", "ours-7b:Q8_0", "--dry-run", "--json").stdout)
+    assert planned["files"] == [{"path": "ours-Q8_0.gguf", "bytes": planned["files"][0]["bytes"], "here_bytes": 0}]
 
 
 def test_a_token_is_nowhere_but_in_what_is_sent_to_the_hub(member: Person, ours: dict[str, Repository]) -> None:
