@@ -58,9 +58,9 @@ class Catalogue:
         own = "".join(f"; in your own {issue.path}: {issue.message}" for issue in self.issues[:3])
         raise NotFound(f"no model is known by the name {printable(name[:100])}", f"{remedy}{own}")
 
-    def suggest(self, name: str, count: int = 3) -> list[str]:
-        """The names of entries that are like a name, the most like first; at most `count`."""
-        return near(name, self._names, count)
+    def suggest(self, name: str) -> list[str]:
+        """The names of entries that are like a name, the most like first; at most three."""
+        return near(name, self._names, 3)
 
     def of_repository(self, repository: str) -> Entry | None:
         """The entry that has a repository of the hub, `org/name`, among its sources."""

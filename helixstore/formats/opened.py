@@ -119,30 +119,28 @@ def why_unreadable(path: str, error: OSError) -> str:
 
 
 class Window:
-    """A piece of a file that slides forward: at most `chunk` bytes, or what one `need` asks for, are in memory.
+    """A piece of a file that slides forward: at most a MiB, or what one `need` asks for, are in memory.
 
     Args:
         file: the open file.
         start: offset of the first byte, in bytes.
         end: offset behind the last byte that may be read; at most the file's size.
         what: what ends too early if more is needed, for the message ("its header").
-        chunk: bytes read at once, after a first small piece.
 
     Attributes:
         buffer: the bytes now in memory; `buffer[pos]` is the next one.
         pos: index of the next byte in `buffer`; a caller may move it forward within `buffer`.
     """
 
-    __slots__ = ("_base", "_chunk", "_end", "_file", "_next", "_what", "buffer", "pos")
+    __slots__ = ("_base", "_end", "_file", "_next", "_what", "buffer", "pos")
 
-    FIRST = 1 << 16
+    FIRST, MORE = 1 << 16, 1 << 20          # bytes read at once
 
-    def __init__(self, file: Opened, start: int, end: int, what: str = "its header", chunk: int = 1 << 20) -> None:
+    def __init__(self, file: Opened, start: int, end: int, what: str = "its header") -> None:
         self._file = file
         self._base = start
         self._end = min(end, file.size)
         self._what = what
-        self._chunk = chunk
         self._next = self.FIRST
         self.buffer = b""
         self.pos = 0
@@ -175,7 +173,7 @@ class Window:
         start = self.offset
         kept = self.buffer[self.pos :]
         ask = min(max(count, self._next) - len(kept), self._end - start - len(kept))
-        self._next = self._chunk
+        self._next = self.MORE
         self.buffer = kept + self._file.read_at(start + len(kept), ask)
         self._base, self.pos = start, 0
         if len(self.buffer) < count:                    # it was cut while we read
@@ -186,7 +184,7 @@ class Window:
         available = len(self.buffer) - self.pos
         if available >= self.left:
             return False
-        self.need(min(available + self._chunk, self.left))
+        self.need(min(available + self.MORE, self.left))
         return True
 
     def skip(self, count: int) -> None:

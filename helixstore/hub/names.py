@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from helixstore.fs import kernel
 from helixstore.fs.private import read_trusted
+from helixstore.hub.public import offline
 from helixstore.values import Source
 
 __all__ = ["OTHERWISE", "SILENT", "UNKNOWN", "UNREAD", "HubNames", "Listed", "same_files"]
@@ -39,7 +40,6 @@ _WHY: Mapping[str, str] = {
 }
 _KEPT = 10_000                  # answers that are no proof
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_TRUE = frozenset({"1", "on", "yes", "true"})       # as huggingface_hub reads its switches
 
 
 class Listed(NamedTuple):
@@ -63,9 +63,8 @@ class HubNames:
     def __init__(self, file: str, environ: Mapping[str, str], trust: bool = False, clock: float | None = None) -> None:
         self._file, self._trust, self._clock = file, trust, clock
         self._endpoint = environ.get("HF_ENDPOINT") or ""
-        switches = (environ.get(name, "").strip().casefold() for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
         #: nobody is asked
-        self.offline = any(word in _TRUE for word in switches)
+        self.offline = offline(environ)
         self._stamp: tuple[int, ...] | None = ()
         self._proven: set[tuple[str, str, str]] = set()
         self._refused: dict[str, tuple[str, float]] = {}

@@ -10,11 +10,17 @@ from fnmatch import fnmatchcase
 
 from helixstore.fs import kernel
 
-__all__ = ["PublicRepositories"]
+__all__ = ["PublicRepositories", "offline"]
 
 _SECONDS = 5.0                  # without an answer
 _AGAIN = 24 * 3600.0            # seconds after which a repository that was not public is asked about again
-_TRUE = frozenset({"1", "on", "yes", "true"})       # as huggingface_hub reads its switches
+_TRUE = frozenset({"1", "on", "yes", "true"})
+
+
+def offline(environ: Mapping[str, str]) -> bool:
+    """Whether the hub is not to be asked, as huggingface_hub reads its switches."""
+    words = (environ.get(name, "").strip().casefold() for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    return any(word in _TRUE for word in words)
 
 
 class PublicRepositories:
@@ -24,17 +30,14 @@ class PublicRepositories:
         patterns: of repositories that are public whatever the hub says: "org/*".
         file: where the answers are kept, absolute; private to the person, since it tells what they have.
         environ: HF_ENDPOINT, HF_HUB_OFFLINE.
-        clock: seconds since 1970; now.
     """
 
-    def __init__(self, patterns: Sequence[str], file: str, environ: Mapping[str, str],
-                 clock: float | None = None) -> None:
+    def __init__(self, patterns: Sequence[str], file: str, environ: Mapping[str, str]) -> None:
         self._patterns = [pattern.casefold() for pattern in patterns]
         self._file = file
         self._endpoint = environ.get("HF_ENDPOINT") or None
-        offline = (environ.get(name, "").strip().casefold() for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
-        self._silent = any(word in _TRUE for word in offline)
-        self._now = time.time() if clock is None else clock
+        self._silent = offline(environ)
+        self._now = time.time()
         self._answers = self._read()
 
     def known(self, repository: str) -> bool | None:

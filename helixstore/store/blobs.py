@@ -218,7 +218,7 @@ class Blobs:
             if home is None or home == self.volumes.main:
                 added = adding.add(request, staging, self._publisher(trusted))
             elif home.refers:
-                added = references.add(request, home, staging)
+                added = references.add(request, home)
             else:
                 with self.volumes.staging(home).working() as beside:
                     added = adding.add(request, beside, self._publisher(trusted, home))
@@ -228,7 +228,7 @@ class Blobs:
         return added
 
     def add_copies(self, sources: Sequence[str | os.PathLike[str]], *, sha256: bool = False,
-                   trusted: Trusted | None = None) -> list[Added | HelixError]:
+                   ) -> list[Added | HelixError]:
         """Take many small files into the store by copying them, with one pass of flushing for all.
 
         Returns:
@@ -236,7 +236,7 @@ class Blobs:
         """
         with self._working() as staging:
             outcomes = adding.add_copies([os.fspath(source) for source in sources], sha256, staging,
-                                         self._publisher(trusted))
+                                         self._publisher(None))
         for outcome in outcomes:
             if isinstance(outcome, Added):
                 self._learn(outcome)

@@ -20,7 +20,7 @@ from helixstore.store.volumes import Volume
 __all__ = ["add"]
 
 
-def add(request: Request, volume: Volume, staging: str) -> Added:
+def add(request: Request, volume: Volume) -> Added:
     """See `Blobs.add`: the file becomes a blob by being named.
 
     Raises:

@@ -29,14 +29,12 @@ class Meeting:
         folder: absolute, both sides'.
         side: "a" leads, "b" follows.
         alive: whether the other side can still answer.
-        patience: seconds to wait for one message.
     """
 
-    def __init__(self, folder: str, side: str, alive: Callable[[], bool] = lambda: True,
-                 patience: float = 180.0) -> None:
+    def __init__(self, folder: str, side: str, alive: Callable[[], bool] = lambda: True) -> None:
         self.folder = folder
         self._side, self._other = side, "b" if side == "a" else "a"
-        self._alive, self._patience = alive, patience
+        self._alive = alive
         self._said = self._heard = 0
 
     def say(self, **message: Any) -> None:
@@ -45,15 +43,15 @@ class Meeting:
         name = os.path.join(self.folder, f"{self._side}.{self._said}.json")
         kernel.write_new(name, json.dumps(message).encode(), durable=False)
 
-    def hear(self, patience: float | None = None) -> Mapping[str, Any]:
-        """What the other side says next.
+    def hear(self, patience: float = 180.0) -> Mapping[str, Any]:
+        """What the other side says next, within so many seconds.
 
         Raises:
             Failed: it has gone, or says nothing for too long.
         """
         self._heard += 1
         name = f"{self._other}.{self._heard}.json"
-        end = time.monotonic() + (self._patience if patience is None else patience)
+        end = time.monotonic() + patience
         pause = _PAUSE
         while time.monotonic() < end and self._alive():
             try:
