@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from repository import weights
 
+from helixstore.cli.models import lines
+from helixstore.download.results import DownloadReport, RemoteState
 from support.hub import Repository, Trouble, hub
 from support.person import Person
 
@@ -72,6 +74,37 @@ def test_one_bar_for_several_files_with_speed_and_time_left(
     assert [one[0] for one in states] == sorted(one[0] for one in states), "one bar, which only grows"
     assert any(left not in ("?", "00:00") for _, _, left in states)
     assert "3 files" in text
+
+
+def test_several_files_come_at_once(person: Person, tmp_path: Path) -> None:
+    """The hub answers nobody before four of the files have been asked for."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for part in range(4):
+        (folder / f"a{part}-Q8_0.gguf").write_bytes(weights(part, 1, quantized=True))
+    served, together = Repository.of("acme/four-GGUF", "1" * 40, folder), threading.Barrier(4, timeout=20)
+
+    def wait(path: str, number: int) -> None:
+        together.wait()
+
+    served.trouble = wait
+    with hub(served) as endpoint:
+        person.environ["HF_ENDPOINT"] = endpoint
+        with person.open() as store:
+            store.download("hf:acme/four-GGUF", quantization="all")
+    assert not together.broken
+    assert sorted(served.sent) == sorted(served.files)
+
+
+@pytest.mark.parametrize(("free", "says"), [
+    (10 * MIB, "It does not fit: 10.5 MB are free where the store lies, 10.5 MB more are needed."),
+    (30 * MIB, "31.5 MB are free where the store lies."), (None, "would be downloaded.")])
+def test_a_dry_run_says_whether_the_disk_suffices(free: int | None, says: str) -> None:
+    report = DownloadReport("acme/a", "1" * 40, "a", (RemoteState("a.gguf", 24 * MIB, 4 * MIB),), free, dry_run=True)
+    text = "\n".join(lines(report))
+    assert says in text
+    assert "21.0 MB of 25.2 MB would be downloaded." in text
+    assert "17%" in text, "what is here of a file"
 
 
 def test_what_was_here_counts_for_how_far_and_not_for_how_fast(
