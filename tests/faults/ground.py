@@ -144,13 +144,6 @@ class Ground:
         self.other = self.disks[1].point
         self.states: set[str] = set()
 
-    def _wait_until_let_go(self) -> None:
-        """Until no image of this disk is mounted anywhere."""
-        begun, mine = time.monotonic(), f"{self.base}/{self.name}."
-        while any(_text(file).startswith(mine) for file in Path("/sys/block").glob("loop*/loop/backing_file")):
-            assert time.monotonic() - begun < _LET_GO, f"{mine}* is still mounted in another mount namespace"
-            time.sleep(0.05)
-
     def save(self, state: str) -> None:
         """Remember everything as it is now."""
         for disk in self.disks:
