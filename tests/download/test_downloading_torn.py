@@ -14,7 +14,7 @@ from helixstore import HelixStore
 from helixstore.download.partial import PIECE, Partial
 from helixstore.errors import HelixError
 from support.hub import Repository, Trouble
-from support.person import Person
+from support.person import Person, spoil
 
 REPOSITORY, BIG = "hf:acme/small-GGUF", "small-F16.gguf"
 
@@ -184,11 +184,7 @@ def test_a_damaged_blob_of_the_same_size_stops_no_download(
         [variant] = store.show("other").variants
         assert variant.files[0].sha256 is None
         [blob] = store.folder.glob("blobs/*/*")
-        blob.chmod(0o644)
-        with blob.open("r+b") as file:
-            file.seek(served.files[BIG].stat().st_size // 2)
-            file.write(b"rotten")
-        blob.chmod(0o444)
+        spoil(blob, served.files[BIG].stat().st_size // 2)
         store.download(f"{REPOSITORY}:{BIG}")
     assert served.sent[BIG] == served.files[BIG].stat().st_size
 

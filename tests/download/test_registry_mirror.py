@@ -16,7 +16,7 @@ from repository import MIB, weights
 
 from helixstore.errors import Failed, HelixError, Passing, Usage
 from support.hub import Repository
-from support.person import Person
+from support.person import Person, spoil
 from support.registry import Relay, StandIn, docker_registry, serve
 
 BIG = "small-F16.gguf"
@@ -327,11 +327,7 @@ def test_damaged_bytes_come_back_from_the_mirror_before_anybody_else_is_asked(
         store.download(f"hf:{served.name}:{BIG}")
         store.verify()
         [blob] = [path for path in store.folder.glob("blobs/*/*") if path.stat().st_size == len(data)]
-        blob.chmod(0o644)
-        with blob.open("r+b") as file:
-            file.seek(17 * MIB)
-            file.write(b"rubbish")
-        blob.chmod(0o444)
+        spoil(blob, 17 * MIB)
         [mended] = store.verify(repair=True).mended
         assert [one.remote for one in mended.taken] == [True]
         assert "/acme/small-gguf: small-F16.gguf" in mended.taken[0].source

@@ -16,7 +16,7 @@ from repository import MIB, weights
 from helixstore.errors import Failed, HelixError, NotFound, UnsafeName, Usage
 from support.hub import Repository
 from support.ollama import CONFIG, OllamaFolder
-from support.person import Person
+from support.person import Person, spoil
 from support.registry import StandIn, serve
 
 
@@ -286,11 +286,7 @@ def test_damaged_bytes_come_back_from_the_registry(person: Person, registry: Sta
         store.download(f"ollama:{registry.host}/library/pebble:1b")
         store.verify()
         [blob] = [path for path in store.folder.glob("blobs/*/*") if path.stat().st_size == len(data)]
-        blob.chmod(0o644)
-        with blob.open("r+b") as file:
-            file.seek(20 * MIB)
-            file.write(b"rubbish")
-        blob.chmod(0o444)
+        spoil(blob, 20 * MIB)
         registry.sent.clear()
         mended = store.verify(repair=True).mended
         assert [one.why for one in mended] == [""]

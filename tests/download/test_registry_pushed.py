@@ -20,7 +20,7 @@ from helixstore.download.registries import registry_access
 from helixstore.errors import Ambiguous, Corrupt, Failed, HelixError, Usage
 from helixstore.session import Machine
 from support.models import tiny_hf
-from support.person import Person
+from support.person import Person, spoil
 from support.registry import Relay, StandIn, docker_registry, serve
 
 
@@ -124,11 +124,7 @@ def test_damaged_bytes_are_not_pushed(real: str, person: Person) -> None:
     data = gguf(person, "rotten", 5, seed=5)
     with person.open() as store:
         [blob] = [path for path in store.folder.glob("blobs/*/*") if path.stat().st_size == len(data)]
-        blob.chmod(0o644)
-        with blob.open("r+b") as file:
-            file.seek(MIB)
-            file.write(b"rubbish")
-        blob.chmod(0o444)
+        spoil(blob, MIB)
         for dry_run in (False, True):
             with pytest.raises(Corrupt, match="damaged"):
                 store.push("rotten", f"oci://{real}/team/rotten:v1", dry_run=dry_run)

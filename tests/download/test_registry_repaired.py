@@ -7,7 +7,7 @@ from pathlib import Path
 from registries import ollama_model
 from repository import weights
 
-from support.person import Person
+from support.person import Person, spoil
 from support.registry import StandIn, serve
 
 
@@ -17,11 +17,7 @@ def test_a_name_with_capitals_as_ollama_has_them(person: Person) -> None:
         ollama_model(registry, "1b", data)
         store.download(f"ollama:{registry.host}/Somebody/Pebble:1b")
         blob: Path = max(store.folder.glob("blobs/*/*"), key=lambda path: path.stat().st_size)
-        blob.chmod(0o644)
-        with blob.open("r+b") as file:
-            file.seek(5 << 20)
-            file.write(b"rotten")
-        blob.chmod(0o444)
+        spoil(blob, 5 << 20)
         assert store.verify().bad
         assert store.verify(repair=True).bad == []
         assert blob.read_bytes() == data

@@ -10,7 +10,7 @@ from repository import MIB, weights
 from helixstore.errors import Failed, NotFound
 from helixstore.store.hashing import hash_bytes
 from support.hub import Repository
-from support.person import Person
+from support.person import Person, spoil
 
 LATER = "2aaa1ff61fdd41a1ea0ea81799d23522f379b2ff"
 MODEL, FILE = "small-GGUF", "small-F16.gguf"
@@ -152,11 +152,7 @@ def test_damaged_bytes_of_the_version_before_come_back_from_its_own_revision(
         store.update()
         store.verify()
         blob = store.folder / "blobs" / hash_bytes(old).blake3[:2] / hash_bytes(old).blake3
-        blob.chmod(0o644)
-        with blob.open("r+b") as file:
-            file.seek(17 * MIB)
-            file.write(b"rubbish")
-        blob.chmod(0o444)
+        spoil(blob, 17 * MIB)
         served.commit = "1edfc51ff61fdd41a1ea0ea81799d23522f379b2"
         served.files[FILE].write_bytes(old)
         served.sent.clear()

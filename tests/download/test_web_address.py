@@ -11,7 +11,7 @@ from repository import weights
 
 from helixstore.errors import Failed, HelixError, NotFound, Passing, Usage
 from support.hub import Repository, Trouble, hub
-from support.person import Person
+from support.person import Person, spoil
 
 DATA = weights(7, 12)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -115,10 +115,7 @@ def test_damaged_bytes_come_back_from_the_address(person: Person, served: Reposi
     with person.open() as store:
         store.download(f"{address}#sha256={SHA256}")
         [blob] = [path for path in store.folder.glob("blobs/**/*") if path.is_file() and path.stat().st_size > 1 << 20]
-        blob.chmod(0o600)
-        with blob.open("r+b") as file:
-            file.seek(3_000_000)
-            file.write(b"rot")
+        spoil(blob, 3_000_000)
         assert store.verify(repair=True).repaired == [blob.name]
         assert store.path("pebble").read_bytes() == DATA
 

@@ -64,3 +64,12 @@ def without(person: Person, path: str) -> None:
         shutil.rmtree(target)
     else:
         target.unlink()
+
+
+def spoil(file: Path, at: int) -> None:
+    """Other bytes at a place of a read-only file, as a broken disk leaves them."""
+    file.chmod(0o644)
+    with file.open("r+b") as opened:
+        opened.seek(at)
+        opened.write(b"rubbish")
+    file.chmod(0o444)
