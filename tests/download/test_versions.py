@@ -163,3 +163,35 @@ def test_damaged_bytes_of_the_version_before_come_back_from_its_own_revision(
         served.files[FILE].write_bytes(new)
         store.rollback(f"{MODEL}:F16")
     assert bytes_of(online, MODEL)["gguf:F16"] == {old}
+
+
+def test_generations_lead_back_and_forth_over_downloads_without_any(
+    online: Person, served: Repository, old: bytes,
+) -> None:
+    new = served.files[FILE].read_bytes()
+    with online.open() as store:
+        store.update()
+        first, last = store.generations()[-1].n, store.generations()[0].n
+        served.sent.clear()
+        for number, wanted in ((first, {old}), (last, {new}), (0, None), (last, {new}), (first, {old})):
+            store.go_back(number)
+            assert (bytes_of(online, MODEL)["gguf:F16"] if store.shared_models() else None) == wanted, number
+            assert store.go_back(number).nothing
+            assert store.sync().nothing
+    assert served.sent == {}
+
+
+def test_a_generation_whose_files_are_gone_is_not_half_gone_to(online: Person, served: Repository, old: bytes) -> None:
+    with online.open() as store:
+        store.update()
+        last = store.generations()[0].n
+        store.go_back(last - 1)
+    blob = online.home / ".local/share/helixstore/store/blobs"
+    for path in blob.glob("*/*"):
+        if path.read_bytes() == served.files[FILE].read_bytes():
+            path.unlink()
+    with online.open() as store:
+        with pytest.raises(Failed, match="not in the store any more") as error:
+            store.go_back(last)
+        assert error.value.remedy.startswith(f"helixstore models download hf:{served.name}@{LATER}")
+    assert bytes_of(online, MODEL)["gguf:F16"] == {old}
