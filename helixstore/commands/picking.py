@@ -138,6 +138,7 @@ def _best(machine: Machine, place: Place, found: Offered, forms: Sequence[Packag
         try:
             look = peek(found, smallest, model)
             shape, parameters = look.shape, parameters or look.variant.header.parameters or 0
+            context = context_of(place.entry, wish, look)
         except HelixError:
             shape = None                # its header says nothing now: sizes decide, and the download will tell why
     ranked = fits(gguf, shape, hardware, context)

@@ -278,19 +278,20 @@ def _at(machine: Machine, asking: Asking, place: Place, wish: Wish, providers: S
         same = [form for form in forms if form.family is family]
         shape = place.entry.shape if place.entry is not None else None
         looks: dict[str, Peek] = {}
+        first = min(same, key=lambda form: form.bytes)
         if shape is None:
-            first = min(same, key=lambda form: form.bytes)
             looks[first.label] = peek(found, first, name)
             shape = looks[first.label].shape
+        context = context_of(place.entry, wish, looks.get(first.label))
         waiting: set[str] | None = None
-        ranked = fits(same, shape, hardware, context_of(place.entry, wish))
+        ranked = fits(same, shape, hardware, context)
         ranked.sort(key=lambda fit: fit.room is None or not here(fit.form))
         for fit in ranked[:_LOOKS]:
             form = fit.form
             look = looks.get(form.label) or peek(found, form, name)
             check_format(place, wish, look)
             parameters = (place.entry.parameters if place.entry else 0) or look.variant.header.parameters or 0
-            demand = Demand(fit, look.shape, parameters, context_of(place.entry, wish))
+            demand = Demand(fit, look.shape, parameters, context)
             verdicts = {one: judge(machine, one, look.variant, demand, hardware) for one in providers}
             yield Prospect(found, form, look, fit, verdicts, tuple(one for one in same if one is not form))
             others = {one for one, verdict in verdicts.items() if fit.room is not None and one in open_
@@ -300,10 +301,11 @@ def _at(machine: Machine, asking: Asking, place: Place, wish: Wish, providers: S
                 break
 
 
-def context_of(entry: Entry | None, wish: Wish) -> int:
-    """Tokens that there must be room for."""
-    made_for = entry.context if entry is not None and entry.context else CONTEXT
-    return wish.context or min(CONTEXT, made_for)
+def context_of(entry: Entry | None, wish: Wish, look: Peek | None = None) -> int:
+    """Tokens that there must be room for; of a model that the catalogue does not know, its own files say more."""
+    known = entry.context if entry is not None else 0
+    made_for = known or (look.variant.header.context_length if look is not None else 0)
+    return wish.context or min(CONTEXT, made_for or CONTEXT)
 
 
 def _order(machine: Machine, entry: Entry, providers: Sequence[str]) -> list[Format]:

@@ -104,11 +104,13 @@ def test_what_fits_nowhere_says_which_conversion_would(person: Person, tmp_path:
             [verdict] = store.compat("hf:acme/big-GGUF", "ollama", memory=30_000_000)
             assert (verdict.answer, verdict.convert_to) == ("after conversion", "gguf")
             assert verdict.reason.endswith("as gguf in Q8_0 it would fit")
+            assert "with a context of 2,048 tokens" in verdict.reason, "what the model was made for"
             for provider in ("", "ollama"):
                 with pytest.raises(Failed) as error:
                     store.download("hf:acme/big-GGUF", provider=provider, memory=30_000_000)
                 assert "gguf" in error.value.remedy
                 assert "--memory" in error.value.remedy
+                assert "with a context of 2,048 tokens" in error.value.message
                 assert "Q8_0 it would fit" in error.value.message or "as Q8_0 would fit" in error.value.remedy
             [verdict] = store.compat("hf:acme/big-GGUF", "ollama", memory=1000)
             assert (verdict.answer, verdict.convert_to) == ("no", None)
