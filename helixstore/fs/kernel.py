@@ -25,8 +25,9 @@ if sys.platform != "win32":
 
 __all__ = [
     "Fingerprint", "Name", "cannot_here", "copy", "copy_bytes", "create", "fingerprint", "fingerprint_of",
-    "hard_link", "publish", "reflink", "remove_tree", "rename_exclusively", "rename_new", "replace", "replace_file",
-    "symlink", "sync_all", "sync_file", "sync_folder", "temporary_name", "try_mode", "unlink", "write_new",
+    "hard_link", "publish", "reflink", "remove_tree", "rename_by", "rename_exclusively", "rename_new", "replace",
+    "replace_file", "symlink", "sync_all", "sync_file", "sync_folder", "temporary_name", "try_mode", "unlink",
+    "write_new",
 ]
 
 Name = str | os.PathLike[str]
@@ -178,10 +179,15 @@ def rename_new(source: Name, target: Name) -> bool:
 
 def rename_exclusively(source: Name, target: Name) -> None:
     """Rename, by a call that itself refuses to replace: FileExistsError; EINVAL or ENOSYS where there is none."""
+    rename_by(_RENAME_NOREPLACE, source, target)
+
+
+def rename_by(flags: int, source: Name, target: Name) -> None:
+    """Rename as the flags of renameat2(2) say, which only Linux has: ENOSYS elsewhere."""
     if not sys.platform.startswith("linux"):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), os.fspath(source))
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE):
+    if libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), os.fspath(source), None, os.fspath(target))
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import sys
 
-from helixstore.fs.kernel import Name, cannot_here
+from helixstore.fs.kernel import Name, cannot_here, rename_by
 
 __all__ = ["copy_range", "exchange"]
 
 _CHUNK = 1 << 30                     # copy_file_range takes at most 2 GiB at once
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_RENAME_EXCHANGE = 2
 
 
 def copy_range(reading: int, writing: int, offset: int, length: int) -> None:
@@ -54,9 +52,4 @@ def exchange(one: Name, other: Name) -> None:
     Raises:
         OSError: ask `cannot_here` about it: only Linux has this, and not for every file system [rename(2)].
     """
-    if not sys.platform.startswith("linux"):
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), os.fspath(one))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), os.fspath(one), None, os.fspath(other))
+    rename_by(_RENAME_EXCHANGE, one, other)
