@@ -28,7 +28,7 @@ def check_audience(session: Session, found: Offered) -> None:
         return
     public: bool | None = found.public
     if public and found.source.kind == "hub" and not found.note:
-        public = session.public.ask(found.place)
+        public = session.public.ask(found.place, fresh=True)
     if public is None:
         raise Passing(f"the hub does not say whether everybody may read {found.place}, and everybody in the group may "
                       "read this store", "try again later")

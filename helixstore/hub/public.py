@@ -13,7 +13,7 @@ from helixstore.fs import kernel
 __all__ = ["PublicRepositories", "offline"]
 
 _SECONDS = 5.0                  # without an answer
-_AGAIN = 24 * 3600.0            # seconds after which a repository that was not public is asked about again
+_AGAIN = 24 * 3600.0            # seconds after which a repository is asked about again
 _TRUE = frozenset({"1", "on", "yes", "true"})
 
 
@@ -42,25 +42,34 @@ class PublicRepositories:
 
     def known(self, repository: str) -> bool | None:
         """Whether it is public, without asking; None where that is not known."""
-        if any(fnmatchcase(repository.casefold(), pattern) for pattern in self._patterns):
+        if self._named(repository):
             return True
         public, at = self._answers.get(self._key(repository), (None, 0.0))
         return None if public is False and self._now - at > _AGAIN else public
 
-    def ask(self, repository: str) -> bool | None:
-        """The same, asking the hub if need be; once it does not answer, it is not asked again in this run."""
-        known = self.known(repository)
-        if known is not None or self._silent:
+    def ask(self, repository: str, fresh: bool = False) -> bool | None:
+        """The same, asking the hub where its last word is a day old: a repository may have been closed since. Once it
+        does not answer, it is not asked again in this run, and its last word counts.
+
+        Args:
+            repository: `org/name`.
+            fresh: however young its last word is.
+        """
+        known, (_, at) = self.known(repository), self._answers.get(self._key(repository), (None, 0.0))
+        if self._silent or self._named(repository) or (not fresh and self._now - at <= _AGAIN):
             return known
         answer = self._asked(repository)
         if answer is None:
-            self._silent = True
+            self._silent, answer = True, known
         else:
             self._answers[self._key(repository)] = (answer, self._now)
             os.makedirs(os.path.dirname(self._file), mode=0o700, exist_ok=True)
             kernel.replace_file(self._file, json.dumps({"schema": 1, "repositories": self._answers}).encode(), 0o600,
                                 durable=False)
         return answer
+
+    def _named(self, repository: str) -> bool:
+        return any(fnmatchcase(repository.casefold(), pattern) for pattern in self._patterns)
 
     def _asked(self, repository: str) -> bool | None:
         """What the hub says to anybody; a gated repository is not for everybody. None: it does not say."""

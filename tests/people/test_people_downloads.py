@@ -58,11 +58,17 @@ def test_one_downloads_and_the_others_have_it(online: People, served: Repository
 
 
 def test_what_is_not_for_everybody_is_not_brought_into_the_groups_store(online: People, served: Repository) -> None:
-    served.gated = True
-    code, _, said = online.alice.types("models", "download", f"hf:{NAME}")
-    assert code == 1
+    """A gated repository, whose terms alice has accepted: she may read it, and the group may not."""
+    class Gated(Repository):
+        def info(self) -> dict[str, Any]:
+            return {**Repository.info(self), "gated": "manual"}
+
+    gated = Gated(served.name, served.commit, dict(served.files))
+    with hub(gated) as endpoint:
+        online.alice.environ |= {"HF_ENDPOINT": endpoint}
+        said = online.alice.fails("models", "download", f"hf:{NAME}")
     assert "not everybody may read acme/rocket" in said
-    assert served.sent == {}
+    assert sum(gated.sent.values()) <= 1, "whether she may read it is asked with a byte"
     assert online.alice.document("list")["models"] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -136,3 +137,39 @@ def test_a_repository_that_is_not_for_everybody_is_not_public(
         assert again.known("acme/rocket-GGUF") is False
     gone = PublicRepositories((), str(Path(tmp_path, "public.json")), {"HF_ENDPOINT": "http://127.0.0.1:9"})
     assert gone.ask("nobody/asked-before") is None, "nobody answers there"
+
+
+def test_a_repository_that_was_closed_since_is_not_public_any_more(tmp_path: os.PathLike[str]) -> None:
+    """What the hub said once is its last word only while it does not answer."""
+    from pathlib import Path
+
+    from helixstore.hub.public import PublicRepositories
+
+    file, kept = Path(tmp_path, "rocket.gguf"), Path(tmp_path, "public.json")
+    file.write_bytes(WEIGHTS)
+    repository = Repository("acme/rocket-GGUF", "1edfc51ff61fdd41a1ea0ea81799d23522f379b2", {file.name: file})
+
+    def says(endpoint: str, **how: bool) -> bool | None:
+        return PublicRepositories((), str(kept), {"HF_ENDPOINT": endpoint}).ask("acme/rocket-GGUF", **how)
+
+    def ages() -> None:
+        record = json.loads(kept.read_text())
+        record["repositories"] = {name: [public, at - 2 * 86_400] for name, (public, at) in
+                                  record["repositories"].items()}
+        kept.write_text(json.dumps(record))
+
+    with hub(repository) as endpoint:
+        assert says(endpoint) is True
+        repository.private = True
+        assert says(endpoint) is True, "asked a moment ago"
+        assert says(endpoint, fresh=True) is False
+        repository.private = False
+        assert says(endpoint) is False
+        assert says(endpoint, fresh=True) is True
+        ages()
+        repository.private = True
+        assert says(endpoint) is False
+        repository.private = False
+        assert says(endpoint, fresh=True) is True
+    ages()
+    assert says(endpoint) is True, "nobody answers there"
