@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["generations"]
 
-generations = group("""What programs showed after each operation; going back, and forth again.
+generations = group("""What programs showed after each operation; back and forth.
 
     \b
     Example:
@@ -69,7 +69,7 @@ def generations_back(context: typer.Context, number: Number, dry_run: DryRun = F
     Examples:
       helixstore generations back 3 --dry-run
       helixstore generations back 3
-      helixstore generations back 5        (forth again)
+      helixstore generations back 5
     """
     current = session(context)
     with current.open() as store:
