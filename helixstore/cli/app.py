@@ -75,7 +75,7 @@ COMMANDS: dict[str, dict[str, Place]] = {
         "watch": Place("watch", "watch", "Do what sync does, continuously: a model is in all programs a moment later."),
         "apply": Place("share", "apply", "Run a plan that sync --plan saved."),
         "undo": Place("upkeep", "undo", "Take back the last operations, the latest first."),
-        "generations": Place("generations", "generations", "What programs showed after each operation; back and forth."),
+        "generations": Place("generations", "generations", "What programs showed after each operation; ways back."),
         "leave": Place("upkeep", "leave", "Turn every link back into an ordinary file in its place."),
         "doctor": Place("upkeep", "doctor", "Find what is wrong, and the command that mends it."),
         "verify": Place("upkeep", "verify", "Read the store's files and compare them with their names."),

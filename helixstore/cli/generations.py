@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["generations"]
 
-generations = group("""What programs showed after each operation; back and forth.
+generations = group("""What programs showed after each operation; ways back.
 
     \b
     Example:
