@@ -6,10 +6,9 @@ import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from helixstore.cli.output import count, homely, parameters, size, table
+from helixstore.cli.output import count, homely, local_time, parameters, size, table
 
 if TYPE_CHECKING:
     from helixstore.commands.init import InitReport, Proposal
@@ -212,7 +211,7 @@ def _why(verdict: Verdict) -> str:
 def operations(found: Mapping[str, Any]) -> Iterator[str]:
     """`log`: one line for each operation."""
     lines = table(("n", "time", "command", "state", "did"), [
-        (str(row["n"]), f"{datetime.fromisoformat(row['time']).astimezone():%Y-%m-%d %H:%M}", row["command"],
+        (str(row["n"]), local_time(row["time"]), row["command"],
          row["state"], row["summary"]) for row in found["operations"]
     ], right=(0,))
     yield from lines or ["Nothing has been done yet."]

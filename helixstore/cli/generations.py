@@ -9,7 +9,7 @@ import typer
 
 from helixstore.cli.ask import whole
 from helixstore.cli.options import DryRun, Yes, group
-from helixstore.cli.output import table
+from helixstore.cli.output import local_time, table
 from helixstore.cli.session import session
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _number(text: str) -> int:
 
 def _listed(found: Mapping[str, Sequence[Generation]]) -> Iterator[str]:
     yield from table(("n", "time", "command", "did", ""), [
-        (str(one.n), one.time[:16].replace("T", " "), one.command, one.summary, "now" if one.current else "")
+        (str(one.n), local_time(one.time), one.command, one.summary, "now" if one.current else "")
         for one in found["generations"]], right=(0,))
 
 

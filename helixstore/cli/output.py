@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from helixstore.errors import HelixError
     from helixstore.values import Issue
 
-__all__ = ["Output", "count", "homely", "moment", "parameters", "printable", "size", "table"]
+__all__ = ["Output", "count", "homely", "local_time", "moment", "parameters", "printable", "size", "table"]
 
 T = TypeVar("T")
 
@@ -176,10 +176,17 @@ def parameters(number: int | None) -> str:
 
 
 def moment(seconds: float) -> str:
-    """A time since 1970 for people."""
+    """A time since 1970 for people, who may be in several zones."""
     from datetime import UTC, datetime
 
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def local_time(told: str) -> str:
+    """A time of ISO 8601, as of a report, for the one who asks: by the clock on their wall."""
+    from datetime import datetime
+
+    return f"{datetime.fromisoformat(told).astimezone():%Y-%m-%d %H:%M}"
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

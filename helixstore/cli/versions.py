@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from helixstore.cli.options import DryRun, ModelName, complete_models
-from helixstore.cli.output import count, size, table
+from helixstore.cli.output import count, local_time, size, table
 from helixstore.cli.session import session
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ def update(
 
 
 def _versions(found: Mapping[str, Sequence[Version]]) -> Iterator[str]:
-    rows = [(one.model, one.variant, one.since[:16].replace("T", " "), one.manifest[:8], one.revision[:8],
+    rows = [(one.model, one.variant, local_time(one.since), one.manifest[:8], one.revision[:8],
              size(one.bytes) if one.bytes >= 0 else "?", "now" if one.current else "here" if one.here else "gone")
             for one in found["versions"]]
-    yield from table(("model", "variant", "since (UTC)", "version", "revision", "size", ""), rows, right=(5,))
+    yield from table(("model", "variant", "since", "version", "revision", "size", ""), rows, right=(5,))
 
 
 def _updates(found: UpdateReport) -> Iterator[str]:
