@@ -14,7 +14,7 @@ from helixstore.hub.remote import RemoteFile
 from helixstore.index.codec import BlobRow
 from helixstore.session import Session
 from helixstore.store.blobs import Added
-from helixstore.store.hashing import Hashes
+from helixstore.store.hashing import Hashes, hash_bytes
 from helixstore.sync.suspects import usable
 
 __all__ = ["StoreShelf"]
@@ -106,8 +106,8 @@ class StoreShelf:
     def take_bytes(self, items: Sequence[bytes]) -> list[str]:
         """See `Shelf`."""
         with self._guard, _telling("a file that came"):
+            self.keep({hash_bytes(item).blake3 for item in items})      # before: who dies now finds them next time
             added = self._session.store.blobs.add_many(items, sha256=True)
-            self.keep({one.digest for one in added})
             self._note(added, [Hashes(one.digest, one.bytes, one.sha256, one.gitsha1) for one in added])
         return [one.digest for one in added]
 
