@@ -21,7 +21,7 @@ from helixstore.session import Machine
 from helixstore.sync.projection import refused_state
 from helixstore.values import Family, File, State, Variant
 
-__all__ = ["Demand", "demand_here", "judge", "size"]
+__all__ = ["Demand", "demand_here", "judge", "size", "too_large"]
 
 _CONFIG_BYTES = 1 << 20         # of a configuration, at most
 
@@ -56,13 +56,17 @@ def judge(machine: Machine, provider: str, variant: Variant, demand: Demand, har
         return Verdict(provider, key.model, key.variant, "yes",
                        f"needs {size(fit.need)} of {size(fit.room.bytes)}, {fit.room.name}")
     smaller = would_fit(demand.parameters, demand.shape, hardware, layout.formats, demand.context)
-    there = max((room.bytes for room in hardware.rooms), default=0)
-    reason = (f"it needs {size(fit.need)} with a context of {demand.context:,} tokens, and a model can have "
-              f"{size(there)} here")
+    reason = too_large(fit, demand.context, hardware)
     if smaller is not None:
         return Verdict(provider, key.model, key.variant, "after conversion",
                        f"{reason}; as {smaller[0]} in {smaller[1]} it would fit", str(smaller[0]))
     return Verdict(provider, key.model, key.variant, "no", reason)
+
+
+def too_large(fit: Fit[Any], context: int, hardware: Hardware) -> str:
+    """Why a form that fits nowhere does not: what it needs, and what a model can have here."""
+    there = max((room.bytes for room in hardware.rooms), default=0)
+    return f"it needs {size(fit.need)} with a context of {context:,} tokens, and a model can have {size(there)} here"
 
 
 class _Here(NamedTuple):

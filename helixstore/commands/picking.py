@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from helixstore.commands.judging import size
+from helixstore.commands.judging import size, too_large
 from helixstore.commands.offering import Asking, check_access
 from helixstore.commands.prospects import (
     Missed,
@@ -129,7 +130,7 @@ def _best(machine: Machine, place: Place, found: Offered, forms: Sequence[Packag
                     "name the tag that has it")
     gguf = [form for form in forms if form.family is Family.GGUF]
     if wish.quantization == "all" or place.part or len(gguf) < 2:
-        return Pick(found, tuple(forms), model)
+        return Pick(found, tuple(forms), model, _without_room(machine, place, found, forms, wish))
     hardware, context = hardware_of(machine, wish.memory), context_of(place.entry, wish)
     shape = place.entry.shape if place.entry is not None else None
     parameters = place.entry.parameters if place.entry is not None else 0
@@ -154,6 +155,26 @@ def _best(machine: Machine, place: Place, found: Offered, forms: Sequence[Packag
             f"{into}name one all the same with --quantize, or say how much it may have: --memory SIZE")
     rest = [form for form in forms if form.family is not Family.GGUF]
     return Pick(found, (best.form, *rest), model, _why(best, len(gguf), context), others)
+
+
+def _without_room(machine: Machine, place: Place, found: Offered, forms: Sequence[Package], wish: Wish) -> str:
+    """Where nothing was chosen, and nothing of it fits this computer: what the smallest needs; else "".
+
+    Headers are read only where it may matter: where the weights take half of the room, or much context is asked for.
+    """
+    smallest = min(forms or packages(found.files), key=lambda form: form.bytes, default=None)
+    hardware = hardware_of(machine, wish.memory)
+    most = max((room.bytes for room in hardware.rooms), default=0)
+    if smallest is None or not most or (2 * smallest.bytes <= most and not wish.context):
+        return ""
+    shape, context = place.entry.shape if place.entry is not None else None, context_of(place.entry, wish)
+    model = place.model or found.model
+    if shape is None:
+        with suppress(HelixError):      # its header says nothing now: sizes decide, and the download will tell why
+            look = peek(found, smallest, model)
+            shape, context = look.shape, context_of(place.entry, wish, look)
+    [fit] = fits([smallest], shape, hardware, context)
+    return f"{model} does not fit this computer: {too_large(fit, context, hardware)}" if fit.room is None else ""
 
 
 def _why(best: Fit[Package], count: int, context: int) -> str:
