@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from helixstore.catalogue.references import HubReference
+from helixstore.commands.here import names_branch, remember
+from helixstore.commands.kept import kept_here, report_of
 from helixstore.commands.picking import Pick, pick
 from helixstore.commands.prospects import Wish, catalogue, repositories_of
 from helixstore.download.audience import check_audience
@@ -13,8 +16,9 @@ from helixstore.download.getting import Held, free_bytes, getting, held
 from helixstore.download.mirror import mirror_of
 from helixstore.download.offered import Offered
 from helixstore.download.results import DownloadReport, RemoteState
-from helixstore.errors import HelixError
+from helixstore.errors import HelixError, Passing
 from helixstore.hub.remote import RemoteFile
+from helixstore.oci.answers import Cut
 from helixstore.session import Session
 from helixstore.sync.change import change
 from helixstore.sync.progress import Progress
@@ -40,9 +44,18 @@ def download(
 
     Raises:
         Usage: `what` or the format makes no sense.
-        NotFound, Passing, Failed: see `pick` and `getting`.
+        NotFound, Passing, Failed: see `pick` and `getting`. Where nobody can be asked, and the store has what is meant
+            whole, that is the answer instead.
     """
-    return take(session, pick(session, what, wish, provider), name=name, dry_run=dry_run, progress=progress)
+    try:
+        chosen = pick(session, what, wish, provider)
+    except (Passing, Cut) as error:
+        kept = kept_here(session, what, wish, provider, name)
+        if kept is None:
+            raise
+        shown = None if dry_run else change(session, Change("download", scan=False), progress=progress)
+        return report_of(session, kept, error.message, shown)
+    return take(session, chosen, name=name, dry_run=dry_run, progress=progress)
 
 
 def take(
@@ -51,6 +64,8 @@ def take(
     """Download what was chosen; arguments and errors as of `download`."""
     found = picked.offered
     check_audience(session, found)
+    if isinstance(found.reference, HubReference) and names_branch(found.reference) and not dry_run:
+        remember(session, found.reference, found.revision)
     files = _files(picked)
     called = name or picked.model
     had = held(session, files, progress)
