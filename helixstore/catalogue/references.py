@@ -276,7 +276,9 @@ def _oci(rest: str, text: str) -> OciReference:
     if not _HOST.fullmatch(host) or not _port_fits(host):
         raise Usage(f"{_shown(text)} names no registry", "oci://registry.example/name:tag")
     if len(name) > 255 or not _OCI_NAME.fullmatch(name):
+        small = name.lower()
         raise Usage(f"{_shown(text)}: {_shown(name)} can be no name in a registry",
+                    f"in small letters: {_OCI}{host}/{small}" if len(small) <= 255 and _OCI_NAME.fullmatch(small) else
                     "lower-case letters, digits, `.`, `_` and `-`, parts separated by `/`")
     if colon and not _TAG.fullmatch(tag):
         raise Usage(f"{_shown(text)}: {_shown(tag)} can be no tag", "oci://registry.example/name:tag")

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from helixstore.catalogue.references import OciReference, parse_reference
 from helixstore.download.mirror import mirror_place, published_name
-from helixstore.download.registries import registry_access
+from helixstore.download.registries import registry_access, registry_place
 from helixstore.errors import Ambiguous, Corrupt, Failed, NotFound, Usage
 from helixstore.fs import kernel, locks
 from helixstore.oci.artifacts import Artifact, docker, modelpack
 from helixstore.oci.pushing import missing, push_artifact
-from helixstore.oci.reference import Reference, noted_reference, read_reference
+from helixstore.oci.reference import Reference, noted_reference
 from helixstore.oci.registry import Registry
 from helixstore.session import Session
 from helixstore.sync.progress import Progress, counting
@@ -112,7 +113,10 @@ def _places(session: Session, variants: Sequence[Variant], target: str) -> Itera
                             "or set the mirror: helixstore config set mirror oci://nas:5000/models")
             yield variant, place
         return
-    reference = read_reference(target)
+    wanted = parse_reference(target) if target.lower().startswith("oci://") else None
+    if not isinstance(wanted, OciReference):
+        raise Usage("what is named is no place in a registry", "helixstore push MODEL oci://registry.example/name:tag")
+    reference = registry_place(wanted)
     if reference.digest:
         raise Usage(f"{target} names a digest, which only follows from what is pushed", "give it a tag")
     tagged = ":" in target.rpartition("/")[2]

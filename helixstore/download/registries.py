@@ -21,7 +21,7 @@ from helixstore.providers.layout import Pulled
 from helixstore.session import Machine
 from helixstore.values import Issue, Source
 
-__all__ = ["BlobAddress", "for_all", "registry_access", "registry_offer", "registry_source"]
+__all__ = ["BlobAddress", "for_all", "registry_access", "registry_offer", "registry_place", "registry_source"]
 
 Opened = tuple[int, Iterator[bytes]]
 _TEXT_BYTES = 1 << 20           # of all that a source keeps (values.Source)
@@ -83,7 +83,7 @@ def registry_offer(machine: Machine, wanted: OciReference | OllamaReference) -> 
         NotFound: there is no such model.
         Failed: it cannot be had, or it is none that can be taken as it is.
     """
-    reference, access = _place(wanted), registry_access(machine)
+    reference, access = registry_place(wanted), registry_access(machine)
     registry = Registry(reference, access)
     manifest = registry.model()
     last = reference.repository.rpartition("/")[2]
@@ -113,7 +113,15 @@ def registry_source(reference: Reference, digest: str) -> Source:
     return Source("registry", repository=f"{reference.host}/{reference.repository}{tag}", revision=digest)
 
 
-def _place(wanted: OciReference | OllamaReference) -> Reference:
+def registry_place(wanted: OciReference | OllamaReference) -> Reference:
+    """Where in which registry a model lies.
+
+    Args:
+        wanted: the model.
+
+    Raises:
+        Usage: its digest is none by which registries give manifests.
+    """
     if isinstance(wanted, OllamaReference):
         return Reference(wanted.host, f"{wanted.namespace}/{wanted.name}", wanted.tag)
     algorithm, _, digest = wanted.digest.partition(":")

@@ -1,6 +1,6 @@
 """Registries of containers' kind: models fetched from them and pushed to them, blob by blob. It knows no store.
 
-    reference               what names a model in a registry
+    reference               one artifact in a registry
     access, logins          certificates, proxies, patience; who the person is, as Docker and Podman have kept it
     insecure                registries that these two are told to trust without a certificate
     wire, tokens, answers   requests, redirects, tries again; what a registry is shown; what its refusals say
@@ -10,7 +10,7 @@
     manifest                what a manifest says, believed in nothing
     artifacts, contents     a model as an artifact; the files of an artifact
 
-    registry = Registry(read_reference("oci://registry.example/team/llama:q4"), Access.of(os.environ))
+    registry = Registry(Reference("registry.example", "team/llama", "q4"), Access.of(os.environ))
     manifest = registry.model()
     for file in read_contents(manifest, "llama-q4").files:
         with registry.blob(file.sha256, file.bytes, offset) as stream:

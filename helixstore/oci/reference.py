@@ -1,8 +1,4 @@
-"""What names a model in a registry: `oci://host/repository:tag`, `...@sha256:<digest>`.
-
-The grammar of names and tags is the distribution specification's ("Pulling manifests"), except that Ollama and the hub
-keep capitals in names.
-"""
+"""What names a model in a registry, once it is known to be one. What a person types: `catalogue.references`."""
 
 from __future__ import annotations
 
@@ -10,19 +6,11 @@ import ipaddress
 import re
 from dataclasses import dataclass, replace
 
-from helixstore.errors import Usage
-from helixstore.fs.names import printable
+__all__ = ["Reference", "is_loopback", "is_tag", "noted_reference"]
 
-__all__ = ["Reference", "is_loopback", "is_tag", "noted_reference", "read_reference"]
-
-_SCHEME = "oci://"
 _HOST = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::\d{1,5})?")
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
 _LOOSE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-_LONGEST = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +43,6 @@ class Reference:
         return replace(self, digest=digest)
 
 
-def read_reference(text: str) -> Reference:
-    """The reference that a person typed.
-
-    Args:
-        text: `oci://host[:port]/repository[:tag][@sha256:...]`; `oci://` may be left out.
-
-    Raises:
-        Usage: it is none.
-    """
-    rest, host, repository, tag, digest = _taken_apart(text, text.removeprefix(_SCHEME))
-    if not rest or not _HOST.fullmatch(host) or not ("." in host or ":" in host or host == "localhost"):
-        raise _wrong(text, "it does not begin with the registry's host", "oci://registry.example/team/model:tag")
-    if not _REPOSITORY.fullmatch(repository) or len(repository) > _LONGEST:
-        lower = f"{_SCHEME}{host}/{repository.lower()}:{tag or 'latest'}"
-        fits = _REPOSITORY.fullmatch(repository.lower())
-        raise _wrong(text, "a repository's name has only lower-case letters, digits and single separators (. _ - /)",
-                     lower if fits else "oci://registry.example/team/model:tag")
-    return Reference(host, repository, tag or (None if digest else "latest"), digest)
-
-
 def noted_reference(text: str) -> Reference | None:
     """What a source names: `host/repository[:tag]`, with capitals where a registry of Ollama's manner has them; None
     where that makes no sense, as what another person has written may not."""
@@ -99,21 +67,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
-
-
-def _taken_apart(text: str, bare: str) -> tuple[str, str, str, str | None, str | None]:
-    """The part after the host, the host, the repository, tag and digest."""
-    bare, at, digest = bare.partition("@")
-    found = _DIGEST.fullmatch(digest)
-    if at and found is None:
-        raise _wrong(text, "what follows the @ is no SHA-256 digest",
-                     "oci://registry.example/team/model@sha256:<64 hex>")
-    host, _, rest = bare.partition("/")
-    repository, colon, tag = rest.partition(":")
-    if colon and not _TAG.fullmatch(tag):
-        raise _wrong(text, "what follows the colon is no tag", "oci://registry.example/team/model:tag")
-    return rest, host, repository, tag or None, found[1] if found else None
-
-
-def _wrong(text: str, why: str, right: str) -> Usage:
-    return Usage(f"{printable(text[:300])!r} names no model in a registry: {why}", f"write it as {right}")

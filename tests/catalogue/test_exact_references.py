@@ -61,6 +61,7 @@ SHA = "0123456789abcdef" * 4
     ("oci://registry.example/team/name:v1", OciReference("registry.example", "team/name", "v1")),
     ("oci://localhost:5000/name", OciReference("localhost:5000", "name", "latest")),
     ("oci://[::1]:5000/name:v1", OciReference("[::1]:5000", "name", "v1")),
+    ("oci://localhost:5000/a__b-c.d/e", OciReference("localhost:5000", "a__b-c.d/e", "latest")),
     (f"oci://registry.example/name@sha256:{SHA}", OciReference("registry.example", "name", "", f"sha256:{SHA}")),
     (f"oci://registry.example/name:v1@sha256:{SHA}", OciReference("registry.example", "name", "v1", f"sha256:{SHA}")),
     (f"https://example.org/a.gguf#sha256={SHA}", UrlReference("https://example.org/a.gguf", SHA)),
@@ -110,6 +111,10 @@ def test_a_plain_name_is_for_the_catalogue(name: str) -> None:
     ("oci://", "no registry"), ("oci:///name", "no registry"), ("oci://host/Name", "no name"),
     ("oci://host/a//b", "no name"), ("oci://host/../x", "no name"), ("oci://host/a:", "no tag"),
     ("oci://host/a:b c", "no tag"), ("oci://host/a@sha256:12", "no digest"), ("oci://host:0/a", "no registry"),
+    ("oci://registry.example", "no name"), ("oci://host/a?x=1", "no name"), ("oci://host/" + "a" * 256, "no name"),
+    ("oci://host/a:-x", "no tag"), ("oci://host/a:" + "x" * 129, "no tag"), ("oci://host/a@md5:12", "no digest"),
+    ("oci://registry.exa\x1bmple/a", "invisible"), ("oci://-x.example/a", "no registry"),
+    ("oci://host:port/a", "no registry"),
     ("oci://user:secret@host/a", "no registry"), ("oci://host/a@sha256:" + SHA.upper(), "no digest"),
     ("https://example.org/a.gguf", "no digest"), ("https://example.org/a#sha256=12", "no SHA-256"),
     (f"https://example.org/a#md5={SHA}", "no SHA-256"), (f"https://example.org/#sha256={SHA}", "names no file"),
@@ -135,6 +140,12 @@ def test_what_cannot_be_meant_is_refused_with_a_way_on(text: str, says: str) -> 
     assert caught.value.message.isprintable()
     assert "secret" not in caught.value.message + caught.value.remedy
     assert len(caught.value.message) < 500
+
+
+def test_capitals_in_the_name_of_a_repository_are_told_how_to_be_written() -> None:
+    with pytest.raises(Usage) as caught:
+        parse_reference("oci://registry.example/Team/Llama-3:Q4")
+    assert caught.value.remedy == "in small letters: oci://registry.example/team/llama-3"
 
 
 @given(st.text(max_size=200))

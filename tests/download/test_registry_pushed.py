@@ -115,6 +115,9 @@ def test_a_push_without_a_target_wants_a_mirror(person: Person) -> None:
     with person.open() as store:
         with pytest.raises(Usage, match="no registry to push to"):
             store.push("pebble")
+        for target in ("registry.example/team/pebble", "hf:team/pebble", "pebble", "./pebble"):
+            with pytest.raises(Usage, match="no place in a registry"):
+                store.push("pebble", target)
         with pytest.raises(Usage, match="names a digest"):
             store.push("pebble", f"oci://127.0.0.1:5000/team/pebble@sha256:{'0' * 64}")
 
