@@ -189,6 +189,9 @@ def _all(report: AllReport) -> Iterator[str]:
     for left in report.left_out:
         into = f"; a conversion to {left.convert_to} would help" if left.convert_to else ""
         yield f"{left.provider} is left out: {left.reason}{into}."
+    for note in report.unasked:
+        if note.kind == "passed over":
+            yield f"Passed over: {note.message}{f' ({note.remedy})' if note.remedy else ''}."
 
 
 def _found(found: Mapping[str, Sequence[CatalogueModel]]) -> Iterator[str]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from helixstore.commands.download import take
 from helixstore.commands.picking import picked
-from helixstore.commands.prospects import Missed, Prospect, Wish, places, prospects
+from helixstore.commands.prospects import Missed, Prospect, Wish, closed_to, places, prospects
 from helixstore.download.covering import Candidate, cover
 from helixstore.download.getting import held
 from helixstore.download.results import DownloadReport
-from helixstore.errors import Failed, Usage
+from helixstore.errors import Failed, NotFound, Usage
 from helixstore.hub.remote import RemoteFile
 from helixstore.session import Session
 from helixstore.sync.progress import Progress
@@ -46,7 +46,8 @@ class AllReport:
         downloads: one for each form.
         serves: who can run which.
         left_out: who can run none.
-        unasked: places that could not be asked, which may have served them.
+        unasked: places that could not be asked: "failed" where somebody is left out whom they may have served, else
+            "passed over".
     """
 
     model: str
@@ -59,7 +60,8 @@ class AllReport:
     @property
     def issues(self) -> tuple[Issue, ...]:
         """What could not be done."""
-        return (*self.unasked, *(issue for one in self.downloads if one.sync is not None for issue in one.sync.issues))
+        failed = (one for one in self.unasked if one.kind == "failed")
+        return (*failed, *(issue for one in self.downloads if one.sync is not None for issue in one.sync.issues))
 
 
 def download_all(
@@ -100,9 +102,18 @@ def download_all(
     serves = tuple(Served(name, one.peek.variant.key.variant) for name in on
                    for one in [next((one for one in chosen if name in one.served), None)] if one is not None)
     downloads = tuple(take(session, picked(one, _why(one)), dry_run=dry_run, progress=progress) for one in chosen)
-    unasked = tuple(Issue("failed", what, error.message, error.remedy) for _, error in missed) if left else ()
-    return AllReport(chosen[0].model, downloads, serves, tuple(_left_out(name, found) for name in left), unasked,
-                     dry_run)
+    return AllReport(chosen[0].model, downloads, serves, tuple(_left_out(name, found) for name in left),
+                     _unasked(session, what, left, found, missed), dry_run)
+
+
+def _unasked(session: Session, what: str, left: Sequence[str], found: Sequence[Prospect],
+             missed: Sequence[Missed]) -> tuple[Issue, ...]:
+    """The places that could not be asked, and whether that may be why somebody is left out; not those that are gone."""
+    seen = [one.peek.variant.key.variant for one in found]
+    return tuple(dict.fromkeys(
+        Issue("failed" if any(closed_to(session, name, seen, [one]) for name in left) else "passed over", what,
+              one.error.message, one.error.remedy)
+        for one in missed if not isinstance(one.error, NotFound)))
 
 
 def _why(one: Prospect) -> str:

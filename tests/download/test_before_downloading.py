@@ -365,6 +365,22 @@ def test_a_gated_place_is_passed_over_and_named_where_it_would_have_helped(
     assert any("gated" in issue.message and "hf auth login" in issue.remedy for issue in done.issues)
 
 
+@pytest.mark.parametrize("left_out", ["comfyui", "vllm"])
+def test_a_closed_place_is_an_issue_only_where_it_would_have_helped(
+    reader: Person, makers: Repository, left_out: str,
+) -> None:
+    """ComfyUI loads nothing of the kind that the place has; vLLM does."""
+    makers.gated = True
+    only_on(reader, "ollama", left_out)
+    said = subprocess.run([sys.executable, "-m", "helixstore", "download-all", NAME, "--dry-run", "--json"], text=True,
+                          env=reader.environ, capture_output=True, check=False)
+    assert said.returncode == (3 if left_out == "vllm" else 0), said.stderr
+    told = json.loads(said.stdout)
+    assert [one["provider"] for one in told["left_out"]] == [left_out]
+    kinds = [one["kind"] for one in told["unasked"] if "gated" in one["message"]]
+    assert kinds == ["failed" if left_out == "vllm" else "passed over"]
+
+
 def test_nobody_to_serve_is_an_error(reader: Person) -> None:
     only_on(reader)
     with reader.open() as store, pytest.raises(Usage, match="no program is on"):
