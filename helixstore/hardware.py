@@ -9,7 +9,6 @@ GB (AlexsJones/llmfit#754, antirez/ds4#893), or what `iogpu.wired_limit_mb` says
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,14 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Gpu", "Hardware", "Room", "bytes_of", "detect"]
+__all__ = ["Gpu", "Hardware", "Room", "detect"]
 
 _MIB = 1 << 20
 _SECONDS = 5.0                  # that a tool of the system has to answer
 _REST = 0.25                    # of memory, for the system and other programs
 _APPLE = 0.73                   # of its memory that a Mac's GPU gets
 _DRIVER = 768 * _MIB            # of a card, for the driver and the screen
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)\s*([kmgt]i?b?|)", re.IGNORECASE)
 _CARD = 2 << 30                 # less is what a processor's own graphics set aside, no card
 
 
@@ -100,15 +98,6 @@ def detect(
         share = int(here.memory * _APPLE) if gpu == "metal" else 0
         cards = tuple(one for one in cards if one.kind == gpu) or (Gpu(gpu, gpu, share),)
     return Hardware(here.memory, cards, memory)
-
-
-def bytes_of(text: str) -> int | None:
-    """Bytes that a size means, as people write it: "16GB", "24 GiB", "8g", "123456"; None where it means none."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        return None
-    base = 1024 if "i" in match[2].lower() else 1000
-    return int(float(match[1]) * base ** " kmgt".index(match[2][:1].lower() or " "))
 
 
 def _of_linux(root: Path) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helixstore.hardware import bytes_of
+from helixstore.sizes import bytes_of
 from helixstore.values import LinkKind
 
 __all__ = [

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from helixstore.cli.output import count, homely, local_time, parameters, size, table
+from helixstore.cli.output import count, homely, local_time, table
+from helixstore.sizes import parameters, size
 
 if TYPE_CHECKING:
     from helixstore.commands.init import InitReport, Proposal

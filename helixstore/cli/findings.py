@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from helixstore.cli.output import count, moment, size, table
+from helixstore.cli.output import count, moment, table
+from helixstore.sizes import size
 from helixstore.values import Issue
 
 if TYPE_CHECKING:

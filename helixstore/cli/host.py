@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helixstore.cli.options import DryRun, Yes, group
-from helixstore.cli.output import count, moment, size, table
+from helixstore.cli.output import count, moment, table
 from helixstore.cli.session import confirm, interactive, session
+from helixstore.sizes import size
 
 if TYPE_CHECKING:
     from helixstore.cli.session import Session

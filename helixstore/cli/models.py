@@ -9,9 +9,10 @@ import typer
 
 from helixstore.cli.ask import list_models
 from helixstore.cli.options import Called, Context, DryRun, Memory, OneProvider, OnlyFormat, plain
-from helixstore.cli.output import count, size, table
+from helixstore.cli.output import count, table
 from helixstore.cli.session import session
 from helixstore.cli.sizes import memory_of, parameters_of, tokens_of
+from helixstore.sizes import parameters, size
 
 if TYPE_CHECKING:
     from helixstore.commands.catalogue import CatalogueModel
@@ -199,7 +200,7 @@ def _found(found: Mapping[str, Sequence[CatalogueModel]]) -> Iterator[str]:
         yield "The catalogue has no such model; hf:ORG/NAME names any repository of the hub."
         return
     yield from table(("name", "parameters", "context", "can", "formats", "licence", "fits here"), [
-        (one.name, _number(one.parameters), f"{one.context:,}" if one.context else "", " ".join(one.can),
+        (one.name, parameters(one.parameters), f"{one.context:,}" if one.context else "", " ".join(one.can),
          " ".join(one.formats), one.licence, _fitting(one)) for one in found["models"]], right=(1, 2))
 
 
@@ -209,8 +210,8 @@ def _described(one: CatalogueModel) -> Iterator[str]:
     if one.aliases:
         yield f"  also        {', '.join(one.aliases)}"
     yield f"  can         {', '.join(one.can) or _UNKNOWN}"
-    active = f", {_number(one.active)} for each token" if one.active else ""
-    yield f"  parameters  {_number(one.parameters) or _UNKNOWN}{active}"
+    active = f", {parameters(one.active)} for each token" if one.active else ""
+    yield f"  parameters  {parameters(one.parameters) or _UNKNOWN}{active}"
     yield f"  context     {f'{one.context:,} tokens' if one.context else _UNKNOWN}"
     yield f"  licence     {one.licence or f'{_UNKNOWN}; the hub says it'}{'; asks for consent' if one.gated else ''}"
     yield ""
@@ -220,13 +221,6 @@ def _described(one: CatalogueModel) -> Iterator[str]:
         yield ""
     yield from table(("format", "where", "quantisations"), [
         (place.format, place.reference, " ".join(place.quantizations)) for place in one.places])
-
-
-def _number(count: int) -> str:
-    """Parameters as people say them: 8B, 270M."""
-    if count >= 10**9:
-        return f"{count / 1e9:.1f}".removesuffix(".0") + "B"
-    return f"{count / 1e6:.0f}M" if count else ""
 
 
 def _fitting(one: CatalogueModel) -> str:

@@ -13,11 +13,9 @@ if TYPE_CHECKING:
     from helixstore.errors import HelixError
     from helixstore.values import Issue
 
-__all__ = ["Output", "count", "homely", "local_time", "moment", "parameters", "printable", "size", "table"]
+__all__ = ["Output", "count", "homely", "local_time", "moment", "printable", "table"]
 
 T = TypeVar("T")
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 class Output:
@@ -152,27 +150,6 @@ def printable(text: str) -> str:
 def _shown(text: str) -> str:
     """A message of several lines, such as a list of candidates, keeps its lines; nothing else gets through."""
     return "\n  ".join(printable(line) for line in text.split("\n"))
-
-
-def size(number: int) -> str:
-    """A number of bytes for people, in decimal units as disks are sold: 999 B, 1.2 kB, 40.2 GB."""
-    if abs(number) < 1000:
-        return f"{number} B"
-    value, unit = float(number), 0
-    while abs(value) >= 999.95 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.1f} {_UNITS[unit]}"
-
-
-def parameters(number: int | None) -> str:
-    """How many parameters a model has, for people: 8.0B, 494M; "" when unknown."""
-    if number is None:
-        return ""
-    for limit, unit in ((1_000_000_000_000, "T"), (1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")):
-        if number >= limit:
-            value = number / limit
-            return f"{value:.1f}{unit}" if value < 100 else f"{value:.0f}{unit}"
-    return str(number)
 
 
 def moment(seconds: float) -> str:

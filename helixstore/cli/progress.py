@@ -7,7 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from helixstore.cli.output import printable, size
+from helixstore.cli.output import printable
+from helixstore.sizes import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,9 @@ import typer
 
 from helixstore.cli.models import lines
 from helixstore.cli.options import Called, DryRun, ModelName
-from helixstore.cli.output import count, size, table
+from helixstore.cli.output import count, table
 from helixstore.cli.session import session
+from helixstore.sizes import size
 
 if TYPE_CHECKING:
     from helixstore.commands.push import PushReport

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from helixstore.cli.output import count, homely, size, table
+from helixstore.cli.output import count, homely, table
+from helixstore.sizes import size
 
 if TYPE_CHECKING:
     from helixstore.results import Adopted, SyncReport

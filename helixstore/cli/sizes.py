@@ -6,7 +6,7 @@ import re
 
 import typer
 
-from helixstore.hardware import bytes_of
+from helixstore.sizes import bytes_of
 
 __all__ = ["memory_of", "parameters_of", "tokens_of"]
 

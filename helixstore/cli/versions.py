@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from helixstore.cli.options import DryRun, ModelName, complete_models
-from helixstore.cli.output import count, local_time, size, table
+from helixstore.cli.output import count, local_time, table
 from helixstore.cli.session import session
+from helixstore.sizes import size
 
 if TYPE_CHECKING:
     from helixstore.download.results import Update, UpdateReport, Version

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helixstore.cli.options import DryRun, ModelName, group
-from helixstore.cli.output import count, homely, size, table
+from helixstore.cli.output import count, homely, table
 from helixstore.cli.session import session
+from helixstore.sizes import size
 
 if TYPE_CHECKING:
     from helixstore.results import SyncReport, VolumeReport, VolumeView

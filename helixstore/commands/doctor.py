@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from helixstore.commands.access import opening, people_checks, service_check
-from helixstore.commands.judging import size
 from helixstore.commands.prospects import catalogue, hardware_of
 from helixstore.errors import HelixError
 from helixstore.fs.mounts import mount_of
@@ -18,6 +17,7 @@ from helixstore.fs.probe import probe
 from helixstore.providers.reader import DiskReader
 from helixstore.results import Check
 from helixstore.session import PlacedRoot, Session
+from helixstore.sizes import size
 from helixstore.store.verify import missing, quarantined
 from helixstore.sync.damaged import damage
 from helixstore.sync.drift import drifts, remedy

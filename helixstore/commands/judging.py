@@ -18,10 +18,11 @@ from helixstore.formats.opened import Opened
 from helixstore.hardware import Hardware
 from helixstore.results import Verdict
 from helixstore.session import Machine
+from helixstore.sizes import size
 from helixstore.sync.projection import refused_state
 from helixstore.values import Family, File, State, Variant
 
-__all__ = ["Demand", "demand_here", "judge", "size", "too_large"]
+__all__ = ["Demand", "demand_here", "judge", "too_large"]
 
 _CONFIG_BYTES = 1 << 20         # of a configuration, at most
 
@@ -108,9 +109,3 @@ def _shape(variant: Variant, where: Callable[[File], str]) -> Shape | None:
     except (HelixError, OSError, ValueError):
         return None                                     # that is told by who looks for damage
     return shape_of_config(found) if isinstance(found, dict) else None
-
-
-def size(count: int) -> str:
-    """Bytes as people read them, for reasons: 4.9 GB."""
-    unit, name = (1e9, "GB") if count >= 10**8 else (1e6, "MB") if count >= 10**5 else (1e3, "kB")
-    return f"{count / unit:.1f} {name}"

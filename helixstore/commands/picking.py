@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from helixstore.commands.judging import size, too_large
+from helixstore.commands.judging import too_large
 from helixstore.commands.offering import Asking, check_access
 from helixstore.commands.prospects import (
     Missed,
@@ -29,6 +29,7 @@ from helixstore.download.offered import Offered
 from helixstore.download.peeking import peek
 from helixstore.errors import Failed, HelixError, Passing, Usage
 from helixstore.session import Machine
+from helixstore.sizes import size
 from helixstore.values import Family, Format
 
 __all__ = ["Pick", "for_whom", "pick", "picked"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from helixstore.cli.output import size
+from helixstore.sizes import size
 from tests.support.models import tiny_gguf, tiny_hf
 
 ROOT = Path(__file__).parents[2]

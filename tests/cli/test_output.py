@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from helixstore.cli.output import Output, count, parameters, size, table
+from helixstore.cli.output import Output, count, table
 from helixstore.errors import Ambiguous, Unreadable
+from helixstore.sizes import parameters, size
 from helixstore.values import Issue
 
 
@@ -25,8 +26,8 @@ def test_sizes_are_decimal_and_never_say_1000_of_a_unit(number: int, text: str) 
 
 
 def test_parameters_and_counts_read_as_people_say_them() -> None:
-    assert [parameters(n) for n in (None, 0, 137, 494_032_768, 8_030_261_248, 1_040_000_000_000)] == [
-        "", "0", "137", "494M", "8.0B", "1.0T"]
+    assert [parameters(n) for n in (None, 0, 137, 494_032_768, 1_540_000_000, 8_030_261_248, 1_040_000_000_000)] == [
+        "", "", "137", "494M", "1.5B", "8B", "1T"]
     assert [count(1, "model"), count(2, "model"), count(12_000, "file")] == ["1 model", "2 models", "12,000 files"]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from helixstore.hardware import Gpu, bytes_of, detect
+from helixstore.hardware import Gpu, detect
+from helixstore.sizes import bytes_of
 
 GIB, MIB = 1 << 30, 1 << 20
 

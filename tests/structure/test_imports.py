@@ -31,10 +31,11 @@ BELOW = {
     "providers": frozenset({"fs", "formats"}),
     "farm": frozenset({"fs", "formats", "store", "index", "providers"}),
     "places": frozenset({"fs", "store"}),
-    "setting_values": frozenset({"hardware"}),
+    "setting_values": frozenset({"sizes"}),
     "settings": frozenset({"fs", "places", "setting_values"}),
     "trial": frozenset({"fs"}),
     "hardware": frozenset(),
+    "sizes": frozenset(),
     "session": frozenset({"fs", "hub", "store", "index", "providers", "farm", "places", "settings"}),
 }
 BELOW["sync"] = frozenset(BELOW) - {"values", "errors"}

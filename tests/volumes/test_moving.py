@@ -15,9 +15,9 @@ from shelf import dangling, names_below, opens_everywhere, put, scan, states
 
 import support.mortal
 from helixstore import HelixStore
-from helixstore.cli.output import size
 from helixstore.cli.volume import _moved
 from helixstore.errors import Failed, NotFound, StoreError, Usage
+from helixstore.sizes import size
 from support.models import tiny_hf
 from support.person import Person
 from support.raw import model_gguf
