@@ -104,6 +104,11 @@ class Machine:
             raise Usage(f"no provider is called {name}", f"one of: {' '.join(self.layouts)}")
         return self.layouts[name]
 
+    def layout_failed(self, name: str, error: Exception) -> None:
+        """Note that a layout, which may be a third party's, raised `error` when it was asked."""
+        self.issues.append(Issue("layout", name, f"the layout fails: {type(error).__name__}: {error}",
+                                 f"helixstore layouts check {name}"))
+
     @cached_property
     def facts(self) -> Facts:
         """The platform, as layouts may know it."""
@@ -123,8 +128,7 @@ class Machine:
             try:
                 roots = list(layout.roots(self.env(name, reader, farms)))
             except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
-                self.issues.append(Issue("layout", name, f"the layout fails: {type(error).__name__}: {error}",
-                                         f"helixstore layouts check {name}"))
+                self.layout_failed(name, error)
                 del self.layouts[name]
                 continue
             for root in roots:

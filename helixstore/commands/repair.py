@@ -35,7 +35,7 @@ from helixstore.store.store import Store
 from helixstore.store.verify import VerifyReport
 from helixstore.store.volumes import MAIN
 from helixstore.sync.progress import Progress, counting
-from helixstore.values import File, Issue, Variant
+from helixstore.values import File, Variant
 
 __all__ = ["repair"]
 
@@ -234,8 +234,7 @@ class _Search:
                 try:
                     address = layout.published(source.name or "", sha256 or "")
                 except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
-                    self._session.issues.append(Issue("layout", layout.name, f"the layout fails: {error!r}",
-                                                      f"helixstore layouts check {layout.name}"))
+                    self._session.layout_failed(layout.name, error)
                     continue
                 if _allowed(address) and address not in seen:
                     seen.add(address)

@@ -19,7 +19,7 @@ from helixstore.oci.reference import Reference
 from helixstore.oci.registry import Registry
 from helixstore.providers.layout import Pulled
 from helixstore.session import Machine
-from helixstore.values import Issue, Source
+from helixstore.values import Source
 
 __all__ = ["BlobAddress", "for_all", "registry_access", "registry_offer", "registry_place", "registry_source"]
 
@@ -150,8 +150,7 @@ def _asked(machine: Machine, reference: Reference, manifest: str, texts: Mapping
         except HelixError:
             raise
         except Exception as error:  # noqa: BLE001 - a third party's layout may fail in any way; the rest goes on
-            machine.issues.append(Issue("layout", name, f"the layout fails: {error!r}",
-                                        f"helixstore layouts check {name}"))
+            machine.layout_failed(name, error)
             continue
         if found is not None:
             return found
