@@ -24,10 +24,8 @@ from helixstore.store.hashing import GIT_LIMIT, Hashes, OpenFile, hash_bytes, ha
 from helixstore.store.quarantine import Quarantine
 from helixstore.store.sharing import Sharing
 
-__all__ = ["Added", "Publisher", "Request", "Trusted", "add", "add_bytes", "add_copies"]
+__all__ = ["Added", "Publisher", "Request", "add", "add_bytes", "add_copies"]
 
-#: digest and fingerprint of a blob that is in the store already -> whether we have hashed exactly that before
-Trusted = Callable[[str, Fingerprint], bool]
 #: bytes of small files held in memory before they are written and flushed
 _BATCH = 64 << 20
 
@@ -62,7 +60,6 @@ class Request(NamedTuple):
     expect: Fingerprint | None
     link: bool
     copy: bool
-    progress: Callable[[int], None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,6 @@ class Publisher:
     path: Callable[[str], str]
     check: Callable[[str], object]
     quarantine: Quarantine
-    trusted: Trusted | None
     sharing: Sharing
 
     def publish(self, staged: str, digest: str, mode: int) -> bool:
@@ -106,7 +102,7 @@ class Publisher:
             if digest not in self.quarantine:
                 if blob.inode == ours.inode and blob.device == ours.device:
                     return True
-                if blob.bytes == ours.bytes and self._trusts(digest, blob):
+                if blob.bytes == ours.bytes and blob.uid == self.uid:       # another's is hashed first
                     return True
             self.check(digest)
             self.quarantine.lift(digest)
@@ -116,9 +112,6 @@ class Publisher:
         except (FileNotFoundError, NotFound):
             return False
         return True
-
-    def _trusts(self, digest: str, blob: Fingerprint) -> bool:
-        return self.trusted(digest, blob) if self.trusted is not None else blob.uid == self.uid
 
     def discard(self, digest: str) -> None:
         """Keep the damaged bytes in the trash for as long as everything else stays there."""
@@ -200,7 +193,7 @@ def _hash(request: Request, file: OpenFile, how: str, staged: str, before: Finge
     if how == "copied":
         writing = kernel.create(staged)
         try:
-            hashes = hash_open(file, before.bytes, sha256=request.sha256, into=writing, progress=request.progress)
+            hashes = hash_open(file, before.bytes, sha256=request.sha256, into=writing)
         finally:
             os.close(writing)
         if known is not None and hashes.blake3 != known.blake3:
@@ -209,9 +202,9 @@ def _hash(request: Request, file: OpenFile, how: str, staged: str, before: Finge
     if enough and known is not None:
         return known
     if how == "linked":
-        return hash_open(file, before.bytes, sha256=request.sha256, progress=request.progress)
+        return hash_open(file, before.bytes, sha256=request.sha256)
     with open_steady(staged, lease=False) as clone:
-        return hash_open(clone, before.bytes, sha256=request.sha256, progress=request.progress)
+        return hash_open(clone, before.bytes, sha256=request.sha256)
 
 
 def _same_name(source: str, linked: str | None, hashed: Fingerprint) -> None:
@@ -236,7 +229,7 @@ def add_copies(sources: Sequence[str], sha256: bool, staging: str, publisher: Pu
                 before = kernel.fingerprint(file.descriptor)
                 data = None if before.bytes > GIT_LIMIT else _read(file, before)
             if data is None:
-                outcomes[number] = add(Request(source, sha256, None, None, False, True, None), staging, publisher)
+                outcomes[number] = add(Request(source, sha256, None, None, False, True), staging, publisher)
                 continue
         except HelixError as error:
             outcomes[number] = error

@@ -20,7 +20,7 @@ from helixstore.fs.inside import Inside
 from helixstore.fs.kernel import Fingerprint
 from helixstore.fs.listing import listdir
 from helixstore.store import adding, records, references
-from helixstore.store.adding import Added, Trusted
+from helixstore.store.adding import Added
 from helixstore.store.hashing import Hashes, hash_open, open_steady
 from helixstore.store.host import Host
 from helixstore.store.manifests import digests_below
@@ -188,8 +188,7 @@ class Blobs:
         return self.exists(digest)
 
     def add(self, source: str | os.PathLike[str], *, sha256: bool = False, known: Hashes | None = None,
-            expect: Fingerprint | None = None, link: bool = True, copy: bool = True, trusted: Trusted | None = None,
-            progress: Callable[[int], None] | None = None) -> Added:
+            expect: Fingerprint | None = None, link: bool = True, copy: bool = True) -> Added:
         """Take a file into the store; it stays where it is.
 
         By a hard link where we own it and the file system allows (it is read-only then, under both names), else a
@@ -203,25 +202,22 @@ class Blobs:
             expect: the fingerprint that the file must have.
             link: False never shares the inode (for small files that people edit): reflink or copy.
             copy: False refuses where neither link works.
-            trusted: asked with digest and fingerprint of a blob that is there already whether we have hashed it
-                before; by default our own blobs of the right size are, others' are hashed now.
-            progress: called with the bytes hashed since the last call.
 
         Raises:
             Busy: somebody has it open for writing.
             Unreadable: it cannot be read, or changed meanwhile.
             Failed: no space, or it can be neither linked nor (if not allowed) copied.
         """
-        request = adding.Request(os.fspath(source), sha256, known, expect, link, copy, progress)
+        request = adding.Request(os.fspath(source), sha256, known, expect, link, copy)
         home = self.volumes.near(os.path.realpath(request.source)) if self.volumes.attached else None
         with self._working() as staging:                # held for a volume too: it keeps collectors away
             if home is None or home == self.volumes.main:
-                added = adding.add(request, staging, self._publisher(trusted))
+                added = adding.add(request, staging, self._publisher())
             elif home.refers:
                 added = references.add(request, home)
             else:
                 with self.volumes.staging(home).working() as beside:
-                    added = adding.add(request, beside, self._publisher(trusted, home))
+                    added = adding.add(request, beside, self._publisher(home))
         if home is not None:
             self.volumes.look(added.digest)
         self._learn(added)
@@ -236,7 +232,7 @@ class Blobs:
         """
         with self._working() as staging:
             outcomes = adding.add_copies([os.fspath(source) for source in sources], sha256, staging,
-                                         self._publisher(None))
+                                         self._publisher())
         for outcome in outcomes:
             if isinstance(outcome, Added):
                 self._learn(outcome)
@@ -249,7 +245,7 @@ class Blobs:
     def add_many(self, items: Sequence[bytes], *, sha256: bool = False) -> list[Added]:
         """As `add_bytes`, with one pass of flushing for all."""
         with self._working() as staging:
-            outcomes = adding.add_bytes(items, sha256, staging, self._publisher(None))
+            outcomes = adding.add_bytes(items, sha256, staging, self._publisher())
         for added in outcomes:
             self._learn(added)
         return outcomes
@@ -266,7 +262,7 @@ class Blobs:
             OSError: it is still where it was.
         """
         with self._working():
-            new = self._publisher(None).publish(path, hashes.blake3, 0o444)
+            new = self._publisher().publish(path, hashes.blake3, 0o444)
             if not new:
                 kernel.unlink(path)
         self.learn(hashes.blake3, bytes=hashes.bytes, sha256=hashes.sha256, gitsha1=hashes.gitsha1,
@@ -311,7 +307,7 @@ class Blobs:
             kernel.unlink(place.volume.blob(digest))    # the file is the person's, and is not what it was
             self._quarantine.lift(digest)
         else:
-            self._publisher(None, place.volume).discard(digest)
+            self._publisher(place.volume).discard(digest)
         self.volumes.look(digest)
 
     def digests(self) -> Iterator[str]:
@@ -372,10 +368,10 @@ class Blobs:
     def _learn(self, added: Added) -> None:
         self.learn(added.digest, bytes=added.bytes, sha256=added.sha256, gitsha1=added.gitsha1)
 
-    def _publisher(self, trusted: Trusted | None, volume: Volume | None = None) -> adding.Publisher:
+    def _publisher(self, volume: Volume | None = None) -> adding.Publisher:
         root, path = (self._root, self._main) if volume is None else (volume.path, volume.blob)
         return adding.Publisher(root, self._uid, path, lambda digest: self.check(digest, at=path(digest)),
-                                self._quarantine, trusted, self._sharing)
+                                self._quarantine, self._sharing)
 
     def _meta_path(self, digest: str) -> str:
         return f"{self._root}/meta/{records.check_digest(digest)[:2]}/{digest}.json"

@@ -34,7 +34,7 @@ def add(request: Request, volume: Volume) -> Added:
         if request.expect is not None and before[1:3] != request.expect[1:3]:      # inodes mean nothing there
             raise Unreadable(f"{source} is not what it was", "run the command again", source)
         if known is None or known.bytes != before.bytes or (request.sha256 and known.sha256 is None):
-            known = hash_open(file, before.bytes, sha256=request.sha256, progress=request.progress)
+            known = hash_open(file, before.bytes, sha256=request.sha256)
         file.check(before)
     note = records.canonical({
         "schema": records.SCHEMA, "path": os.path.relpath(source, volume.path).replace(os.sep, "/"),

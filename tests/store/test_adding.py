@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,9 @@ from samples import every_file, here
 from helixstore.errors import Busy, Corrupt, Failed, Unreadable, UnsafeName
 from helixstore.fs import kernel
 from helixstore.fs.probe import probe
+from helixstore.store import adding
 from helixstore.store.adding import Added
-from helixstore.store.hashing import Hashes
+from helixstore.store.hashing import Hashes, hash_open
 from helixstore.store.store import Store
 from helixstore.store.trash import trashed
 from helixstore.values import LinkKind
@@ -88,11 +89,13 @@ def test_a_symlink_is_followed_to_the_bytes(store: Store, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("link", [True, False])
-def test_known_hashes_are_used_without_reading(store: Store, tmp_path: Path, link: bool) -> None:
+def test_known_hashes_are_used_without_reading(store: Store, tmp_path: Path, link: bool,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
     path, data = make(tmp_path)
     known, before = Hashes(blake3(data).hexdigest(), len(data)), kernel.fingerprint(path)
     read: list[int] = []
-    added = store.blobs.add(path, known=known, expect=before, link=link, progress=read.append)
+    monkeypatch.setattr(adding, "hash_open", partial(hash_open, progress=read.append))
+    added = store.blobs.add(path, known=known, expect=before, link=link)
     assert added.digest == known.blake3
     assert not read or not link                         # a copy has to be read, and is hashed on the way
     path.chmod(0o600)
@@ -120,8 +123,9 @@ def test_nothing_is_published_of_a_file_that_changes(store: Store, tmp_path: Pat
         if (tmp_path / "new").exists():
             os.replace(tmp_path / "new", path)
 
+    monkeypatch.setattr(adding, "hash_open", partial(hash_open, progress=swap))
     with pytest.raises(Unreadable):
-        store.blobs.add(path, link=link, progress=swap)
+        store.blobs.add(path, link=link)
     assert list(store.blobs.digests()) == []
     check_clean(store)
     with path.open("r+b"), pytest.raises(Busy):
@@ -212,22 +216,16 @@ def test_small_bytes_replace_a_rotten_blob_too(store: Store) -> None:
 
 
 @as_root
-def test_anothers_blob_is_hashed_once_before_it_is_believed(store: Store, tmp_path: Path) -> None:
+def test_anothers_blob_is_hashed_before_it_is_believed(store: Store, tmp_path: Path) -> None:
     path, _ = make(tmp_path)
     digest = store.blobs.add(path, link=False).digest
     blob = Path(store.blobs.path(digest))
     os.chown(blob, SOMEBODY, SOMEBODY)
-    asked: list[str] = []
-
-    def trusted(answer: bool) -> Callable[[str, kernel.Fingerprint], bool]:
-        return lambda digest, fingerprint: (asked.append(digest), answer)[1]
-
-    assert store.blobs.add(path, trusted=trusted(True)).how == "known"
-    assert asked == [digest]
+    assert store.blobs.add(path).how == "known"
     blob.chmod(0o644)
     with blob.open("r+b") as file:
         file.write(b"evil")
-    assert store.blobs.add(path, trusted=trusted(False)).how == "linked"
+    assert store.blobs.add(path).how == "linked"
 
 
 @as_root
