@@ -73,16 +73,20 @@ def search(
 def info(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="Of a well-known model.")],
+    tokens: Context = "",
+    memory: Memory = "",
 ) -> None:
     """One well-known model: what it can do, what it needs, where it is published. Asks no network, needs no store.
 
     \b
     Examples:
       helixstore models info llama-3-8b-instruct
+      helixstore models info qwen3-8b --context 32k --memory 24GB
     """
     from helixstore.engine import HelixStore
 
-    session(context).answer(HelixStore.describe_model(name), _described)
+    found = HelixStore.describe_model(name, context=tokens_of(tokens), memory=memory_of(memory))
+    session(context).answer(found, _described)
 
 
 @models.command("download")

@@ -96,22 +96,28 @@ def search(
         words, can=[Capability(one.lower()) for one in can], licence=licence,
         format_=Format(format.lower()) if format else None, at_most=max_parameters)
     hardware = hardware_of(machine)
-    return [_view(entry, hardware) for entry in found]
+    return [_view(entry, hardware, Wish()) for entry in found]
 
 
-def describe(machine: Machine, name: str) -> CatalogueModel:
+def describe(machine: Machine, name: str, wish: Wish | None = None) -> CatalogueModel:
     """One model by any of its names.
+
+    Args:
+        machine: as of `search`.
+        name: any of them.
+        wish: the context and the memory that count; None: the usual ones.
 
     Raises:
         NotFound: there is none; the remedy names those that are near.
     """
-    return _view(catalogue(machine).find(name), hardware_of(machine))
+    wish = wish or Wish()
+    return _view(catalogue(machine).find(name), hardware_of(machine, wish.memory), wish)
 
 
-def _view(entry: Entry, hardware: Hardware) -> CatalogueModel:
+def _view(entry: Entry, hardware: Hardware, wish: Wish) -> CatalogueModel:
     return CatalogueModel(
         entry.name, entry.title, entry.aliases, tuple(map(str, entry.can)), entry.context, entry.parameters,
-        entry.active, entry.licence, entry.gated, tuple(map(str, entry.formats)), _needs(entry, hardware),
+        entry.active, entry.licence, entry.gated, tuple(map(str, entry.formats)), _needs(entry, hardware, wish),
         tuple(_offer(offer) for offer in entry.offers), entry.own)
 
 
@@ -119,11 +125,11 @@ def _offer(offer: Offer) -> OfferView:
     return OfferView(str(offer.format), offer.at, offer.quantizations, offer.cite)
 
 
-def _needs(entry: Entry, hardware: Hardware) -> tuple[NeedView, ...]:
+def _needs(entry: Entry, hardware: Hardware, wish: Wish) -> tuple[NeedView, ...]:
     if not entry.parameters or entry.shape is None:
         return ()
     named = {one.upper() for offer in entry.offers_of(Format.GGUF) for one in offer.quantizations if bits_of(one)}
-    context = context_of(entry, Wish())
+    context = context_of(entry, wish)
     largest = max((room.bytes for room in hardware.rooms), default=0)
     found = []
     for quantization in named or {_USUAL}:

@@ -81,12 +81,17 @@ class WithoutStore:
                       licence=licence, max_parameters=max_parameters)
 
     @staticmethod
-    def describe_model(name: str, environ: Mapping[str, str] | None = None) -> CatalogueModel:
-        """One well-known model: what it is, what it needs, and where it is published; asks no network."""
+    def describe_model(
+        name: str, environ: Mapping[str, str] | None = None, *, context: int = 0, memory: int | None = None,
+    ) -> CatalogueModel:
+        """One well-known model: what it is, what it needs, and where it is published; asks no network. Context and
+        memory as of `prospects.Wish`."""
         from helixstore.commands.catalogue import describe
+        from helixstore.commands.prospects import Wish
         from helixstore.session import Machine
 
-        return describe(Machine(os.environ if environ is None else environ), name)
+        return describe(Machine(os.environ if environ is None else environ), name,
+                        Wish(context=context, memory=memory))
 
     @staticmethod
     def layouts(environ: Mapping[str, str] | None = None) -> tuple[list[LayoutView], list[Issue]]:

@@ -1,0 +1,33 @@
+"""`models info` with the context and the memory that the person says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from helixstore import HelixStore
+
+NAME = "llama-3-8b-instruct"
+
+
+def info(home: Path, *words: str) -> Any:
+    said = subprocess.run([sys.executable, "-m", "helixstore", "models", "info", NAME, "--json", *words], text=True,
+                          env={"HOME": str(home), "HELIXSTORE_MEMORY": "16GB"}, capture_output=True, check=True)
+    return {one["quantization"]: one for one in json.loads(said.stdout)["needs"]}
+
+
+def test_more_context_needs_more_and_memory_decides_what_fits(tmp_path: Path) -> None:
+    usual, long, small = info(tmp_path), info(tmp_path, "--context", "32k"), info(tmp_path, "--memory", "6GB")
+    assert {one["context"] for one in long.values()} == {32_768}
+    assert all(long[name]["bytes"] > usual[name]["bytes"] == small[name]["bytes"] for name in usual)
+    assert {name: one["fits"] for name, one in small.items()} == {
+        name: one["bytes"] <= 6 * 10**9 for name, one in usual.items()}
+    assert not all(one["fits"] for one in small.values())
+
+
+def test_in_python(tmp_path: Path) -> None:
+    found = HelixStore.describe_model(NAME, context=4096, memory=10, environ={"HOME": str(tmp_path)})
+    assert {(one.context, one.fits) for one in found.needs} == {(4096, False)}
