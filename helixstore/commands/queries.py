@@ -125,8 +125,14 @@ def foreseen(
         provider: only this one.
         wish: the context and memory that count.
         missing: what is said where the catalogue does not know it either; None: what the catalogue says.
+
+    Raises:
+        Failed: there is no layout at all.
+        NotFound, Passing: nobody knows it, or nobody can be asked.
     """
     providers = [machine.layout(provider).name] if provider else list(machine.layouts)
+    if not providers:
+        raise Failed("no program is known: no layout could be loaded", "helixstore layouts list")
     missed: list[Missed] = []
     best: dict[str, Verdict] = {}
     try:

@@ -14,11 +14,14 @@ from repository import COMMIT, GGUFS, MAKERS, NAME, repository, weights
 
 from helixstore import Format, HelixStore
 from helixstore.catalogue.references import HubReference
+from helixstore.commands.prospects import Wish
+from helixstore.commands.queries import foreseen
 from helixstore.download.choosing import packages
 from helixstore.download.offered import Offered
 from helixstore.download.peeking import peek
 from helixstore.errors import Failed, NotFound, Usage
 from helixstore.hub.repository import repository_at
+from helixstore.session import Machine
 from helixstore.values import Source
 from support import household
 from support.hub import Repository, hub
@@ -291,6 +294,15 @@ def test_hostile_headers_cost_an_error(person: Person, tmp_path: Path) -> None:
             environ = person.environ | {"HF_ENDPOINT": endpoint}
             with pytest.raises(Exception, match=r"bad-Q8_0\.gguf"):
                 HelixStore.compat_of(f"hf:acme/{name}", environ=environ)
+
+
+def test_without_a_single_layout_the_answer_is_what_to_look_at(reader: Person, ggufs: Repository) -> None:
+    machine = Machine(reader.environ)
+    machine.layouts.clear()
+    with pytest.raises(Failed, match="no program") as error:
+        foreseen(machine, NAME, None, Wish())
+    assert error.value.remedy == "helixstore layouts list"
+    assert ggufs.asked == []
 
 
 # ---- download-all ----------------------------------------------------------------------------------------------------
