@@ -20,6 +20,7 @@ from helixstore.fs.names import check_relative, printable
 from helixstore.hub.ranges import get
 from helixstore.hub.remote import RemoteFile
 from helixstore.hub.repository import begins
+from helixstore.hub.unreachable import unreachable
 from helixstore.values import Source
 
 __all__ = ["WebAddress", "web_offer"]
@@ -106,9 +107,10 @@ def _told(name: str) -> Iterator[None]:
     except HelixError:
         raise
     except OfflineModeIsEnabled as error:
-        raise Failed(f"{name} cannot be asked for: HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE") from error
+        raise Passing(f"{name} cannot be asked for: HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE") from error
     except Exception as error:
-        raise Passing(f"{name}: the connection failed ({type(error).__name__})",
+        failed = unreachable(name, error) or f"the connection failed ({type(error).__name__})"
+        raise Passing(f"{name}: {failed}",
                       "see whether the network and the address are right, then try again") from error
 
 

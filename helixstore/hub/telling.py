@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from helixstore.errors import Failed, HelixError, NotFound, Passing
+from helixstore.hub.unreachable import unreachable
 
 __all__ = ["first_line", "told"]
 
@@ -70,7 +71,17 @@ def _ours(error: Exception, what: str) -> HelixError:
         return Failed(f"{what}: access is refused ({status})", _LOGIN)
     if status is not None:
         return Failed(f"{what}: {first_line(error)}", "try again later")
-    return Passing(f"{what}: {first_line(error)}", "see whether the network and HF_ENDPOINT are right, then try again")
+    return Passing(f"{what}: {unreachable(_asked(error), error) or first_line(error)}",
+                   "see whether the network and HF_ENDPOINT are right, then try again")
+
+
+def _asked(error: Exception) -> str:
+    """The address that was asked for, as the HTTP client noted it."""
+    try:
+        request: Any = getattr(error, "request", None)
+        return str(request.url)
+    except (AttributeError, RuntimeError):              # httpx raises where it has none
+        return "https://the hub"
 
 
 def first_line(error: Exception) -> str:

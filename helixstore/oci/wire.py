@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from helixstore.errors import Failed, HelixError
+from helixstore.hub.unreachable import unreachable
 from helixstore.oci import answers
 from helixstore.oci.access import Access
 from helixstore.oci.answers import AGAIN, Cut, brief, shown
@@ -175,7 +176,7 @@ class Wire:
                              f"/etc/docker/certs.d/{urlsplit(address).netloc}/ca.crt") from None
             raise Cut(f"no encrypted connection to {shown(address)}: {brief(error)}", "try again later") from None
         except (HTTPError, OSError) as error:
-            cut = Cut(f"no answer from {shown(address)}: {brief(error)}",
+            cut = Cut(unreachable(address, error) or f"no answer from {shown(address)}: {brief(error)}",
                       "see whether this computer is online and the registry's name is right")
             unheard = isinstance(error, ConnectTimeoutError | NewConnectionError | ProxyError)
             cut.strange = unheard and not self._answered
@@ -231,7 +232,7 @@ class Wire:
             try:
                 response = self._raw("GET", f"{plain}/v2/", {}, None)
             except Cut as cut:
-                if "refused" in str(cut):
+                if "refuses the connection" in cut.message:
                     raise
                 return secret
             spoken = response.status != 400

@@ -321,6 +321,6 @@ def test_where_nobody_has_ever_answered_it_does_not_wait_long(opened: Opened) ->
     waits: list[float] = []
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
-    with pytest.raises(HelixError, match=f"no answer from .*{nobody}"):
+    with pytest.raises(HelixError, match=f"{nobody} refuses the connection"):
         opened(nobody, patience=Patience(wait=waits.append)).manifest()
     assert len(waits) == 1
