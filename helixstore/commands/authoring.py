@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,19 +56,18 @@ class Checked:
     failed: int
 
 
-def layouts(environ: Mapping[str, str]) -> tuple[list[LayoutView], list[Issue]]:
+def layouts(machine: Machine) -> tuple[list[LayoutView], list[Issue]]:
     """Every layout, and what is wrong with those that were left out."""
-    machine = Machine(environ)
     found = [LayoutView(name, layout.title, _origin(layout), tuple(layout.checked), tuple(map(str, layout.formats)))
              for name, layout in machine.layouts.items()]
     return found, machine.issues
 
 
-def new(environ: Mapping[str, str], name: str, *, dry_run: bool = False) -> Scaffold:
+def new(machine: Machine, name: str, *, dry_run: bool = False) -> Scaffold:
     """Write a first layout into the configuration's folder, as a file that works at once.
 
     Args:
-        environ: environment variables; they say where the configuration is.
+        machine: says where the configuration is.
         name: the provider's name.
         dry_run: only say where it would lie.
 
@@ -80,7 +79,6 @@ def new(environ: Mapping[str, str], name: str, *, dry_run: bool = False) -> Scaf
 
     if not _NAME.fullmatch(name):
         raise Usage(f"{name!r} is no name for a layout", "lower-case letters, digits and _, a letter first")
-    machine = Machine(environ)
     if name in machine.layouts:
         raise Usage(f"there is a layout called {name} already: {_origin(machine.layouts[name])}",
                     f"helixstore layouts check {name}")
@@ -94,11 +92,11 @@ def new(environ: Mapping[str, str], name: str, *, dry_run: bool = False) -> Scaf
     return Scaffold(name, path, _test(name), dry_run)
 
 
-def check(environ: Mapping[str, str], name: str, names: Sequence[str] | None = None) -> Checked:
+def check(machine: Machine, name: str, names: Sequence[str] | None = None) -> Checked:
     """Try a layout with every check, without pytest.
 
     Args:
-        environ: environment variables.
+        machine: whose layouts.
         name: the provider's.
         names: of these checks only; None for all.
 
@@ -107,7 +105,6 @@ def check(environ: Mapping[str, str], name: str, names: Sequence[str] | None = N
     """
     from helixstore.testing import CHECKS, run
 
-    machine = Machine(environ)
     if name not in machine.layouts and machine.issues:
         first = machine.issues[0]
         raise Usage(f"no layout is called {name}; {first.path}: {first.message}", first.remedy)

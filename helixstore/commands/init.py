@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,19 +51,18 @@ class InitReport:
     notes: tuple[str, ...] = ()
 
 
-def propose(environ: Mapping[str, str]) -> Proposal:
+def propose(machine: Machine) -> Proposal:
     """The disk that holds most of the person's models, since no bytes move between disks. Writes nothing.
 
     Args:
-        environ: environment variables.
+        machine: the person, and where their programs look.
     """
-    machine = Machine(environ)
     found = installed(machine)
     if machine.settings.store is not None:
         return Proposal(machine.settings.store, f"set by {machine.settings.origin('store')}", found)
     default = machine.places.default_store
     held: dict[str, tuple[int, str]] = {}
-    for holding in survey(environ).holdings:
+    for holding in survey(machine).holdings:
         if mount_of(holding.disk).kind in FLEETING:
             continue
         total, root = held.get(holding.disk, (0, holding.root))
@@ -80,7 +79,7 @@ def propose(environ: Mapping[str, str]) -> Proposal:
 
 
 def init(
-    environ: Mapping[str, str], folder: Path | None = None, *, providers: Sequence[str] | None = None,
+    machine: Machine, folder: Path | None = None, *, providers: Sequence[str] | None = None,
     every: bool = False, scan: Sequence[Path] = (), share: str | None = None, group: str = "", site: bool = False,
 ) -> InitReport:
     """Make the store (or take the one that is there) and turn providers on.
@@ -88,7 +87,7 @@ def init(
     In a group's store that is there already, this writes only the person's own configuration and folders.
 
     Args:
-        environ: environment variables.
+        machine: the person, and where their programs look.
         folder: the store's folder; None for the proposed one.
         providers: these are turned on; None for those that are installed.
         every: all providers are turned on.
@@ -101,13 +100,12 @@ def init(
         Usage: no such provider, or a folder to scan that is not there, or a store that is another group's.
         StoreError: the folder holds something else, or cannot be given to the group.
     """
-    machine = Machine(environ)
     for name in providers or ():
         machine.layout(name)
     for one in scan:
         if not one.is_dir():
             raise Usage(f"{one} is not a folder", "name a folder that exists with --scan", one)
-    proposal = propose(environ) if folder is None else Proposal(_absolute(folder), "as you asked", installed(machine))
+    proposal = propose(machine) if folder is None else Proposal(_absolute(folder), "as you asked", installed(machine))
     chosen = tuple(machine.layouts) if every else tuple(providers if providers is not None else proposal.found)
     store, created = _opened_or_made(machine, proposal.store, group)
     if store.sharing.shared and not store.read_only:

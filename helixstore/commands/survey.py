@@ -47,18 +47,17 @@ class _Held:
             self.files[stat.st_dev, stat.st_ino] = (where, stat.st_size)
 
 
-def survey(environ: Mapping[str, str], seconds: float = 5.0) -> Survey:
-    """Look at every program's folder of the person whose HOME `environ` names.
+def survey(machine: Machine, seconds: float = 5.0) -> Survey:
+    """Look at every program's folder of a person.
 
     Args:
-        environ: environment variables.
+        machine: whose programs.
         seconds: after this time no further folder is begun, and the report says that it is not complete.
     """
     from helixstore.providers.layout import Layout
     from helixstore.providers.reader import DiskReader
 
     begun = time.monotonic()
-    machine = Machine(environ)
     reader = DiskReader(machine.places.home)
     nowhere = machine.places.default_store / "farms"
     holdings: list[Holding] = []

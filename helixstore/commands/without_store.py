@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helixstore.errors import NotFound
-from helixstore.session import Session
+from helixstore.session import Machine, Session
 
 if TYPE_CHECKING:
     from helixstore.commands.authoring import Checked, LayoutView, Scaffold
@@ -43,14 +43,14 @@ class WithoutStore:
         """What each program holds and how much is there twice; writes nothing, hashes nothing in full."""
         from helixstore.commands.survey import survey
 
-        return survey(os.environ if environ is None else environ, seconds)
+        return survey(_machine(environ), seconds)
 
     @staticmethod
     def propose(environ: Mapping[str, str] | None = None) -> Proposal:
         """Where a store would best lie, and why."""
         from helixstore.commands.init import propose
 
-        return propose(os.environ if environ is None else environ)
+        return propose(_machine(environ))
 
     @staticmethod
     def compat_of(
@@ -61,9 +61,8 @@ class WithoutStore:
         leads to; `compat` for when there is no store."""
         from helixstore.commands.prospects import Wish
         from helixstore.commands.queries import compat_of, foreseen
-        from helixstore.session import Machine
 
-        machine = Machine(os.environ if environ is None else environ)
+        machine = _machine(environ)
         if os.path.lexists(path):
             return compat_of(machine, Path(os.path.abspath(path)), provider, Wish(context=context, memory=memory))
         return foreseen(machine, os.fspath(path), provider, Wish(context=context, memory=memory))
@@ -75,10 +74,8 @@ class WithoutStore:
     ) -> list[CatalogueModel]:
         """The well-known models for which all of it holds; asks no network. See `commands.catalogue.search`."""
         from helixstore.commands.catalogue import search
-        from helixstore.session import Machine
 
-        return search(Machine(os.environ if environ is None else environ), words, can=can, format=format,
-                      licence=licence, max_parameters=max_parameters)
+        return search(_machine(environ), words, can=can, format=format, licence=licence, max_parameters=max_parameters)
 
     @staticmethod
     def describe_model(
@@ -88,24 +85,22 @@ class WithoutStore:
         memory as of `prospects.Wish`."""
         from helixstore.commands.catalogue import describe
         from helixstore.commands.prospects import Wish
-        from helixstore.session import Machine
 
-        return describe(Machine(os.environ if environ is None else environ), name,
-                        Wish(context=context, memory=memory))
+        return describe(_machine(environ), name, Wish(context=context, memory=memory))
 
     @staticmethod
     def layouts(environ: Mapping[str, str] | None = None) -> tuple[list[LayoutView], list[Issue]]:
         """Every layout, and what is wrong with those that could not be loaded."""
         from helixstore.commands.authoring import layouts
 
-        return layouts(os.environ if environ is None else environ)
+        return layouts(_machine(environ))
 
     @staticmethod
     def new_layout(name: str, *, dry_run: bool = False, environ: Mapping[str, str] | None = None) -> Scaffold:
         """Write a first layout of the person's own into their configuration; see `commands.authoring.new`."""
         from helixstore.commands.authoring import new
 
-        return new(os.environ if environ is None else environ, name, dry_run=dry_run)
+        return new(_machine(environ), name, dry_run=dry_run)
 
     @staticmethod
     def check_layout(
@@ -114,7 +109,7 @@ class WithoutStore:
         """Try a layout with every check of `helixstore.testing`, or with some."""
         from helixstore.commands.authoring import check
 
-        return check(os.environ if environ is None else environ, name, only)
+        return check(_machine(environ), name, only)
 
     @staticmethod
     def try_mount(
@@ -134,6 +129,9 @@ class WithoutStore:
         """Make the store and turn providers on; see `helixstore.commands.init.init`."""
         from helixstore.commands.init import init
 
-        return init(os.environ if environ is None else environ, Path(path) if path is not None else None,
-                    providers=providers, every=every, scan=[Path(one) for one in scan], share=share, group=group,
-                    site=site)
+        return init(_machine(environ), Path(path) if path is not None else None, providers=providers, every=every,
+                    scan=[Path(one) for one in scan], share=share, group=group, site=site)
+
+
+def _machine(environ: Mapping[str, str] | None) -> Machine:
+    return Machine(os.environ if environ is None else environ)
