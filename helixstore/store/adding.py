@@ -20,14 +20,11 @@ from helixstore.fs.fingerprint import same_inode
 from helixstore.fs.kernel import Fingerprint
 from helixstore.fs.probe import NO_IDENTITY, explain_refusal
 from helixstore.store import records
-from helixstore.store.hashing import GIT_LIMIT, Hashes, OpenFile, hash_bytes, hash_open, open_steady
+from helixstore.store.hashing import Hashes, OpenFile, hash_bytes, hash_open, open_steady
 from helixstore.store.quarantine import Quarantine
 from helixstore.store.sharing import Sharing
 
-__all__ = ["Added", "Publisher", "Request", "add", "add_bytes", "add_copies"]
-
-#: bytes of small files held in memory before they are written and flushed
-_BATCH = 64 << 20
+__all__ = ["Added", "Publisher", "Request", "add", "add_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,52 +213,6 @@ def _same_name(source: str, linked: str | None, hashed: Fingerprint) -> None:
         same = False
     if not same:
         raise Unreadable(f"{source} was replaced while it was read", "run the command again", source)
-
-
-def add_copies(sources: Sequence[str], sha256: bool, staging: str, publisher: Publisher) -> list[Added | HelixError]:
-    """See `Blobs.add_copies`."""
-    outcomes: dict[int, Added | HelixError] = {}
-    batch: list[tuple[int, bytes, Fingerprint]] = []
-    held = 0
-    for number, source in enumerate(sources):
-        try:
-            with open_steady(source) as file:
-                before = kernel.fingerprint(file.descriptor)
-                data = None if before.bytes > GIT_LIMIT else _read(file, before)
-            if data is None:
-                outcomes[number] = add(Request(source, sha256, None, None, False, True), staging, publisher)
-                continue
-        except HelixError as error:
-            outcomes[number] = error
-            continue
-        batch.append((number, data, before))
-        held += len(data)
-        if held > _BATCH:
-            outcomes |= _flush(batch, sha256, staging, publisher)
-            batch, held = [], 0
-    outcomes |= _flush(batch, sha256, staging, publisher)
-    return [outcomes[number] for number in range(len(sources))]
-
-
-def _read(file: OpenFile, before: Fingerprint) -> bytes:
-    """The whole of a small file that did not change meanwhile."""
-    data = bytearray()
-    try:
-        while part := os.read(file.descriptor, before.bytes + 1 - len(data)) if len(data) <= before.bytes else b"":
-            data += part
-    except OSError as error:
-        raise Unreadable(f"{file.path} cannot be read: {error.strerror}", path=file.path) from error
-    file.check(before)
-    if len(data) != before.bytes:
-        raise Unreadable(f"{file.path} changed while it was read", "try again when nothing writes it", file.path)
-    return bytes(data)
-
-
-def _flush(batch: Sequence[tuple[int, bytes, Fingerprint]], sha256: bool, staging: str,
-           publisher: Publisher) -> dict[int, Added]:
-    added = add_bytes([data for _, data, _ in batch], sha256, staging, publisher)
-    return {number: Added(a.digest, a.bytes, a.sha256, a.gitsha1, a.how, source)
-            for a, (number, _, source) in zip(added, batch, strict=True)}
 
 
 def add_bytes(items: Sequence[bytes], sha256: bool, staging: str, publisher: Publisher) -> list[Added]:

@@ -223,21 +223,6 @@ class Blobs:
         self._learn(added)
         return added
 
-    def add_copies(self, sources: Sequence[str | os.PathLike[str]], *, sha256: bool = False,
-                   ) -> list[Added | HelixError]:
-        """Take many small files into the store by copying them, with one pass of flushing for all.
-
-        Returns:
-            For each source, in order, what came of it: one that is busy or unreadable does not stop the others.
-        """
-        with self._working() as staging:
-            outcomes = adding.add_copies([os.fspath(source) for source in sources], sha256, staging,
-                                         self._publisher())
-        for outcome in outcomes:
-            if isinstance(outcome, Added):
-                self._learn(outcome)
-        return outcomes
-
     def add_bytes(self, data: bytes, *, sha256: bool = False) -> Added:
         """Make these bytes a blob."""
         return self.add_many([data], sha256=sha256)[0]
