@@ -17,6 +17,7 @@ from helixstore.download.mirror import mirror_of
 from helixstore.download.offered import Offered
 from helixstore.download.results import DownloadReport, RemoteState
 from helixstore.errors import HelixError, Passing
+from helixstore.fs.names import printable
 from helixstore.hub.remote import RemoteFile
 from helixstore.oci.answers import Cut
 from helixstore.session import Session
@@ -71,7 +72,7 @@ def take(
     had = held(session, files, progress)
     report = DownloadReport(found.place, found.revision, called, _states(files, had.blobs, had.arrived),
                             free_bytes(session), not_fetched_bytes=_spared(session, found, files, had),
-                            why=". ".join(filter(None, (found.note, picked.why))),
+                            why=". ".join(filter(None, (found.note, picked.why, _stays(found, called)))),
                             others=picked.others, dry_run=dry_run)
     if dry_run:
         return report
@@ -85,6 +86,14 @@ def take(
             session.store.saved.not_fetched(session.farm.journal.name(shown.operation), report.not_fetched_bytes)
     return replace(report, fetched_bytes=fetched, mirrored_bytes=mirror.used,
                    sync=replace(shown, issues=(*issues, *shown.issues)))
+
+
+def _stays(found: Offered, called: str) -> str:
+    """How a version that the person named stays, since later ones come from the repository's main branch."""
+    named = found.reference.revision if isinstance(found.reference, HubReference) else None
+    return "" if named in (None, "main") else (
+        f"helixstore update leads on to what the main branch has; to stay at {printable(str(named))}: "
+        f"helixstore pin {printable(called)}")
 
 
 def _spared(session: Session, found: Offered, files: Sequence[RemoteFile], had: Held) -> int:

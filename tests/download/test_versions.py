@@ -64,6 +64,18 @@ def test_an_update_fetches_the_file_that_changed_and_all_programs_show_it(
         assert {one.state for one in store.update(check=True).updates} == {"current"}
 
 
+def test_of_a_version_that_is_named_it_says_how_it_stays_and_a_pin_keeps_it(online: Person, served: Repository) -> None:
+    with online.open() as store:
+        assert "helixstore pin" not in store.download(f"hf:{served.name}", quantization="Q8_0").why
+        told = store.download(f"hf:{served.name}@{served.commit}", quantization="F16").why
+        assert told.endswith(f"to stay at {served.commit}: helixstore pin {MODEL}")
+        store.pin(f"{MODEL}:F16")
+        served.commit = LATER
+        served.files[FILE].write_bytes(weights(3, 20))
+        assert "pinned" in {one.state for one in store.update().updates}
+        assert store.show(f"{MODEL}:F16").variants[0].pinned
+
+
 def test_going_back_and_forth_downloads_nothing(online: Person, served: Repository, old: bytes) -> None:
     with online.open() as store:
         store.update()
