@@ -104,12 +104,17 @@ def alike(variant: Variant, program: str, above: int = 0) -> frozenset[str]:
     own = [path for source in own_sources(variant, program)
            for path in (source.name or "", *(_EXTENSION.sub("", sidecar) for sidecar, _ in source.sidecars))]
     parts = {part for path in own for part in (path, *re.split("[/:]", path)[above:]) if part}
-    return words.union(map(word, parts)) if parts else words
+    return words.union(*map(_told, parts)) if parts else words
 
 
 @lru_cache(maxsize=65536)
 def _words(key: Key, quantization: str, repository: str, files: tuple[str, ...]) -> frozenset[str]:
     bases = [key.model, repository, repository.rpartition("/")[2]]
     ends = ("", quantization, key.variant, key.variant.partition(":")[2])
-    found = {word(f"{base}{end}") for base in bases if base for end in ends}
-    return frozenset(found | {told for file in files if (told := word(file))})
+    texts = [*(f"{base}{end}" for base in bases if base for end in ends), *files]
+    return frozenset[str]().union(*map(_told, texts))
+
+
+def _told(text: str) -> set[str]:
+    """Its words: as it is, and as programs have it that leave out what is not ASCII, of which folding makes ASCII."""
+    return {word(text)} if text.isascii() else {word(text), word(legal(text, 1024, ascii_only=True))}
