@@ -122,7 +122,7 @@ def join(path: str, projections: Sequence[tuple[str, Iterable[Entry]]], owned: b
                 unlike.setdefault(name, []).append(claim)
     for name, claims in several.items():
         entries[name] = entries[name]._replace(claims=_merged(claims))
-    for name, claims in unlike.items():
+    for name, claims in sorted(unlike.items()):         # so that the same conflicts are told alike in any order
         everybody = [*entries[name].claims, *claims]
         refuse(name, everybody, f"{_names(everybody)} want different content on one path")
     for name, others in _colliding(entries):
@@ -185,11 +185,11 @@ def _colliding(entries: Mapping[str, Joined]) -> Iterable[tuple[str, list[str]]]
     spelt: dict[str, list[str]] = {}
     for name in entries:
         spelt.setdefault(folded(name), []).append(name)
-    for names in spelt.values():
-        if len(names) > 1:
-            yield names[0], names[1:]
+    for first, *others in sorted(sorted(names) for names in spelt.values() if len(names) > 1):
+        yield first, others
     for folder in sorted(folders_of(spelt) & spelt.keys()):
-        yield spelt[folder][0], [name for key, names in spelt.items() if key.startswith(folder + "/") for name in names]
+        yield min(spelt[folder]), sorted(name for key, names in spelt.items() if key.startswith(f"{folder}/")
+                                         for name in names)
 
 
 def folders_of(paths: Iterable[str]) -> set[str]:

@@ -115,7 +115,7 @@ def read_small(path: str) -> tuple[bytes, os.stat_result]:
     except Unreadable:
         raise
     except OSError as error:
-        raise Unreadable(f"{path} cannot be read: {error.strerror or error}", path=path) from error
+        raise Unreadable(f"{path} cannot be read: {error.strerror or error}", advice(error), path) from error
 
 
 def publish_all(staging: str, items: Iterable[tuple[str, bytes]], mode: int = 0o444) -> list[bool]:

@@ -47,7 +47,7 @@ def _store(mount: Mount, trials: Trials) -> Verdict:
         care.append(f"{trials['same_clock'].detail} (times are compared by its own only)")
     late = [trial.figure or _LATE for name in ("seen_name", "seen_listing", "seen_size")
             if (trial := trials[name]).works is not None]
-    if late and max(late) > 1:
+    if mount.network and late and max(late) > 1:        # on a disk of this computer it was busy, no more
         care.append(f"another host's change is seen within {max(late):.0f} s")
     if not mount.network and trials["flock"].works is False:
         care.append("locks do not hold, so commands may do work twice")
