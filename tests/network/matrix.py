@@ -14,7 +14,7 @@ ROWS: dict[str, tuple[str, ...]] = {cells[0]: cells for cells in (
     ("ext4", "yes", "yes", "no", "yes", "yes", "yes", "yes", "yes", "in place", "hard", "yes", "yes", "events"),
     ("xfs", "yes", "yes", "yes", "yes", "yes", "yes", "yes", "yes", "in place", "hard", "yes", "yes", "events"),
     ("btrfs", "yes", "yes", "yes", "yes", "yes", "yes", "yes", "yes", "in place", "hard", "yes", "yes", "events"),
-    ("tmpfs", "yes", "yes", "no", "yes", "yes", "yes", "yes", "yes", "in place", "hard", "yes", "yes", "events"),
+    ("tmpfs", "yes", "yes", "no", "yes", "yes", "yes", "yes", "yes", "in place", "hard", "care", "yes", "events"),
     ("overlay", "yes", "yes", "no", "yes", "yes", "yes", "yes", "yes", "in place", "hard", "yes", "yes", "events"),
     ("exfat", "no", "no", "no", "no", "no", "no", "yes", "yes", "by `add`", "pending", "care", "yes", "events"),
     ("sshfs", "no", "yes", "no", "no", "no", "yes", "yes", "yes", "by `add`", "symlink", "care", "no", "looking"),

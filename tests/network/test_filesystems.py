@@ -15,7 +15,7 @@ from hosts import HELIXSTORE
 
 PAGE = Path(__file__).parents[2] / "docs/filesystems.md"
 #: few in `make test`; all with SOAK=1, which `make filesystems` sets
-TRIED = KINDS if os.environ.get("SOAK") else ("exfat", "nfs")
+TRIED = KINDS if os.environ.get("SOAK") else ("tmpfs", "exfat", "nfs")
 
 
 @pytest.fixture(scope="module")
