@@ -94,7 +94,8 @@ def web_offer(reference: UrlReference) -> Offered:
     address = WebAddress(printable(f"{parts.scheme}://{place}"), reference.url)
     listed = RemoteFile(file, address.size(), reference.sha256, None, address)
     source = Source("url", repository=f"{parts.scheme}://{place}", revision=reference.sha256, name=file)
-    return Offered(reference, place, reference.sha256, (listed,), source, base_name(file))
+    return Offered(reference, place, reference.sha256, (listed,), source, base_name(file),
+                   public=not parts.query)              # which may be what lets one in: a signature, a token
 
 
 @contextlib.contextmanager

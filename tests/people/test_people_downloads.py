@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,18 @@ def test_what_is_not_for_everybody_is_not_brought_into_the_groups_store(online: 
     assert "not everybody may read acme/rocket" in said
     assert sum(gated.sent.values()) <= 1, "whether she may read it is asked with a byte"
     assert online.alice.document("list")["models"] == []
+
+
+def test_an_address_with_a_signature_is_not_for_everybody(online: People, served: Repository) -> None:
+    name = "model.safetensors"
+    digest = hashlib.sha256(served.files[name].read_bytes()).hexdigest()
+    with hub(served) as endpoint:
+        address = f"{endpoint}/{served.name}/resolve/main/{name}"
+        said = online.alice.fails("models", "download", f"{address}?token=a-signature#sha256={digest}")
+        assert "not everybody may read" in said
+        assert "a-signature" not in said
+        assert served.sent.get(name, 0) <= 1
+        online.alice.helix("models", "download", f"{address}#sha256={digest}")
 
 
 def test_a_repository_that_only_a_login_reads_stays_out_whatever_the_hub_calls_it(
