@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,27 @@ def test_any_names_give_legal_unique_steady_entries(layout: Layout, many: list[V
     assert set(joined.entries) == {entry.path for entry in entries}
     if layout.name != "lmstudio":               # there a model with another projector moves a folder by design
         check_steady(layout, accepted, ROOT)
+
+
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout.alike(gguf("a")) is not None],
+                         ids=lambda layout: layout.name)
+def test_names_that_collide_without_what_is_not_ascii_are_alike(layout: Layout) -> None:
+    """Folding makes `fi` of one letter, which a program that knows ASCII only leaves out."""
+    one, other = layout.alike(gguf("\ufb01")), layout.alike(gguf("\u6a21"))
+    assert one is not None
+    assert other is not None
+    assert set(one) & set(other)
+
+
+def test_names_that_cannot_lie_side_by_side_are_told_alike_in_any_order() -> None:
+    many = [gguf(name) for name in ("one", "two", "three", "four")]
+    spelt = ("x/Same", "x/same", "y/same", "y/SAME")
+    spoilt = [replace(next(iter(GPT4All().project([variant], ROOT, FACTS))), path=path)
+              for variant, path in zip(many, spelt, strict=True)]
+    told = [join(str(ROOT.path), [("gpt4all", each)]) for each in (spoilt, spoilt[::-1])]
+    assert told[0][1]
+    assert dict(told[0][0].refused) == dict(told[1][0].refused)
+    assert sorted(map(str, told[0][1])) == sorted(map(str, told[1][1]))
 
 
 @given(st.text(max_size=400), st.booleans())
