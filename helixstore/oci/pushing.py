@@ -31,10 +31,10 @@ def missing(registry: Registry, artifact: Artifact) -> tuple[File, ...]:
     """The files that a push would have to send, each content once; nothing is changed.
 
     Raises:
-        Failed: the registry cannot be asked.
+        Failed: the registry cannot be asked, or has a damaged one.
     """
     files = {str(file.sha256): file for file in artifact.files}
-    return tuple(file for sha256, file in files.items() if registry.size(sha256) is None)
+    return tuple(file for sha256, file in files.items() if not registry.has(sha256, file.bytes))
 
 
 def push_artifact(

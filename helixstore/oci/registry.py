@@ -145,19 +145,59 @@ class Registry:
         return self._wire.text(response, LARGEST_MANIFEST), 'rel="next"' in response.headers.get("Link", "")
 
     def size(self, sha256: str) -> int | None:
-        """Bytes of a blob; None where the repository has none of that digest."""
+        """Bytes of a blob, 0 where that is not told; None where the repository has none of that digest."""
         try:
-            response = self._wire.ask("HEAD", self._wire.address(f"blobs/sha256:{sha256}"), frozenset({200}),
-                                      scopes=self._pull)
+            return self._told("HEAD", sha256) or 0
         except NotFound:
             return None
+
+    def has(self, sha256: str, size: int) -> bool:
+        """Whether the repository has a blob, in its size.
+
+        HEAD need not tell the size (distribution specification 1.1, "Checking if content exists in the registry"), and
+        what stands before a registry may tell another one: then an answer with the bytes decides.
+
+        Args:
+            sha256: 64 hex digits.
+            size: of what has that digest, in bytes.
+
+        Raises:
+            Failed: it has other bytes under that digest. To send it again would mend nothing in Docker's registry,
+                which keeps what is there (distribution, registry/storage/blobwriter.go, `moveBlob`).
+        """
+        try:
+            told = self._told("HEAD", sha256)
+            if told != size:
+                told = self._told("GET", sha256)
+        except NotFound:
+            return False
+        if told in (None, size):
+            return True
+        raise Failed(f"blob {sha256[:12]} in {self.reference.host}/{self.reference.repository} is damaged: it has "
+                     f"{told:,} bytes instead of {size:,}",
+                     "those who run the registry must remove that blob from its storage; then run the command again")
+
+    def _told(self, method: str, sha256: str) -> int | None:
+        """Bytes of a blob as the answer to HEAD, or to GET of its first byte, tells them; None where it does not.
+
+        Raises:
+            NotFound: the repository has none of that digest.
+        """
+        head = method == "HEAD"
+        try:
+            response = self._wire.ask(method, self._wire.address(f"blobs/sha256:{sha256}"),
+                                      frozenset({200} if head else {200, 206, 416}), scopes=self._pull,
+                                      headers={} if head else {"Range": "bytes=0-0"})
         except Refused as error:
-            if error.status not in (405, 501):
+            if not head or error.status not in (405, 501):
                 raise
-            return self._ranged(sha256, 0, 1)[1]        # it does not know HEAD
-        response.release_conn()
-        length = response.headers.get("Content-Length", "")
-        return int(length) if length.isdecimal() and len(length) < 16 else 0
+            return self._told("GET", sha256)            # it does not know HEAD
+        response.release_conn() if head else response.close()
+        if response.status == 200:
+            told = response.headers.get("Content-Length", "")
+        else:
+            told = response.headers.get("Content-Range", "").rpartition("/")[2]
+        return int(told) if told.isdecimal() and len(told) < 16 else None
 
     def small(self, blob: Descriptor) -> bytes:
         """A small blob as a whole, proven by its digest.
@@ -223,11 +263,7 @@ class Registry:
             NotFound: the registry has not got it.
             Failed: it cannot be had, or the registry does not know ranges.
         """
-        return self._ranged(sha256, offset, length)[0] if length else b""
-
-    def _ranged(self, sha256: str, offset: int, length: int) -> tuple[bytes, int]:
-        """The part, and the bytes of the whole; 0 where that is not told."""
-        def one() -> tuple[bytes, int]:
+        def one() -> bytes:
             response = self._wire.once(
                 "GET", self._wire.address(f"blobs/sha256:{sha256}"), frozenset({200, 206}), scopes=self._pull,
                 headers={"Range": f"bytes={offset}-{offset + length - 1}"})
@@ -235,9 +271,9 @@ class Registry:
             if response.status != 206 or found is None or int(found[1]) != offset:
                 response.close()
                 raise Failed(f"{self.reference.host} does not send ranges of blobs", "tell those who run the registry")
-            return self._wire.text(response, length), int(found[3]) if found[3] != "*" else 0
+            return self._wire.text(response, length)
 
-        return self._wire.trying(one)
+        return self._wire.trying(one) if length else b""
 
     # ---- push --------------------------------------------------------------------------------------------------------
 
@@ -246,11 +282,11 @@ class Registry:
                   progress: Callable[[int], None] | None = None) -> Pushed:
         """Make sure that the repository has a blob; see `uploads.push`."""
         job = uploads.Job(path, sha256, size, remember or (lambda _: None), progress or (lambda _: None))
-        return uploads.push(self._wire, self.reference, job, mounts, session, self.size)
+        return uploads.push(self._wire, self.reference, job, mounts, session, lambda: self.has(sha256, size))
 
     def push_small(self, data: bytes, sha256: str) -> Pushed:
         """The same for bytes in memory."""
-        if self.size(sha256) is not None:
+        if self.has(sha256, len(data)):
             return Pushed("there", 0)
         uploads.push_small(self._wire, self.reference, data, sha256)
         return Pushed("sent", len(data))

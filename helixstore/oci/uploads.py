@@ -72,7 +72,7 @@ def scopes(reference: Reference, mounts: Sequence[str] = ()) -> frozenset[str]:
 
 
 def push(wire: Wire, reference: Reference, job: Job, mounts: Sequence[str], session: str,
-         size: Callable[[str], int | None]) -> Pushed:
+         has: Callable[[], bool]) -> Pushed:
     """Make sure that a repository has a blob.
 
     Args:
@@ -81,22 +81,26 @@ def push(wire: Wire, reference: Reference, job: Job, mounts: Sequence[str], sess
         job: the blob.
         mounts: other repositories of the same registry that may have it.
         session: an upload's address, as `job.remember` was told it in an earlier run; "" for none.
-        size: bytes of a blob that the repository has, or None.
+        has: whether the repository has it; raises where it has other bytes in its place. It is asked again after all
+            has been sent or taken from beside, since a registry may keep those.
 
     Raises:
         Failed: it is refused, or does not get through.
     """
-    if size(job.sha256) is not None:
+    if has():
         job.progress(job.bytes)
         job.remember("")
         return Pushed("there", 0)
-    upload = _Upload(wire, reference, job, size)
-    if session and upload.resume(session):
-        return upload.run()
-    for source in mounts:
-        if source != reference.repository and upload.mounted(source):
-            job.progress(job.bytes)
-            return Pushed("mounted", 0)
+    pushed = _brought(_Upload(wire, reference, job, has), mounts, session)
+    has()
+    return pushed
+
+
+def _brought(upload: _Upload, mounts: Sequence[str], session: str) -> Pushed:
+    if not session or not upload.resume(session):
+        for source in mounts:
+            if upload.mounted(source):
+                return Pushed("mounted", 0)
     return upload.run()
 
 
@@ -117,8 +121,8 @@ def push_small(wire: Wire, reference: Reference, data: bytes, sha256: str) -> No
 class _Upload:
     """An upload that is under way."""
 
-    def __init__(self, wire: Wire, reference: Reference, job: Job, size: Callable[[str], int | None]) -> None:
-        self._wire, self._reference, self._job, self._size = wire, reference, job, size
+    def __init__(self, wire: Wire, reference: Reference, job: Job, has: Callable[[], bool]) -> None:
+        self._wire, self._reference, self._job, self._has = wire, reference, job, has
         self._scopes = scopes(reference)
         self._location = ""
         self._offset = 0
@@ -127,6 +131,8 @@ class _Upload:
 
     def mounted(self, source: str) -> bool:
         """Whether the registry took the blob from another repository; if not, it may have opened an upload."""
+        if source == self._reference.repository:
+            return False
         wanted = scopes(self._reference, (source,))
         address = self._wire.address(f"blobs/uploads/?mount=sha256:{self._job.sha256}&from={quote(source, safe='')}")
         try:
@@ -136,6 +142,8 @@ class _Upload:
             return False
         if response.status == 202:
             self._at(response.headers.get("Location", ""), 0)
+        else:
+            self._tell(self._job.bytes)
         response.drain_conn()
         return response.status == 201
 
@@ -163,7 +171,7 @@ class _Upload:
                 self._wire.pause(cut, failed)
                 if self._location and self._ask():
                     continue
-                if self._size(self._job.sha256) is not None:     # it ended well, and nobody told us
+                if self._has():                  # it ended well, and nobody told us
                     self._tell(self._job.bytes)
                     break
                 self._forget()

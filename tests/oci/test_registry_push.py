@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -204,6 +205,37 @@ def test_a_registry_that_takes_no_parts(stand_in: StandIn, opened: Opened, file:
     stand_in.whole_only = True
     assert pushed(opened(stand_in.host), file) == Pushed("sent", len(DATA))
     assert stand_in.blobs[sha256(DATA)] == DATA
+
+
+def test_a_blob_that_the_real_registry_has_cut_short_is_no_blob_that_is_there(
+        tmp_path: Path, opened: Opened, file: str) -> None:
+    """It keeps what it has under a digest, whatever is sent: that is said, also of another repository's."""
+    with docker_registry(tmp_path / "registry") as host:
+        registry = opened(host)
+        pushed(registry, file)
+        [kept] = (tmp_path / "registry").rglob(f"{sha256(DATA)}/data")
+        for size in (len(DATA) - 1, 0):
+            os.truncate(kept, size)
+            with pytest.raises(Failed, match=f"has {size:,} bytes instead of {len(DATA):,}") as caught:
+                pushed(registry, file)
+            assert "remove" in caught.value.remedy
+        for mounts in ([], ["team/model"]):
+            with pytest.raises(Failed, match="has 0 bytes instead of"):
+                pushed(opened(host, f"team/beside{len(mounts)}"), file, mounts=mounts)
+        kept.unlink()
+        assert pushed(registry, file) == Pushed("sent", len(DATA))
+        assert pulled(registry) == DATA
+
+
+def test_a_head_that_tells_another_size_is_not_the_last_word(stand_in: StandIn, opened: Opened, file: str) -> None:
+    """What stands before a registry may say so; the first byte with the whole's size costs less than sending it."""
+    stand_in.put(DATA)
+    for ranges in (True, False):
+        stand_in.ranges = ranges
+        stand_in.answers = [("HEAD", 200, {})]
+        assert pushed(opened(stand_in.host), file) == Pushed("there", 0)
+        assert stand_in.answers == []
+    assert stand_in.received == 0
 
 
 def test_bytes_that_changed_are_refused(real: str, opened: Opened, file: str) -> None:

@@ -61,6 +61,12 @@ def test_a_model_in_both_forms_lies_there_once(real: str, opened: Opened, path: 
     relay.close()
 
 
+def test_a_dry_run_tells_of_a_blob_that_is_cut_short(stand_in: StandIn, opened: Opened) -> None:
+    stand_in.told[f"/v2/team/model/blobs/sha256:{sha256(WEIGHTS)}"] = WEIGHTS[:1000]
+    with pytest.raises(Failed, match="has 1,000 bytes instead of 3,000,000"):
+        missing(opened(stand_in.host), modelpack(MODEL))
+
+
 def test_the_tag_moves_last(stand_in: StandIn, opened: Opened, path: Callable[[File], str],
                             monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "_PART", 1 << 20)
