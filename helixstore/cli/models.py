@@ -195,7 +195,7 @@ def _all(report: AllReport) -> Iterator[str]:
         into = f"; a conversion to {left.convert_to} would help" if left.convert_to else ""
         yield f"{left.provider} is left out: {left.reason}{into}."
     for note in report.unasked:
-        if note.kind == "passed over":
+        if note.kind == "passed over" and all(note.message not in one.why for one in report.downloads):
             yield f"Passed over: {note.message}{f' ({note.remedy})' if note.remedy else ''}."
 
 

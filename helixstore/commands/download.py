@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from helixstore.catalogue.references import HubReference
 from helixstore.commands.here import names_branch, remember
-from helixstore.commands.kept import kept_here, report_of
+from helixstore.commands.kept import AWAY, kept_here, report_of
 from helixstore.commands.picking import Pick, pick
 from helixstore.commands.prospects import Wish, catalogue, repositories_of
 from helixstore.download.audience import check_audience
@@ -16,10 +16,9 @@ from helixstore.download.getting import Held, free_bytes, getting, held
 from helixstore.download.mirror import mirror_of
 from helixstore.download.offered import Offered
 from helixstore.download.results import DownloadReport, RemoteState
-from helixstore.errors import HelixError, Passing
+from helixstore.errors import HelixError
 from helixstore.fs.names import printable
 from helixstore.hub.remote import RemoteFile
-from helixstore.oci.answers import Cut
 from helixstore.session import Session
 from helixstore.sync.change import change
 from helixstore.sync.progress import Progress
@@ -50,7 +49,7 @@ def download(
     """
     try:
         chosen = pick(session, what, wish, provider)
-    except (Passing, Cut) as error:
+    except AWAY as error:
         kept = kept_here(session, what, wish, provider, name)
         if kept is None:
             raise

@@ -19,7 +19,7 @@ from helixstore.fs.names import folded
 from helixstore.session import Session
 from helixstore.values import Format, Variant
 
-__all__ = ["led_to", "names_branch", "remember", "what_is_here"]
+__all__ = ["all_that_is_here", "led_to", "names_branch", "remember", "what_is_here"]
 
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _LED_TO = "commits of branches"
@@ -53,7 +53,12 @@ def _name(reference: HubReference) -> str:
 
 
 def what_is_here(session: Session, what: str, format: str = "", quantization: str = "") -> Variant | None:
-    """The variant of the store that is meant; of several that are, the one that fits this computer best.
+    """The variant of the store that is meant; of several that are, the one that fits this computer best."""
+    return next(iter(all_that_is_here(session, what, format, quantization)), None)
+
+
+def all_that_is_here(session: Session, what: str, format: str = "", quantization: str = "") -> list[Variant]:
+    """The variants of the store that are meant, the one that fits this computer best first.
 
     Args:
         session: whose store.
@@ -66,12 +71,12 @@ def what_is_here(session: Session, what: str, format: str = "", quantization: st
              and family in (None, one.format.family)
              and quantization.upper() in ("", one.quantization.upper())]
     if len(found) < 2:
-        return found[0] if found else None
+        return found
     repository = found[0].hub.repository if found[0].hub is not None else None
     entry = catalogue(session).of_repository(repository or "")
     shape: Shape | None = entry.shape if entry is not None else None
     forms = [_Here(one.quantization, one.bytes, one.key.variant, one) for one in found]
-    return fits(forms, shape, hardware_of(session))[0].form.variant
+    return [fit.form.variant for fit in fits(forms, shape, hardware_of(session))]
 
 
 class _Here(NamedTuple):

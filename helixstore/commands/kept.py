@@ -7,18 +7,23 @@ from datetime import UTC, datetime
 
 from helixstore.catalogue import parse_reference
 from helixstore.catalogue.references import HubReference
-from helixstore.commands.here import led_to, names_branch, what_is_here
+from helixstore.commands.here import all_that_is_here, led_to, names_branch
 from helixstore.commands.judging import demand_here, judge
 from helixstore.commands.prospects import Wish, hardware_of
 from helixstore.commands.versions import versions_of
 from helixstore.download.getting import free_bytes
+from helixstore.download.mirrored import Unanswered
 from helixstore.download.results import DownloadReport, RemoteState
-from helixstore.errors import Usage
-from helixstore.results import SyncReport
+from helixstore.errors import Passing, Usage
+from helixstore.oci.answers import Cut
+from helixstore.results import SyncReport, Verdict
 from helixstore.session import Session
 from helixstore.values import Source, Variant
 
-__all__ = ["kept_here", "report_of"]
+__all__ = ["AWAY", "all_kept", "kept_here", "report_of", "verdict_here"]
+
+#: that nobody can be asked
+AWAY = (Passing, Cut, Unanswered)
 
 
 def kept_here(session: Session, what: str, wish: Wish, provider: str = "", name: str | None = None) -> Variant | None:
@@ -29,19 +34,22 @@ def kept_here(session: Session, what: str, wish: Wish, provider: str = "", name:
         what, wish, name: as of the download. All quantisations that there are nobody knows without asking.
         provider: that must be able to run it here; "": nobody in particular.
     """
-    if wish.quantization == "all":
-        return None
-    found = what_is_here(session, _exact(session, what), wish.format, wish.wanted)
-    if found is None or name not in (None, found.key.model) or _source(found) is None:
-        return None
-    if not all(session.store.blobs.exists(file.blake3) for file in found.files):
-        return None
-    if provider:
-        hardware = hardware_of(session, wish.memory)
-        demand = demand_here(found, lambda file: str(session.store.blobs.path(file.blake3)), wish.context, hardware)
-        if judge(session, session.layout(provider).name, found, demand, hardware).answer != "yes":
-            return None
-    return found
+    return None if wish.quantization == "all" else next(
+        (one for one in all_kept(session, what, wish) if name in (None, one.key.model)
+         and (not provider or verdict_here(session, one, wish, provider).answer == "yes")), None)
+
+
+def all_kept(session: Session, what: str, wish: Wish) -> list[Variant]:
+    """All that the store has whole of what a download means, the one that fits this computer best first."""
+    return [one for one in all_that_is_here(session, _exact(session, what), wish.format, wish.wanted)
+            if _source(one) is not None and all(session.store.blobs.exists(file.blake3) for file in one.files)]
+
+
+def verdict_here(session: Session, kept: Variant, wish: Wish, provider: str) -> Verdict:
+    """Whether a provider can run on this computer what the store has."""
+    hardware = hardware_of(session, wish.memory)
+    demand = demand_here(kept, lambda file: str(session.store.blobs.path(file.blake3)), wish.context, hardware)
+    return judge(session, session.layout(provider).name, kept, demand, hardware)
 
 
 def report_of(session: Session, kept: Variant, away: str, shown: SyncReport | None) -> DownloadReport:

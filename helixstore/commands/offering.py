@@ -12,12 +12,12 @@ from helixstore.catalogue.references import (
     Reference,
     UrlReference,
 )
-from helixstore.download.mirrored import mirrored
+from helixstore.download.mirrored import Unanswered, mirrored
 from helixstore.download.offered import Offered
 from helixstore.download.registries import registry_offer
 from helixstore.download.stream import patiently, stream
 from helixstore.download.web import web_offer
-from helixstore.errors import Failed, Passing, Usage
+from helixstore.errors import Passing, Usage
 from helixstore.fs.names import printable
 from helixstore.hub.repository import repository_at
 from helixstore.session import Machine
@@ -93,7 +93,8 @@ class Asking:
                     raise
                 self._away = error
         if not isinstance(reference, HubReference):
-            raise Failed(f"{reference} is not asked: {self._away.message}", f"helixstore models download {reference}")
+            raise Unanswered(f"{reference} is not asked: {self._away.message}",
+                             f"helixstore models download {reference}")
         return mirrored(self._machine, reference, part, self._away)
 
 

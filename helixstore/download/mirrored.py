@@ -28,11 +28,15 @@ from helixstore.oci.registry import Registry
 from helixstore.session import Machine
 from helixstore.values import Source
 
-__all__ = ["mirrored"]
+__all__ = ["Unanswered", "mirrored"]
 
 _PATIENCE = Patience(tries=2, silence=20.0)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAIN = (None, "main")          # the branch that nearly every repository shows
+
+
+class Unanswered(Failed):
+    """The hub cannot be asked, and who is asked in its place has not got it."""
 
 
 def mirrored(machine: Machine, wanted: HubReference, part: str, why: Passing) -> Offered:
@@ -47,7 +51,7 @@ def mirrored(machine: Machine, wanted: HubReference, part: str, why: Passing) ->
 
     Raises:
         Passing: `why`, where there is no mirror; or the mirror cannot be asked either.
-        Failed: the mirror has no such thing.
+        Unanswered: the mirror has no such thing.
     """
     place = mirror_place(machine, wanted.repository)
     if place is None:
@@ -67,8 +71,8 @@ def mirrored(machine: Machine, wanted: HubReference, part: str, why: Passing) ->
                            public=not registry.logged_in or for_all(there.reference, registry_access(machine)),
                            note=f"The hub cannot be asked; this is what the mirror has, {where}")
     wish = str(wanted) if not part or str(wanted).endswith(f":{part}") else f"{wanted}:{part}"
-    raise Failed(f"{why.message}; and the mirror {where} has no {wish}",
-                 "push it there from a computer that has it: helixstore push MODEL")
+    raise Unanswered(f"{why.message}; and the mirror {where} has no {wish}",
+                     "push it there from a computer that has it: helixstore push MODEL")
 
 
 class _There(NamedTuple):

@@ -1,4 +1,4 @@
-"""Weights of any size for a repository, and the repositories of a model that the catalogue knows."""
+"""Weights of any size for a repository, the repositories of a model that the catalogue knows, and who may run it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from support.hub import Repository
+from support.person import Person
 from support.raw import gguf, number, tensor, text
 
 MIB = 1 << 20
@@ -31,3 +32,10 @@ def repository(folder: Path, name: str, files: Mapping[str, bytes]) -> Repositor
     for path, data in files.items():
         (place / path).write_bytes(data)
     return Repository.of(name, COMMIT, place)
+
+
+def only_on(person: Person, *providers: str) -> None:
+    """No other program is on."""
+    with person.open() as store:
+        for view in store.providers():
+            store.set_provider(view.name, on=view.name in providers)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from repository import COMMIT, GGUFS, MAKERS, NAME, repository, weights
+from repository import COMMIT, GGUFS, MAKERS, NAME, only_on, repository, weights
 
 from helixstore import Format, HelixStore
 from helixstore.catalogue.references import HubReference
@@ -34,12 +34,6 @@ HEAD = 1 << 16
 
 def sent(*served: Repository) -> set[str]:
     return {path for one in served for path in one.sent}
-
-
-def only_on(person: Person, *providers: str) -> None:
-    with person.open() as store:
-        for view in store.providers():
-            store.set_provider(view.name, on=view.name in providers)
 
 
 def test_a_well_known_name_is_enough(reader: Person, ggufs: Repository, makers: Repository) -> None:
