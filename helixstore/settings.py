@@ -42,7 +42,8 @@ from helixstore.fs.private import make_private, read_trusted, why_open
 from helixstore.places import Places
 from helixstore.values import Issue, LinkKind
 
-__all__ = ["ProviderSettings", "Setting", "Settings", "listing", "load", "new_namespace", "set_value"]
+__all__ = ["ProviderSettings", "Setting", "Settings", "listing", "load", "new_namespace", "set_value",
+           "set_values"]
 
 _PREFIX = "HELIXSTORE_"
 #: Variables that say where things lie or what kind of host this is; they are no settings.
@@ -215,33 +216,32 @@ def listing(settings: Settings) -> list[Setting]:
 
 
 def set_value(places: Places, key: str, value: Any, dry_run: bool = False, file: Path | None = None) -> Any:
-    """Write one setting into the person's file, keeping its comments and all else; None takes the key out.
+    """Write one setting, as `set_values` does; the value as it stands in the file."""
+    return set_values(places, {key: value}, dry_run, file)[key]
+
+
+def set_values(places: Places, values: Mapping[str, Any], dry_run: bool = False, file: Path | None = None,
+               ) -> dict[str, Any]:
+    """Write settings into the person's file in one step, keeping its comments and all else.
 
     Args:
         places: says which file.
-        key: dotted: "share", "providers.ollama.root".
-        value: as TOML would hold it, or a text as the environment would hold it (lists separated by commas, paths by
-            the system's path separator, or as TOML has them). Relative paths are counted from the working directory.
-        dry_run: only check the key and the value.
+        values: by dotted key: "share", "providers.ollama.root". As TOML would hold it, or a text as the environment
+            would hold it (lists separated by commas, paths by the system's path separator, or as TOML has them).
+            Relative paths are counted from the working directory. None takes the key out.
+        dry_run: only check the keys and the values.
         file: another one, such as the site's; everybody may read it, whatever the umask.
 
     Returns:
-        The value as it stands in the file.
+        The values as they stand in the file.
 
     Raises:
-        Usage: there is no such key, or the value makes no sense.
+        Usage: there is no such key, or a value makes no sense.
         ConfigError: the file cannot be read or written.
     """
-    if (check := _check_of(key)) is None:
-        raise Usage(f"there is no setting {key}", _meant(key) or "`helixstore config list` shows them all")
-    if value is not None:
-        origin = valid.Origin("the command line", _working(places), places.home, text=isinstance(value, str))
-        try:
-            value = _plain(check(_plain(value), origin))
-        except valid.Bad as error:
-            raise Usage(f"{key} {error}, and is {value!r}", f"helixstore config set {key} VALUE") from error
-    if dry_run:
-        return value
+    checked = {key: _meaning(places, key, value) for key, value in values.items()}
+    if dry_run or not checked:
+        return checked
 
     from filelock import FileLock
 
@@ -250,11 +250,28 @@ def set_value(places: Places, key: str, value: Any, dry_run: bool = False, file:
         make_private(os.path.dirname(place))
         make_private(places.state)
         with FileLock(places.state / "config.lock"):        # two at once would lose one's change
-            _edit(place, key, value)
+            _edit(place, checked)
     except OSError as error:
-        raise ConfigError(f"{key} cannot be written to {place}: {error.strerror or error}",
+        raise ConfigError(f"{', '.join(checked)} cannot be written to {place}: {error.strerror or error}",
                           advice(error, "see that the folder can be written to"), place) from error
-    return value
+    return checked
+
+
+def _meaning(places: Places, key: str, value: Any) -> Any:
+    """A value as the file will have it.
+
+    Raises:
+        Usage: there is no such key, or the value makes no sense.
+    """
+    if (check := _check_of(key)) is None:
+        raise Usage(f"there is no setting {key}", _meant(key) or "`helixstore config list` shows them all")
+    if value is None:
+        return None
+    origin = valid.Origin("the command line", _working(places), places.home, text=isinstance(value, str))
+    try:
+        return _plain(check(_plain(value), origin))
+    except valid.Bad as error:
+        raise Usage(f"{key} {error}, and is {value!r}", f"helixstore config set {key} VALUE") from error
 
 
 def new_namespace() -> str:
@@ -264,8 +281,8 @@ def new_namespace() -> str:
     return f"local-{secrets.token_hex(4)}"
 
 
-def _edit(file: str, key: str, value: Any) -> None:
-    """Change one key of a TOML file in one step."""
+def _edit(file: str, values: Mapping[str, Any]) -> None:
+    """Change keys of a TOML file in one step."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
@@ -281,12 +298,21 @@ def _edit(file: str, key: str, value: Any) -> None:
         document = tomlkit.document()
     except (TOMLKitError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}", "mend the file, then try again", file) from error
+    put = [_put(document, file, key, value) for key, value in values.items()]
+    if any(put):
+        kernel.replace_file(file, tomlkit.dumps(document).encode(), mode)
+
+
+def _put(document: Any, file: str, key: str, value: Any) -> bool:
+    """Change one key of a document; False when it is to go, and there is not even a table for it."""
+    import tomlkit
+
     *parents, last = key.split(".")
-    table: Any = document
+    table = document
     for depth, name in enumerate(parents):
         if name not in table:
             if value is None:
-                return
+                return False
             table[name] = tomlkit.table(is_super_table=depth == 0)
         table = table[name]
         if not isinstance(table, Mapping):
@@ -295,7 +321,7 @@ def _edit(file: str, key: str, value: Any) -> None:
         table.pop(last, None)
     else:
         table[last] = value
-    kernel.replace_file(file, tomlkit.dumps(document).encode(), mode)
+    return True
 
 
 def _working(places: Places) -> Path:

@@ -9,7 +9,7 @@ from helixstore.errors import Failed
 from helixstore.fs.listing import walk
 from helixstore.results import SyncReport
 from helixstore.session import Session
-from helixstore.settings import set_value
+from helixstore.settings import set_values
 from helixstore.sync.change import change, restate
 from helixstore.sync.intake import Intake
 from helixstore.sync.reporting import report
@@ -66,9 +66,8 @@ def leave(session: Session, provider: str | None, *, dry_run: bool = False, ask:
         given_back = [action.path for action in plan.actions if action.op == "own" and not action.root]
         session.farm.intent.decline(given_back, "given back by leave")      # first: nothing may be taken in again
         outcome = session.farm.apply(plan, command="leave")
-        for name in [provider] if provider else list(session.layouts):
-            if session.is_on(name):
-                set_value(session.places, f"providers.{name}.on", False)
+        names = [provider] if provider else list(session.layouts)
+        set_values(session.places, {f"providers.{name}.on": False for name in names if session.is_on(name)})
     session.forget_settings()
     restate(session, outcome.issues)
     return report(plan, Intake(notes=_inside(session, provider)), [*plan.issues, *outcome.issues], dry_run=False,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from helixstore.commands.site import Site, write_site
 from helixstore.commands.survey import survey
@@ -14,7 +14,7 @@ from helixstore.errors import Usage
 from helixstore.fs.access import members
 from helixstore.fs.mounts import FLEETING, mount_of
 from helixstore.session import Machine, in_store
-from helixstore.settings import new_namespace, set_value
+from helixstore.settings import new_namespace, set_values
 from helixstore.sync.joining import installed
 
 if TYPE_CHECKING:
@@ -120,16 +120,17 @@ def init(
     for one in scan:
         if why := in_store(store, places, one):
             raise Usage(f"{one} cannot be looked in: {why}", "name a folder outside of it", one)
+    values: dict[str, Any] = {}
     if settings.store != store.path or settings.origin("store") == "default":
-        set_value(places, "store", store.path)
-    for name in chosen:
-        set_value(places, f"providers.{name}.on", True)
+        values["store"] = store.path
+    values |= {f"providers.{name}.on": True for name in chosen}
     if folders != settings.scan:
-        set_value(places, "scan", list(map(str, folders)))
+        values["scan"] = list(map(str, folders))
     if share is not None:
-        set_value(places, "share", share)
+        values["share"] = share
     if settings.origin("local_namespace") == "default":
-        set_value(places, "local_namespace", new_namespace())
+        values["local_namespace"] = new_namespace()
+    set_values(places, values)
     on = tuple(name for name in machine.layouts if name in chosen or settings.provider(name).on)
     return InitReport(proposal.store, proposal.why, created, on, proposal.found, folders, share or settings.share,
                       places.config_file, store.sharing.group, told, tuple(_barred(store)))

@@ -12,7 +12,7 @@ from typing import Any
 from helixstore.errors import ConfigError
 from helixstore.fs import folders, kernel
 from helixstore.places import Places
-from helixstore.settings import set_value
+from helixstore.settings import set_values
 
 __all__ = ["Site", "write_site"]
 
@@ -50,8 +50,7 @@ def write_site(places: Places, values: Mapping[str, Any]) -> Site:
     try:
         if not file.parent.is_dir():
             folders.make_folder(str(file.parent), 0o755)        # whatever the umask: everybody reads it
-        for key, value in values.items():
-            set_value(places, key, value, file=file)
+        set_values(places, values, file=file)
         os.chmod(file, 0o644)
     except (ConfigError, OSError) as error:
         if isinstance(error, ConfigError) and not isinstance(error.__cause__, OSError):
@@ -61,7 +60,6 @@ def write_site(places: Places, values: Mapping[str, Any]) -> Site:
     draft = places.state / "site-config.toml"
     places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     kernel.replace_file(draft, file.read_bytes() if os.access(file, os.R_OK) else b"", 0o600)
-    for key, value in values.items():
-        set_value(places, key, value, file=draft)
+    set_values(places, values, file=draft)
     command = f"sudo install -D -m 644 {shlex.quote(str(draft))} {shlex.quote(str(file))}"
     return Site(file, False, draft.read_text(), command)

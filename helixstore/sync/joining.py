@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from helixstore.providers.reader import DiskReader
 from helixstore.session import Machine, Session
-from helixstore.settings import new_namespace, set_value
+from helixstore.settings import new_namespace, set_values
 
 __all__ = ["installed", "join"]
 
@@ -37,9 +37,9 @@ def join(session: Session, *, keep: bool = True) -> None:
         providers |= {name: replace(session.settings.provider(name), on=True) for name in on}
         session.__dict__["settings"] = replace(session.settings, providers=providers)
         return
-    for name in on:
-        set_value(session.places, f"providers.{name}.on", True)
+    values: dict[str, object] = {f"providers.{name}.on": True for name in on}
     if session.settings.origin("local_namespace") == "default":
-        set_value(session.places, "local_namespace", new_namespace())
+        values["local_namespace"] = new_namespace()
+    set_values(session.places, values)
     session.forget_settings()
     store.register()                                # last: an interrupted beginning is begun again
