@@ -160,11 +160,19 @@ class Machine:
 def in_store(store: Store, places: Places, folder: Path | str) -> str:
     """Why a folder cannot be a program's or a loose one: with all links resolved it is the store, or lies in it or in a
     volume, elsewhere than in this person's farms; "" when it does not."""
+    return _lies_in(_grounds(store, places), folder)
+
+
+def _grounds(store: Store, places: Places) -> list[tuple[str, str]]:
+    """The store's folder and each volume's, and this person's farms there, with all links resolved."""
+    return [(os.path.realpath(volume.path), os.path.realpath(places.farms(Path(volume.path), store.host)))
+            for volume in (store.volumes.main, *store.volumes.attached) if volume.path]
+
+
+def _lies_in(grounds: Iterable[tuple[str, str]], folder: Path | str) -> str:
     real = os.path.realpath(folder)
-    for volume in (store.volumes.main, *store.volumes.attached):
-        place = os.path.realpath(volume.path) if volume.path else ""
-        if place and (real == place or real.startswith(place + os.sep)):
-            own = os.path.realpath(places.farms(Path(volume.path), store.host))
+    for place, own in grounds:
+        if real == place or real.startswith(place + os.sep):
             return "" if real.startswith(own + os.sep) else f"it lies in the store's own folder {place}"
     return ""
 
@@ -334,9 +342,10 @@ class Session(Machine):
         from helixstore.fs.access import user_name
 
         self.loose()                    # so that whoever asks for the roots is told of all that is left out
+        grounds = _grounds(self.store, self.places)
         for placed in super().roots(reader, farms):
             owner = None
-            if placed.on and (why := self.in_store(placed.root.path)):
+            if placed.on and (why := _lies_in(grounds, placed.root.path)):
                 self._left_out(placed.root.path, why, f"helixstore providers set {placed.provider} --root DIR")
                 yield replace(placed, on=False, why=why)
                 continue
@@ -350,16 +359,13 @@ class Session(Machine):
     def loose(self) -> list[Path]:
         """The loose folders to look for models in, without those that lie in the store's own."""
         found = []
+        grounds = _grounds(self.store, self.places) if self.settings.scan else ()
         for folder in self.settings.scan:
-            if why := self.in_store(folder):
+            if why := _lies_in(grounds, folder):
                 self._left_out(folder, why, "helixstore config set scan DIR ...")
             else:
                 found.append(folder)
         return found
-
-    def in_store(self, folder: Path) -> str:
-        """As the function."""
-        return in_store(self.store, self.places, folder)
 
     def set_value(self, key: str, value: Any, dry_run: bool = False) -> Any:
         """As `settings.set_value`; a folder in the store is refused, as far as there is a store that can be opened.

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 from helixstore.errors import NotFound
 from helixstore.farm.desired import Joined, WantedRoot, without
@@ -42,12 +43,13 @@ def limit(
         coming: digest -> where the files lie that this plan takes into the store as that blob.
     """
     projection.away = away_of(session, variants, coming or {})
+    mount = cache(mount_of)             # asked about a few disks for each root
     for index, root in enumerate(projection.roots):
         withdrawn = {claim[:2] for joined in root.entries.values() for claim in joined.claims
                      if claim.key in projection.away} if projection.away else frozenset()
         kept = replace(root, entries=without(root.entries, withdrawn), withdrawn=frozenset(withdrawn)) if (
             withdrawn) else root
-        far = _Reach(session, kept, coming or {}).far()
+        far = _Reach(session, kept, coming or {}, mount).far()
         if far:
             kept = replace(kept, entries=without(kept.entries, far))
             projection.far.update(far)
@@ -145,13 +147,13 @@ def _bears(session: Session, root: WantedRoot) -> bool:
 class _Reach:
     """Which kinds of link can lead from blobs into one root, and which may."""
 
-    def __init__(self, session: Session, root: WantedRoot, coming: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, session: Session, root: WantedRoot, coming: Mapping[str, Sequence[str]],
+                 mount: Callable[[str], Mount]) -> None:
         self.blobs, self.coming = session.store.blobs, coming
         self.root, self.bears = root, _bears(session, root)
-        self.here = mount_of(root.path)
-        self.mounts: dict[str, Mount] = {}
+        self.here, self.mount = mount(root.path), mount
         volumes = self.blobs.volumes
-        self.alone = not volumes.attached and mount_of(volumes.main.path).id == self.here.id
+        self.alone = not volumes.attached and mount(volumes.main.path).id == self.here.id
         self.home = volumes.near(f"{root.path}/.") if volumes.attached else None
         self.linkless = self.home is not None and self.home.refers
         self.nearest = self.blobs.near(root.path)
@@ -173,7 +175,7 @@ class _Reach:
         body = joined.body
         assert isinstance(body, Weight)
         volume, path = self.source(body.blob)
-        mount = self.mount(volume)
+        mount = self.mount(volume.path)
         if (mount.id == self.here.id and not volume.refers) or path == f"{self.root.path}/{name}":
             return ""
         if self.linkless:
@@ -203,9 +205,3 @@ class _Reach:
             return not volume.refers and self.blobs.stand_ins.possible(os.stat(path))
         except OSError:
             return False
-
-    def mount(self, volume: Volume) -> Mount:
-        """The disk of a volume."""
-        if volume.id not in self.mounts:
-            self.mounts[volume.id] = mount_of(volume.path)
-        return self.mounts[volume.id]
