@@ -44,7 +44,8 @@ def rollback(session: Session, model: str, to: str = "", *, dry_run: bool = Fals
     Args:
         session: whose names.
         model: as everywhere; NAME:QUANT for one variant.
-        to: the beginning of a version's manifest or revision, as `history` shows it; "": the one before the current.
+        to: the beginning of a version's manifest or revision, as `history` shows it; "": the one that was there before
+            the current one came, so that twice leads two versions back, and never to what was just gone back from.
         dry_run: say what would change.
         progress: see `change`.
 
@@ -52,24 +53,28 @@ def rollback(session: Session, model: str, to: str = "", *, dry_run: bool = Fals
         NotFound: there is no such version.
         Failed: its files are not in the store any more.
     """
-    moves = []
+    moves, told, there = [], [], False
     for variant in session.index.find(model):
         versions = versions_of(session, variant.key)
-        others = [ref for ref in versions if ref.manifest != variant.manifest]
         if to:
-            others = [ref for ref in others if (ref.manifest or "").startswith(to) or _revision(ref).startswith(to)]
+            meant = [ref for ref in versions if (ref.manifest or "").startswith(to) or _revision(ref).startswith(to)]
+            there = there or any(ref.manifest == variant.manifest for ref in meant)
         else:
-            now = _first(session, variant.key, variant.manifest)
-            others = [ref for ref in versions[now + 1:] if ref.manifest != variant.manifest]
+            meant = versions[_came(versions, variant.manifest) + 1:]
+        others = [ref for ref in meant if ref.manifest != variant.manifest]
         if others:
             bring_back(session, variant.key, others[0])
             back = replace(session.index.variant_at(others[0]), pinned=variant.pinned)
             moves.append(Move(variant.key, back.manifest, None, back.sources, back.pinned,
                               claim_of(session, variant.key), variant=back))
+            at = (_revision(others[0]) or back.manifest)[:8]
+            told.append(f"{variant.key} {'would be' if dry_run else 'is'} at {at} again" + (
+                "" if variant.pinned else f"; to stay there when others are updated: helixstore pin {variant.key.model}"))
     if not moves:
-        raise NotFound(f"{model} has no version {to}" if to else f"{model} has no version before this one",
-                       f"helixstore history {model}")
-    return change(session, Change("rollback", scan=False, moves=moves), dry_run=dry_run, progress=progress)
+        raise NotFound(f"{model} is at {to} already" if there else f"{model} has no version {to}" if to else
+                       f"{model} has no version before this one", f"helixstore history {model}")
+    report = change(session, Change("rollback", scan=False, moves=moves), dry_run=dry_run, progress=progress)
+    return replace(report, notes=(*told, *report.notes))
 
 
 def versions_of(session: Session, key: Key) -> list[Ref]:
@@ -85,6 +90,11 @@ def versions_of(session: Session, key: Key) -> list[Ref]:
             and (ref.name, ref.variant) == key and ref.manifest is not None and ref.believed]
     mine.sort(key=lambda ref: (ref.mtime_ns, ref.uuid), reverse=True)
     return [ref for number, ref in enumerate(mine) if not number or mine[number - 1].manifest != ref.manifest]
+
+
+def _came(versions: list[Ref], manifest: str) -> int:
+    """Where the current version stands among them when it first came; before all where another's ref is followed."""
+    return max((n for n, ref in enumerate(versions) if ref.manifest == manifest), default=-1)
 
 
 def _first(session: Session, key: Key, manifest: str) -> int:

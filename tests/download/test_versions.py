@@ -94,6 +94,25 @@ def test_going_back_and_forth_downloads_nothing(online: Person, served: Reposito
     assert served.sent == {}
 
 
+def test_going_back_twice_leads_two_versions_back(online: Person, served: Repository, old: bytes) -> None:
+    variant, third = f"{MODEL}:F16", "3bbb1ff61fdd41a1ea0ea81799d23522f379b2ff"
+    with online.open() as store:
+        store.update()
+        served.commit = third
+        served.files[FILE].write_bytes(weights(4, 20))
+        store.update()
+        assert [one.revision[:4] for one in store.history(variant)] == ["3bbb", "2aaa", "1edf"]
+        assert " would be at 2aaa1ff6 again; " in store.rollback(variant, dry_run=True).notes[0]
+        for commit in ("2aaa1ff6", "1edfc51f"):
+            assert store.rollback(variant).notes[0] == (
+                f"{MODEL} (gguf:F16) is at {commit} again; to stay there when others are updated: helixstore pin {MODEL}")
+        with pytest.raises(NotFound, match="no version before"):
+            store.rollback(variant)
+        with pytest.raises(NotFound, match="is at 1edf already"):
+            store.rollback(variant, "1edf")
+    assert bytes_of(online, MODEL)["gguf:F16"] == {old}
+
+
 def test_an_old_version_comes_back_from_the_trash(online: Person, served: Repository, old: bytes) -> None:
     forgotten(online)
     served.sent.clear()
