@@ -69,7 +69,7 @@ def rollback(session: Session, model: str, to: str = "", *, dry_run: bool = Fals
                               claim_of(session, variant.key), variant=back))
             at = (_revision(others[0]) or back.manifest)[:8]
             told.append(f"{variant.key} {'would be' if dry_run else 'is'} at {at} again" + (
-                "" if variant.pinned else f"; to stay there when others are updated: helixstore pin {variant.key.model}"))
+                "" if variant.pinned else f"; for update to leave it there: helixstore pin {variant.key.model}"))
     if not moves:
         raise NotFound(f"{model} is at {to} already" if there else f"{model} has no version {to}" if to else
                        f"{model} has no version before this one", f"helixstore history {model}")

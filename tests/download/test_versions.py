@@ -105,7 +105,7 @@ def test_going_back_twice_leads_two_versions_back(online: Person, served: Reposi
         assert " would be at 2aaa1ff6 again; " in store.rollback(variant, dry_run=True).notes[0]
         for commit in ("2aaa1ff6", "1edfc51f"):
             assert store.rollback(variant).notes[0] == (
-                f"{MODEL} (gguf:F16) is at {commit} again; to stay there when others are updated: helixstore pin {MODEL}")
+                f"{MODEL} (gguf:F16) is at {commit} again; for update to leave it there: helixstore pin {MODEL}")
         with pytest.raises(NotFound, match="no version before"):
             store.rollback(variant)
         with pytest.raises(NotFound, match="is at 1edf already"):
