@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from helixstore.catalogue.references import OciReference, OllamaReference
 from helixstore.download.offered import Offered
-from helixstore.errors import Failed, HelixError, Passing, Usage
+from helixstore.errors import Failed, HelixError, NotFound, Passing, Usage
 from helixstore.fs.names import printable
 from helixstore.hub.remote import RemoteFile
 from helixstore.oci.access import Access, Patience
@@ -25,6 +25,7 @@ __all__ = ["BlobAddress", "for_all", "registry_access", "registry_offer", "regis
 
 Opened = tuple[int, Iterator[bytes]]
 _TEXT_BYTES = 1 << 20           # of all that a source keeps (values.Source)
+_TAGS = 8                       # that are told where one is missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,10 @@ def registry_offer(machine: Machine, wanted: OciReference | OllamaReference) -> 
     """
     reference, access = registry_place(wanted), registry_access(machine)
     registry = Registry(reference, access)
-    manifest = registry.model()
+    try:
+        manifest = registry.model()
+    except NotFound as error:
+        raise NotFound(error.message, _tags_there(registry) or error.remedy) from error
     last = reference.repository.rpartition("/")[2]
     stem = last if reference.tag in (None, "latest") else f"{last}-{reference.tag}"
     contents = read_contents(manifest, stem)
@@ -98,6 +102,19 @@ def registry_offer(machine: Machine, wanted: OciReference | OllamaReference) -> 
     return Offered(wanted, str(source.repository), manifest.sha256, files, source, pulled.name if pulled else last,
                    public=not registry.logged_in or for_all(reference.at(manifest.sha256), access), single=True,
                    own=(pulled.source,) if pulled else ())
+
+
+def _tags_there(registry: Registry) -> str:
+    """Which tags there are where the one that was named is missing, the nearest first; "" where that is not told."""
+    from difflib import get_close_matches
+
+    wanted = registry.reference.tag or ""
+    try:
+        tags = registry.tags() if wanted else []
+    except HelixError:                                  # no such repository, or a registry that lists none
+        return ""
+    near = list(dict.fromkeys([*get_close_matches(wanted, tags), *tags]))
+    return f"it has: {', '.join(near[:_TAGS])}{', ...' if len(near) > _TAGS else ''}" if near else ""
 
 
 def registry_source(reference: Reference, digest: str) -> Source:

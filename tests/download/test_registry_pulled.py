@@ -179,8 +179,9 @@ def test_a_tag_leaves_no_choice_and_a_name_that_is_none_is_told(person: Person, 
     with person.open() as store:
         with pytest.raises(Usage, match="no choice"):
             store.download(f"oci://{registry.host}/team/model:1b", quantization="Q4_K_M")
-        with pytest.raises(NotFound, match="is not there"):
+        with pytest.raises(NotFound, match="is not there") as error:
             store.download(f"oci://{registry.host}/team/model:v1")
+        assert error.value.remedy == "it has: 1b"
         with pytest.raises(Usage, match="no SHA-256"):
             store.download(f"oci://{registry.host}/team/model@sha512:{'0' * 128}")
 
