@@ -10,7 +10,7 @@ from helixstore.sizes import bytes_of
 
 __all__ = ["memory_of", "parameters_of", "tokens_of"]
 
-_COUNT = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*([kmbt]?)", re.IGNORECASE)
+_COUNT = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)\s*([kmbt]?)", re.IGNORECASE)
 
 
 def memory_of(text: str) -> int | None:
@@ -44,12 +44,12 @@ def parameters_of(text: str) -> int:
 
 
 def tokens_of(text: str) -> int:
-    """Tokens; 0 where nothing was typed. `32k` is 32,768, as models have it.
+    """Tokens; 0 where nothing was typed. `32k` is 32,768 and `1m` 1,048,576, as models have it.
 
     Raises:
         typer.BadParameter: it is no number.
     """
     match = _COUNT.fullmatch(text.strip()) if text else None
-    if text and (match is None or match[2].lower() not in ("", "k")):
+    if text and (match is None or match[2].lower() not in ("", "k", "m")):
         raise typer.BadParameter(f"{text!r} is no number of tokens such as 8192 or 32k", param_hint="--context")
-    return int(float(match[1]) * (1024 if match[2] else 1)) if match else 0
+    return int(float(match[1]) * 1024 ** " km".index(match[2].lower() or " ")) if match else 0

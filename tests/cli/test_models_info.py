@@ -28,6 +28,11 @@ def test_more_context_needs_more_and_memory_decides_what_fits(tmp_path: Path) ->
     assert not all(one["fits"] for one in small.values())
 
 
+def test_context_of_a_million_tokens_is_taken_as_it_is_typed(tmp_path: Path) -> None:
+    for typed, tokens in (("1000000", 1_000_000), ("1m", 1 << 20), ("1M", 1 << 20), ("10000000", 10_000_000)):
+        assert {one["context"] for one in info(tmp_path, "--context", typed).values()} == {tokens}
+
+
 def test_in_python(tmp_path: Path) -> None:
     found = HelixStore.describe_model(NAME, context=4096, memory=10, environ={"HOME": str(tmp_path)})
     assert {(one.context, one.fits) for one in found.needs} == {(4096, False)}
