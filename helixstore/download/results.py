@@ -73,7 +73,7 @@ class UpdateReport:
     @property
     def issues(self) -> tuple[Issue, ...]:
         """What could not be done."""
-        failed = [Issue("failed", one.model, f"{one.variant}: {one.why}", one.remedy)
+        failed = [Issue("failed", one.model, f"{one.model} ({one.variant}): {one.why}", one.remedy)
                   for one in self.updates if one.state == "failed"]
         return (*failed, *(issue for sync in self.syncs for issue in sync.issues))
 

@@ -155,6 +155,13 @@ def test_a_file_that_the_later_revision_lacks_stays(online: Person, served: Repo
     assert bytes_of(online, MODEL)["gguf:F16"] == {old}
 
 
+def test_an_issue_names_the_model_that_could_not_be_asked_for(online: Person, served: Repository, old: bytes) -> None:
+    served.private = True
+    with online.open() as store:
+        told = [one.message for one in store.update(check=True).issues]
+    assert [one.partition(": ")[0] for one in told] == [f"{MODEL} (gguf:F16)", f"{MODEL} (gguf:Q8_0)"]
+
+
 def test_there_is_nothing_before_the_first_version(online: Person, served: Repository) -> None:
     with online.open() as store:
         store.download(f"hf:{served.name}", quantization="all")
