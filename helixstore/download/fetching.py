@@ -8,12 +8,11 @@ does not stop the others, and what has come of it stays for the next time.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial as bound
 from typing import Protocol
-
-import xxhash
 
 from helixstore.download.crew import Crew
 from helixstore.download.growing import Growing
@@ -29,6 +28,7 @@ _SMALL = 4 << 20                # bytes up to which a file is fetched into memor
 _STRETCH = 32                   # pieces that one request asks for
 _BATCH = 64 << 20               # bytes of small files held before they enter the store
 _FILES = 1000                   # so many at most
+_TELL = 0.1                     # seconds between two times that a connection tells what came
 _POLL = 0.3                     # seconds until another process is asked again whether it is done
 
 
@@ -89,8 +89,9 @@ def fetch(files: Sequence[RemoteFile], shelf: Shelf, *, connections: int = 8,
         arrived: digest in the listing -> bytes that an earlier try has left, which `progress` is not told of again.
     """
     crew, every = Crew(connections), list({file.digest: file for file in files}.values())
-    job = _Job(shelf, crew, progress, arrived or {})
-    crew.add(bound(job.small, file) for file in every if file.bytes <= _SMALL)
+    small = [file for file in every if file.bytes <= _SMALL]
+    job = _Job(shelf, crew, progress, arrived or {}, len(small))
+    crew.add(bound(job.small, file) for file in small)
     crew.add(bound(job.large, file) for file in every if file.bytes > _SMALL)
     try:
         crew.run()
@@ -103,12 +104,14 @@ def fetch(files: Sequence[RemoteFile], shelf: Shelf, *, connections: int = 8,
 class _Job:
     """One call of `fetch`."""
 
-    def __init__(self, shelf: Shelf, crew: Crew, progress: Callable[[int], None], arrived: Mapping[str, int]) -> None:
+    def __init__(self, shelf: Shelf, crew: Crew, progress: Callable[[int], None], arrived: Mapping[str, int],
+                 awaited: int) -> None:
         self.shelf, self.crew, self.result = shelf, crew, Fetched()
         self._progress, self._arrived = progress, arrived
         self._guard = threading.Lock()
         self._small: list[tuple[RemoteFile, bytes]] = []
         self._held = 0                                  # bytes of them
+        self._awaited = awaited                         # how many have not been asked for yet, or are on their way
         self._open: list[Partial] = []
 
     def close(self) -> None:
@@ -118,7 +121,19 @@ class _Job:
                 partial.close()
 
     def small(self, file: RemoteFile) -> None:
-        """Fetch a file into memory; what is not what the listing says is asked for once more."""
+        """Fetch a file into memory; the last of them brings those that wait into the store, while large ones come."""
+        data = self._proven(file)
+        with self._guard:
+            self._awaited -= 1
+            if data is not None and not self.crew.stopped.is_set():
+                self._small.append((file, data))
+                self._held += len(data)
+            full = self._held > _BATCH or len(self._small) >= _FILES or not self._awaited
+        if full:
+            self.flush()
+
+    def _proven(self, file: RemoteFile) -> bytes | None:
+        """The bytes of a small file; what is not what the listing says is asked for once more. None: it failed."""
         try:
             data = self._read(file)
             if not _is(hash_bytes(data, sha256=True), file):
@@ -133,14 +148,8 @@ class _Job:
         except HelixError as error:
             self.fail(file, error)
         else:
-            if self.crew.stopped.is_set():
-                return
-            with self._guard:
-                self._small.append((file, data))
-                self._held += len(data)
-                full = self._held > _BATCH or len(self._small) >= _FILES
-            if full:
-                self.flush()
+            return data
+        return None
 
     def _read(self, file: RemoteFile) -> bytes:
         data = bytearray()
@@ -281,21 +290,22 @@ class _Large:
                          "try again") from None
 
     def _receive(self, first: int, last: int) -> None:
-        """Write what comes, note each piece when it is whole, and hash on."""
+        """Put each piece where it belongs when it is whole, and hash on."""
         partial, end = self._partial, min((last + 1) * PIECE, self._partial.size)
-        hasher, piece = xxhash.xxh3_128(), first
-        for offset, part in stream(self._file.address, first * PIECE, end, self._job.crew.stopped):
+        piece, data, filled, told = first, memoryview(bytearray(PIECE)), 0, _Told(self._job)
+        for _, part in stream(self._file.address, first * PIECE, end, self._job.crew.stopped):
             while part and not self._over:
-                room = (piece + 1) * PIECE - offset
+                room = partial.length(piece) - filled
                 now, part = part[:room], part[room:]
-                if partial.write(piece, offset, now):
-                    self._job.told(len(now), arrived=True)
-                hasher.update(now)
-                offset += len(now)
-                if offset == min((piece + 1) * PIECE, partial.size):
-                    partial.arrived(piece, hasher.hexdigest())
-                    hasher, piece = xxhash.xxh3_128(), piece + 1
+                data[filled:filled + len(now)] = now
+                filled += len(now)
+                told.add(len(now))
+                if len(now) == room:
+                    if not partial.put(piece, data[:filled]):
+                        told.add(-filled)
+                    piece, filled = piece + 1, 0
                     if piece % 8 == 0 or piece > last:
+                        told.all()
                         self._hash()
             if self._over:
                 return
@@ -339,6 +349,24 @@ class _Large:
         self._hashing.start_anew()
         pieces = self._partial.missing()
         self._add([bound(self._stretch, *ends) for ends in _stretches(pieces)] if self._ranges else [self._all])
+
+
+class _Told:
+    """Counts what comes, and tells of it now and then: threads that all tell of each chunk wait for one another."""
+
+    def __init__(self, job: _Job) -> None:
+        self._job, self._count, self._last = job, 0, time.monotonic()
+
+    def add(self, count: int) -> None:
+        """So many bytes more."""
+        self._count += count
+        if time.monotonic() - self._last > _TELL:
+            self.all()
+
+    def all(self) -> None:
+        """Tell of all."""
+        self._job.told(self._count, arrived=True)
+        self._count, self._last = 0, time.monotonic()
 
 
 def wrong(file: RemoteFile) -> HelixError:

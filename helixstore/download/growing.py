@@ -17,8 +17,6 @@ from helixstore.store.hashing import BLOCK, GIT_LIMIT, Hashes
 
 __all__ = ["Growing"]
 
-#: read and hashed at a time, in bytes
-_STRETCH = 8 * PIECE
 _AT_ONCE = 32                   # pieces that are told as lost together: what one request asks for
 
 
@@ -43,6 +41,7 @@ class Growing:
         self._blake3 = blake3(max_threads=min(os.cpu_count() or 1, 8))
         self._sha256 = hashlib.sha256(usedforsecurity=False)
         self._git = hashlib.sha1(b"blob %d\0" % self._partial.size, usedforsecurity=False)
+        self._hashers = (self._blake3, self._sha256, *([self._git] if self._git_wanted else ()))
         self._block = xxhash.xxh3_128()
         self._blocks: list[str] = []
 
@@ -71,23 +70,18 @@ class Growing:
         return self._next < self._partial.pieces and self._partial.has(self._next)
 
     def _step(self) -> None:
-        """A few pieces."""
-        data = bytearray()
-        while len(data) < _STRETCH and self._can_go_on():
-            piece = self._partial.read(self._next)
-            if piece is None:
-                self._lost(self._next, self._last_lost())
-                break
-            data += piece
-            self._next += 1
-            self._block.update(piece)
-            if self._next % (BLOCK // PIECE) == 0:
-                self._blocks.append(self._block.hexdigest())
-                self._block = xxhash.xxh3_128()
-        self._blake3.update(data)
-        self._sha256.update(data)
-        if self._git_wanted:
-            self._git.update(data)
+        """The next piece."""
+        piece = self._partial.read(self._next)
+        if piece is None:
+            self._lost(self._next, self._last_lost())
+            return
+        self._next += 1
+        for hasher in self._hashers:
+            hasher.update(piece)
+        self._block.update(piece)
+        if self._next % (BLOCK // PIECE) == 0:
+            self._blocks.append(self._block.hexdigest())
+            self._block = xxhash.xxh3_128()
 
     def _last_lost(self) -> int:
         """The last of the pieces that were lost together with the next one, as a power cut loses them."""

@@ -33,7 +33,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 class Partial:
-    """One such file, open and locked. Safe from threads that write different pieces.
+    """One such file, open and locked. Safe from threads.
 
     Args:
         data, record: absolute; their folders exist.
@@ -82,28 +82,23 @@ class Partial:
         """The pieces that have not arrived, in order."""
         return [piece for piece in range(self.pieces) if piece not in self._here]
 
-    def write(self, piece: int, offset: int, data: memoryview) -> bool:
-        """Put bytes of a piece where they belong; False, and nothing is written, where all of it has arrived before.
+    def put(self, piece: int, data: memoryview) -> bool:
+        """A whole piece has come; False, and nothing is written, where one has before.
 
         Args:
             piece: its number.
-            offset: in the whole, in bytes.
-            data: none of it is another piece's.
+            data: all of it.
         """
+        digest, rest, offset = xxhash.xxh3_128_hexdigest(data), data, piece * PIECE
         with self._guard:
             if piece in self._here:
                 return False
-            while data:
-                count = os.pwrite(self._data, data, offset)
-                data, offset = data[count:], offset + count
+            while rest:
+                count = os.pwrite(self._data, rest, offset)
+                rest, offset = rest[count:], offset + count
+            self._here[piece] = digest
+            os.write(self._record, b"%d %s\n" % (piece, digest.encode()))
         return True
-
-    def arrived(self, piece: int, digest: str) -> None:
-        """All of a piece is written; `digest`: the XXH3-128 of what came, hex. The first one who says so counts."""
-        with self._guard:
-            if piece not in self._here:
-                self._here[piece] = digest
-                os.write(self._record, b"%d %s\n" % (piece, digest.encode()))
 
     def read(self, piece: int) -> bytes | None:
         """What is on the disk of a piece that has arrived; None where it is not what came: then it is missing again."""
@@ -202,10 +197,7 @@ def _locked(record: str) -> int:
 
 
 def _pread(descriptor: int, length: int, offset: int) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        part = os.pread(descriptor, length - len(data), offset + len(data))
-        if not part:
-            break                                       # somebody cut it: the digest tells
+    data = os.pread(descriptor, length, offset)
+    while len(data) < length and (part := os.pread(descriptor, length - len(data), offset + len(data))):
         data += part
-    return bytes(data)
+    return data                                         # shorter where somebody cut it: the digest tells

@@ -91,8 +91,10 @@ def _once(address: Address, at: int, end: int) -> Iterator[tuple[int, memoryview
             raise NoRanges
         for chunk in chunks:
             part = memoryview(chunk)[:end - at]
+            if not part:
+                return                                  # more than it was asked for
             yield at, part
             at += len(part)
-            if at == end:
-                return
+        if at == end:                                   # read to its end: its connection serves the next request
+            return
     raise Passing(f"{address.name}: the connection was cut at byte {at:,}")

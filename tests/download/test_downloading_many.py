@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 
 import pytest
-from repository import weights
+from repository import COMMIT, weights
 
 from helixstore import HelixStore
 from helixstore.download import fetching
+from support.hub import Repository, hub
+from support.models import tiny_hf
 from support.person import Person
 from support.registry import StandIn, serve
 
 FILES, PART = 200, 20
+LARGE = "model.safetensors"
 
 
 def test_small_files_enter_the_store_in_parts_while_others_come(
@@ -37,3 +42,44 @@ def test_small_files_enter_the_store_in_parts_while_others_come(
             store.download(f"oci://{registry.host}/team/pebble:v1")
             assert len(list(store.folder.glob("blobs/*/*"))) == FILES + 1
     assert max(seen) >= FILES - 2 * PART
+
+
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """A model with a file that counts as large and many small ones."""
+    folder = tmp_path / "many"
+    tiny_hf(folder)
+    assert (folder / LARGE).stat().st_size > 4096
+    monkeypatch.setattr(fetching, "_SMALL", 4096)
+    for number in range(FILES):
+        (folder / f"part-{number:03d}.json").write_text(f"{number}")
+    return Repository.of("acme/many", COMMIT, folder)
+
+
+def test_few_connections_bring_many_small_files(person: Person, many: Repository) -> None:
+    with hub(many) as endpoint:
+        person.environ["HF_ENDPOINT"] = endpoint
+        with person.open() as store:
+            store.download("hf:acme/many")
+    assert len(many.asked) >= FILES
+    assert len(many.callers) <= 10, "each of eight threads keeps its connection"
+
+
+def test_small_files_are_in_the_store_before_the_large_one(person: Person, many: Repository) -> None:
+    blobs, seen = [person.home], []
+
+    def wait(path: str, number: int) -> None:
+        if path == LARGE:
+            until = time.monotonic() + 20
+            while len(list(blobs[0].glob("*/*"))) < FILES and time.monotonic() < until:
+                time.sleep(0.02)
+            seen.append(len(list(blobs[0].glob("*/*"))))
+
+    many.trouble = wait
+    with hub(many) as endpoint:
+        person.environ["HF_ENDPOINT"] = endpoint
+        with person.open() as store:
+            blobs[0] = store.folder / "blobs"
+            store.download("hf:acme/many")
+    assert seen
+    assert min(seen) >= FILES

@@ -88,7 +88,7 @@ def test_a_partial_that_is_a_blob_already_is_not_written_to(tmp_path: Path) -> N
     with_lines.write_text(f"0 {'0' * 32}\n")
     partial = Partial(str(tmp_path / "data"), str(with_lines), PIECE)
     assert partial.missing() == [0]
-    partial.write(0, 0, memoryview(b"x" * PIECE))
+    assert partial.put(0, memoryview(b"x" * PIECE))
     partial.close()
     assert blob.read_bytes() == b"b" * PIECE
 
@@ -126,30 +126,25 @@ def test_many_pieces_that_a_power_cut_took_are_asked_for_together(online: Person
 
 
 def test_what_was_noted_is_not_written_again_by_what_comes_late(tmp_path: Path) -> None:
-    """Two connections bring one piece: what was hashed stays what it was, whatever the slower one brings."""
-    import xxhash
-
+    """Connections bring one piece at once: what was noted first stays what it is, whatever the others bring."""
     partial = Partial(str(tmp_path / "data"), str(tmp_path / "record"), PIECE)
-    good, bad = b"g" * PIECE, b"b" * PIECE
-    go, lines = threading.Barrier(9), []
+    brought, go, noted = [bytes([number]) * PIECE for number in range(8)], threading.Barrier(8), []
 
-    def late() -> None:
+    def bring(data: bytes) -> None:
         go.wait()
-        for start in range(0, PIECE, 4096):
-            lines.append(partial.write(0, start, memoryview(bad)[start:start + 4096]))
+        if partial.put(0, memoryview(data)):
+            noted.append(data)
 
-    threads = [threading.Thread(target=late) for _ in range(8)]
+    threads = [threading.Thread(target=bring, args=(data,)) for data in brought]
     for thread in threads:
         thread.start()
-    assert partial.write(0, 0, memoryview(good))
-    partial.arrived(0, xxhash.xxh3_128_hexdigest(good))
-    before = partial.read(0)
-    go.wait()
     for thread in threads:
         thread.join()
-    assert before == partial.read(0) == good
-    assert not any(lines)
+    assert [partial.read(0)] == noted
     partial.close()
+    again = Partial(str(tmp_path / "data"), str(tmp_path / "record"), PIECE)
+    assert [again.read(0)] == noted
+    again.close()
 
 
 def test_wrong_bytes_leave_nothing_on_the_disk(online: Person, served: Repository) -> None:

@@ -61,6 +61,7 @@ class Repository:
         trouble: asked about each GET of a file, with its path and its number among the requests for it, from 0.
         listing: asked about each request for what there is, with its number, from 0.
         gated: nobody may read files, or any of it with `private`.
+        callers: addresses that connections came from.
         tokens: what came as a login with each request for a file; "" where none did.
     """
 
@@ -78,6 +79,7 @@ class Repository:
     gated: bool = False
     private: bool = False
     tokens: list[str] = field(default_factory=list)
+    callers: set[tuple[str, int]] = field(default_factory=set)
     _gets: dict[str, int] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _etags: dict[tuple[str, int, int], str] = field(default_factory=dict)
@@ -175,6 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers one client. `repository`: the one of those `served` that is asked about; `stopped`: it is over."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True                          # as servers do; head and body are two writes
     served: tuple[Repository, ...]
     repository: Repository
     stopped: threading.Event
@@ -191,6 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         self.repository.asked.append(f"{self.command} {self.path}")
+        self.repository.callers.add(self.client_address)
 
     def _answer(self, *, body: bool) -> None:
         path = unquote(urlsplit(self.path).path)
