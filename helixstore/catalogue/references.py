@@ -292,6 +292,9 @@ def _is_path(text: str) -> bool:
     if text in (".", "..", "~") or text.startswith(("/", "./", "../", "~/", "\\", ".\\", "..\\")) \
             or _DRIVE.match(text):
         return True
+    head, colon, _ = text.partition(":")
+    if colon and _REPOSITORY.fullmatch(head):
+        return False                                    # org/name:file.gguf
     return not _SCHEME.match(text) and "@" not in text and extension(text) in WEIGHT_EXTENSIONS \
         and text.count("/") < 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from helixstore.catalogue.references import (
@@ -49,7 +50,11 @@ def offered(machine: Machine, reference: Reference) -> Offered:
         case UrlReference():
             return patiently(lambda: web_offer(reference))
         case PathReference():
-            raise Usage(f"{printable(reference.path)} is here already", f"helixstore add {printable(reference.path)}")
+            path = printable(reference.path)
+            if os.path.lexists(os.path.expanduser(reference.path)):
+                raise Usage(f"{path} is here already", f"helixstore add {path}")
+            raise Usage(f"{path} is a path, and there is nothing",
+                        "of a repository of the hub: hf:org/name, or hf:org/name:file.gguf")
 
 
 def check_access(found: Offered) -> None:

@@ -75,6 +75,7 @@ SHA = "0123456789abcdef" * 4
     ("~/models", PathReference("~/models")),
     (".", PathReference(".")),
     ("a.gguf", PathReference("a.gguf")),
+    ("org/name:a.gguf", HubReference("org/name", file="a.gguf")),
     ("folder/a.safetensors", PathReference("folder/a.safetensors")),
     (r"C:\models\a.gguf", PathReference(r"C:\models\a.gguf")),
     ("file:///models/with%20space.gguf", PathReference("/models/with space.gguf")),

@@ -131,6 +131,10 @@ sources = [{{ format = "gguf", at = "{address}#sha256={SHA256}" }}]
 
 
 def test_what_is_here_is_added_and_not_downloaded(person: Person) -> None:
-    with person.open() as store, pytest.raises(Usage, match="is here already") as error:
-        store.download("./a.gguf")
-    assert error.value.remedy == "helixstore add ./a.gguf"
+    here = person.put("a.gguf", DATA)
+    with person.open() as store:
+        with pytest.raises(Usage, match="is here already") as error:
+            store.download(f"{here}")
+        assert error.value.remedy == f"helixstore add {here}"
+        with pytest.raises(Usage, match="is a path, and there is nothing"):
+            store.download("./b.gguf")
