@@ -102,6 +102,9 @@ def test_killed_at_random_points_it_always_completes_and_fetches_nothing_again_t
 _DIES = """
 import os, signal, sys
 from helixstore import HelixStore
+from helixstore.download import fetching
+
+fetching._TELL = 0.0                    # of each chunk, at once
 first = []
 
 def die(what, path, done, total):
