@@ -10,6 +10,7 @@ from repository import COMMIT, GGUFS, MAKERS, repository, weights
 
 from helixstore import HelixStore
 from support import household
+from support.disks import in_memory  # noqa: F401 - a test's folder in memory
 from support.hub import Repository, hub
 from support.models import tiny_hf
 from support.person import Person
@@ -24,14 +25,20 @@ def person(tmp_path: Path) -> Person:
     return person
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Repository:
+@pytest.fixture(scope="session")
+def small() -> dict[str, bytes]:
     """A GGUF of some pieces, the same model in a smaller quantisation, and words."""
+    return {"small-F16.gguf": weights(1, 20), "small-Q8_0.gguf": weights(2, 9, quantized=True),
+            "README.md": b"# small\n"}
+
+
+@pytest.fixture
+def served(tmp_path: Path, small: dict[str, bytes]) -> Repository:
+    """The same, on the hub."""
     folder = tmp_path / "repository"
     folder.mkdir()
-    (folder / "small-F16.gguf").write_bytes(weights(1, 20))
-    (folder / "small-Q8_0.gguf").write_bytes(weights(2, 9, quantized=True))
-    (folder / "README.md").write_text("# small\n")
+    for name, data in small.items():
+        (folder / name).write_bytes(data)
     return Repository.of("acme/small-GGUF", COMMIT, folder)
 
 

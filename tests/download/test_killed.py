@@ -133,7 +133,7 @@ def test_each_run_keeps_what_came(tmp_path: Path) -> None:
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
             runs += 1
             assert runs <= 9
-    assert runs > 3
+    assert runs > 2, "it was killed more than once"
     with person.open() as store:
         assert store.verify().bad == []
         assert len(store.show("large-GGUF").variants) == 4
