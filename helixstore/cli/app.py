@@ -131,7 +131,7 @@ class OnDemand(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            session(ctx).out.stderr.write("\nhelixstore: interrupted; what was finished is kept\n")
+            session(ctx).out.stderr.write("\nhelixstore: interrupted; what was done is kept, and the same command goes on from there\n")
             raise typer.Exit(130) from None
 
 
