@@ -195,7 +195,7 @@ def _refused(
     if variant.format not in layout.formats:
         reason = f"format {variant.format} is not compatible with provider {provider}: {verdict.reason}"
     entry = place.entry or catalogue(machine).of_repository(first.offered.place)
-    if entry is not None and not place.model and set(entry.formats) & set(layout.formats):
+    if entry is not None and (wish.format or not place.model) and set(entry.formats) & set(layout.formats):
         return Failed(reason, f"helixstore models download {entry.name} --provider {provider}")
     there = {form.family for form in packages(first.offered.files)} if wish.format else set()
     if there & {format_.family for format_ in layout.formats} - {variant.format.family}:

@@ -131,6 +131,9 @@ def test_a_provider_gets_the_form_that_it_runs(reader: Person, ggufs: Repository
         with pytest.raises(Failed, match="format gguf is not compatible with provider vllm") as error:
             store.download(f"hf:{GGUFS}:Q4_K_M", provider="vllm")
         assert error.value.remedy == f"helixstore models download {NAME} --provider vllm"
+        with pytest.raises(Failed, match="format gguf is not compatible with provider vllm") as error:
+            store.download(NAME, provider="vllm", format="gguf")
+        assert error.value.remedy == f"helixstore models download {NAME} --provider vllm"
         with pytest.raises(Usage, match="no provider is called vlm"):
             store.download(NAME, provider="vlm")
 
