@@ -25,6 +25,7 @@ __all__ = ["COMMANDS", "application", "run"]
 
 #: The other name under which the whole application can be called.
 ALIAS = "local-llm"
+_INTERRUPTED = "interrupted; what was done is kept, and the same command goes on from there"
 HELP: dict[str, Any] = {"help_option_names": ["--help", "-h"]}
 
 
@@ -131,7 +132,7 @@ class OnDemand(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            session(ctx).out.stderr.write("\nhelixstore: interrupted; what was done is kept, and the same command goes on from there\n")
+            session(ctx).out.stderr.write(f"\nhelixstore: {_INTERRUPTED}\n")
             raise typer.Exit(130) from None
 
 
