@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from helixstore.download.bring import brought, check_names
 from helixstore.download.fetching import fetch
 from helixstore.download.storing import StoreShelf
 from helixstore.errors import Failed, HelixError
-from helixstore.fs import locks
+from helixstore.fs import kernel, locks
 from helixstore.hub.remote import RemoteFile
 from helixstore.providers.layout import Found
 from helixstore.session import Session
@@ -88,7 +88,8 @@ def getting(session: Session, files: Sequence[RemoteFile], sources: Sequence[Sou
     operation = _operation(files)
     folder = session.places.state_for(session.store.id) / "downloads"
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    with session.store.working() as staging, locks.lock_file(folder / f"{operation}.lock"):
+    lock = folder / f"{operation}.lock"
+    with session.store.working() as staging, locks.lock_file(lock):
         shelf, had = StoreShelf(session, operation), held(session, files, progress)
         shelf.renew()
         had.blobs = shelf.secured(had.blobs)
@@ -111,6 +112,8 @@ def getting(session: Session, files: Sequence[RemoteFile], sources: Sequence[Sou
         models, issues = brought(session.store, tree, files, blobs, sources, name)
         yield models, issues, result.bytes
         shelf.done()
+        with suppress(OSError):                         # Windows keeps it as long as somebody waits for it
+            kernel.unlink(lock)
 
 
 def _by_hashing(session: Session, file: RemoteFile, progress: Progress | None) -> str | None:

@@ -1,12 +1,17 @@
-"""Downloads that nobody has gone on with for a month: what has come of them is let go of, with what kept it."""
+"""Downloads that nobody has gone on with for a month: what has come of them is let go of, with what kept it.
+
+And what processes that died have left beside them: locks, and notes of files that are gone.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from contextlib import suppress
 
 from helixstore.download.partial import Partial
+from helixstore.fs import locks
 from helixstore.fs.listing import listdir
 from helixstore.session import Session
 
@@ -14,6 +19,8 @@ __all__ = ["DAYS", "forget_old"]
 
 DAYS = 30
 _KEEP = "download-"
+_LOCK = re.compile(r"download-[0-9a-f]{32}\.lock")
+_RECORD = re.compile(r"[0-9a-f]{40,64}-\d+")
 
 
 def forget_old(session: Session, *, dry_run: bool = False) -> int:
@@ -36,6 +43,7 @@ def forget_old(session: Session, *, dry_run: bool = False) -> int:
         for operation, since_ns in store.keeps.mine().items():
             if operation.startswith(_KEEP) and since_ns < before * 1e9:
                 store.keeps.drop(operation)
+        _forget_lonely(records, os.path.join(store.path, "hosts"), str(host.uid))
     return freed
 
 
@@ -43,6 +51,27 @@ def _names(folder: str) -> list[str]:
     with suppress(FileNotFoundError):
         return listdir(folder)
     return []
+
+
+def _forget_lonely(records: str, hosts: str, uid: str) -> None:
+    """Locks that nobody holds, and notes of files that are on none of the computers that share this folder."""
+    for name in _names(records):
+        path = os.path.join(records, name)
+        if _LOCK.fullmatch(name):
+            locks.remove_lock(path)
+        elif _RECORD.fullmatch(name):
+            locks.remove_lock(path, lambda name=name: any(      # type: ignore[misc]
+                _may_be(os.path.join(hosts, host, uid, "downloads", name)) for host in _names(hosts)))
+
+
+def _may_be(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass                                            # nobody can tell
+    return True
 
 
 def _forget(data: str, record: str, before: float, dry_run: bool) -> int:

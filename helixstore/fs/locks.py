@@ -7,16 +7,18 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 
-from helixstore.fs import mounts
+from helixstore.fs import kernel, mounts
 from helixstore.fs.kernel import Name
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Lease", "LeaseWatch", "in_use", "lock_file", "lock_folder", "read_lease", "try_lock", "writers_of"]
+__all__ = [
+    "Lease", "LeaseWatch", "in_use", "lock_file", "lock_folder", "read_lease", "remove_lock", "try_lock", "writers_of",
+]
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
@@ -25,20 +27,55 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 def lock_file(path: Name) -> Iterator[None]:
     """One process at a time runs the block; the others wait. The file is made where it is missing, and stays.
 
+    The block, or `remove_lock`, may remove it: who waited has the lock on a file without a name then, and begins anew.
+
     Raises:
         OSError: it can be neither made nor locked here.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600)
-    try:
-        if sys.platform == "win32":
-            import msvcrt
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600)
+        try:
+            if sys.platform == "win32":
+                import msvcrt
 
-            msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+            else:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(descriptor, path):
+                yield
+                return
+        finally:
+            os.close(descriptor)                        # which gives the lock back
+
+
+def remove_lock(path: Name, unless: Callable[[], bool] = lambda: False) -> bool:
+    """Remove a file that processes lock, if nobody has it locked; whether that was so.
+
+    Args:
+        path: of the file.
+        unless: asked while it is locked; it stays if so.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | _NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        if not try_lock(descriptor, records=False) or not _is_at(descriptor, path) or unless():
+            return False
+        kernel.unlink(path)
+    except OSError:
+        return False
     finally:
-        os.close(descriptor)                            # which gives the lock back
+        os.close(descriptor)
+    return True
+
+
+def _is_at(descriptor: int, path: Name) -> bool:
+    """Whether an open file still has that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def lock_folder(path: Name) -> int | None:
