@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from helixstore.catalogue.references import OciReference, parse_reference
-from helixstore.download.mirror import mirror_place, published_name
+from helixstore.download.mirror import mirror_place, published_name, tag_of
 from helixstore.download.registries import registry_access, registry_place
 from helixstore.errors import Ambiguous, Corrupt, Failed, NotFound, Usage
 from helixstore.fs import kernel, locks
@@ -132,7 +132,7 @@ def _places(session: Session, variants: Sequence[Variant], target: str) -> Itera
 def _tag(variant: Variant) -> str:
     """Its quantisation, else its format: "q4_k_m", "hf"."""
     format, _, quantization = variant.key.variant.partition(":")
-    return (quantization or format).lower().replace("@", "-")
+    return tag_of(quantization or format)
 
 
 def _proven(session: Session, variant: Variant, progress: Progress | None) -> Variant:

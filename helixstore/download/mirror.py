@@ -24,7 +24,7 @@ from helixstore.oci.registry import Registry
 from helixstore.session import Machine
 from helixstore.values import Variant
 
-__all__ = ["Mirror", "mirror_of", "mirror_place", "published_name"]
+__all__ = ["Mirror", "mirror_of", "mirror_place", "published_name", "tag_of"]
 
 _BREAKS = 3                     # connections to the mirror that may be cut before it is left alone
 _QUICK = Patience(tries=1, silence=20.0)
@@ -154,3 +154,12 @@ def published_name(variant: Variant) -> str:
         return str(variant.hub.repository)
     published = noted_reference(str(variant.registry.repository)) if variant.registry is not None else None
     return published.repository if published is not None else variant.key.model
+
+
+def tag_of(quantization: str) -> str:
+    """The tag under which `push` puts a variant where none is given.
+
+    Args:
+        quantization: of the variant; where it has none, its format.
+    """
+    return quantization.lower().replace("@", "-")

@@ -1,29 +1,32 @@
 """What this site's mirror has of a repository of the hub, for when the hub itself cannot be asked.
 
 Whoever pushed a model that came from the hub said in its configuration (ModelPack, `descriptor`) from which repository
-at which commit. So the mirror can answer by itself: the files of all its tags, each commit for itself. Here the mirror
-is believed, since nobody else is there to ask: that these files are the repository's at that commit. The bytes are
-compared with their digests as ever.
+at which commit. So the mirror can answer by itself. A file or quantisation is looked for under the tag that `push`
+gives it, by two requests, and elsewhere only if it is not there. Where none is named, all tags are asked, each commit
+for itself. Here the mirror is believed, since nobody else is there to ask: that these files are the repository's at
+that commit. The bytes are compared with their digests as ever.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from helixstore.catalogue.references import HubReference, parse_reference
 from helixstore.download.choosing import choose, packages
-from helixstore.download.mirror import mirror_place
+from helixstore.download.mirror import mirror_place, tag_of
 from helixstore.download.offered import Offered
 from helixstore.download.registries import BlobAddress, for_all, registry_access
 from helixstore.errors import Failed, HelixError, NotFound, Passing
+from helixstore.formats.names import quantization_in_name
 from helixstore.fs.names import folded
 from helixstore.hub.remote import RemoteFile
 from helixstore.oci.access import Patience
 from helixstore.oci.answers import Cut
 from helixstore.oci.contents import read_contents
-from helixstore.oci.reference import Reference
+from helixstore.oci.reference import Reference, is_tag
 from helixstore.oci.registry import Registry
 from helixstore.session import Machine
 from helixstore.values import Source
@@ -46,7 +49,7 @@ def mirrored(machine: Machine, wanted: HubReference, part: str, why: Passing) ->
         machine: its settings name the mirror.
         wanted: the repository; its revision must be none, `main`, or (the beginning of) a commit, since the mirror
             knows no branches and tags of the hub.
-        part: a file or quantisation that must be there; "": any. Of several commits, the one with most files.
+        part: a file or quantisation that must be there; "": any, of several commits the one with most files.
         why: the hub cannot be asked.
 
     Raises:
@@ -59,7 +62,7 @@ def mirrored(machine: Machine, wanted: HubReference, part: str, why: Passing) ->
     registry = Registry(place, registry_access(machine, _PATIENCE))
     where = f"{place.host}/{place.repository}"
     try:
-        commits = _commits(registry, wanted)
+        commits = _commits(registry, wanted, part)
     except NotFound:
         commits = {}
     except HelixError as error:
@@ -82,8 +85,8 @@ class _There(NamedTuple):
     files: dict[str, RemoteFile]
 
 
-def _commits(registry: Registry, wanted: HubReference) -> dict[tuple[str, str], _There]:
-    """(Repository, commit) -> what there is, of all tags that are of the repository.
+def _commits(registry: Registry, wanted: HubReference, part: str) -> dict[tuple[str, str], _There]:
+    """(Repository, commit) -> what there is, of all tags that are of the repository, or up to one that has the part.
 
     A tag that is not, or that makes no sense, is none of ours; where all are so, the first is told.
 
@@ -93,7 +96,7 @@ def _commits(registry: Registry, wanted: HubReference) -> dict[tuple[str, str], 
     """
     found: dict[tuple[str, str], _There] = {}
     refused: list[HelixError] = []
-    for tag in registry.tags():
+    for tag in _tags(registry, part):
         one = registry.tagged(tag)
         try:
             manifest = one.model()
@@ -102,6 +105,8 @@ def _commits(registry: Registry, wanted: HubReference) -> dict[tuple[str, str], 
             origin = _origin(said)
         except Cut:
             raise
+        except NotFound:                                # no such tag
+            continue
         except HelixError as error:
             refused.append(error)
             continue
@@ -113,9 +118,19 @@ def _commits(registry: Registry, wanted: HubReference) -> dict[tuple[str, str], 
         for file in contents.files:
             address = BlobAddress(one, file.sha256, file.bytes, file.path)
             files.setdefault(file.path, RemoteFile(file.path, file.bytes, file.sha256, None, address))
+        if part and _has(files, part):
+            return {origin: found[origin]}
     if refused and not found:
         raise refused[0]
     return found
+
+
+def _tags(registry: Registry, part: str) -> Iterator[str]:
+    """Its tags; first the one that a push of the part makes, whether it is there or not, then those that contain it."""
+    likely = tag_of(quantization_in_name(part) or part)
+    if is_tag(likely):
+        yield likely
+    yield from sorted((tag for tag in registry.tags() if tag != likely), key=lambda tag: likely not in tag)
 
 
 def _origin(said: object) -> tuple[str, str] | None:

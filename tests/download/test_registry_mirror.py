@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from helixstore.errors import Failed, HelixError, Passing, Usage
 from support.hub import Repository
 from support.person import Person, spoil
 from support.registry import Relay, StandIn, docker_registry, serve
+from support.typist import typed
 
 BIG = "small-F16.gguf"
 
@@ -171,6 +170,35 @@ def test_variants_of_several_commits_are_each_what_they_are(
     assert weights_shown(alone, "small-GGUF")["gguf:F16"] == {served.files[BIG].read_bytes()}
 
 
+def test_what_is_named_is_looked_for_under_the_tag_that_push_gives_it_first(
+    online: Person, alone: Person, served: Repository, registry: StandIn,
+) -> None:
+    """Two requests, whatever else lies there; all tags only where that one has not got it."""
+    online.environ["HELIXSTORE_MIRROR"] = alone.environ["HELIXSTORE_MIRROR"] = f"oci://{registry.host}/models"
+    with online.open() as store:
+        store.download(f"hf:{served.name}", quantization="all")
+        store.push("small-GGUF")
+        store.push("small-GGUF:Q8_0", f"oci://{registry.host}/models/acme/small-gguf:a-q8_0-of-monday")
+    for number in range(40):
+        registry.tag(f"a{number}", {"schemaVersion": 2, "layers": [], "annotations": {"number": str(number)}})
+    registry.tags["f16"], registry.tags["z-the-whole"] = registry.tags["q8_0"], registry.tags["f16"]
+
+    def asked(what: str) -> list[str]:
+        registry.seen.clear()
+        with alone.open() as store:
+            report = store.download(what, dry_run=True)
+            assert report.revision == served.commit
+        return [path.partition("/small-gguf/")[2] for _, path, _ in registry.seen if "/small-gguf/" in path]
+
+    for what in (f"hf:{served.name}:Q8_0", f"hf:{served.name}:small-Q8_0.gguf", f"hf:{served.name}@1edfc51f:Q8_0"):
+        first, second = asked(what)
+        assert (first, second.partition(":")[0]) == ("manifests/q8_0", "blobs/sha256")
+    del registry.tags["q8_0"]
+    assert [one for one in asked(f"hf:{served.name}:Q8_0") if one.startswith("manifests/")] == [
+        "manifests/q8_0", "manifests/a-q8_0-of-monday"], "then those that have it in their names"
+    assert asked(f"hf:{served.name}:F16")[-2] == "manifests/z-the-whole", "in the end, all"
+
+
 def test_a_mirror_that_answers_alone_and_lies_gives_nothing(
     person: Person, served: Repository, registry: StandIn,
 ) -> None:
@@ -207,8 +235,7 @@ def test_a_mirror_that_answers_alone_and_lies_gives_nothing(
 def test_offline_mode_asks_the_mirror_and_nobody_else(alone: Person, online: Person, served: Repository) -> None:
     alone.environ |= {"HF_ENDPOINT": online.environ["HF_ENDPOINT"], "HF_HUB_OFFLINE": "1"}
     served.asked.clear()
-    said = subprocess.run([sys.executable, "-m", "helixstore", "models", "download", f"hf:{served.name}:Q8_0"],
-                          env=alone.environ, text=True, capture_output=True, check=True).stdout
+    said = typed("models", "download", f"hf:{served.name}:Q8_0", environ=alone.environ, check=True).stdout
     assert "The hub cannot be asked; this is what the mirror has" in said
     assert "from the mirror" in said
     assert served.asked == []
