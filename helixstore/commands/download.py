@@ -9,6 +9,7 @@ from dataclasses import replace
 from helixstore.catalogue.references import HubReference
 from helixstore.commands.here import names_branch, remember
 from helixstore.commands.kept import AWAY, kept_here, report_of
+from helixstore.commands.lying import Lying, lying
 from helixstore.commands.picking import Pick, pick
 from helixstore.commands.prospects import Wish, catalogue, repositories_of
 from helixstore.download.audience import check_audience
@@ -19,6 +20,7 @@ from helixstore.download.results import DownloadReport, RemoteState
 from helixstore.errors import HelixError
 from helixstore.fs.names import printable
 from helixstore.hub.remote import RemoteFile
+from helixstore.results import SyncReport
 from helixstore.session import Session
 from helixstore.sync.change import change
 from helixstore.sync.progress import Progress
@@ -69,10 +71,16 @@ def take(
     files = _files(picked)
     called = name or picked.model
     had = held(session, files, progress)
-    report = DownloadReport(found.place, found.revision, called, _states(files, had.blobs, had.arrived),
-                            free_bytes(session), not_fetched_bytes=_spared(session, found, files, had),
-                            why=". ".join(filter(None, (found.note, picked.why, _stays(found, called)))),
-                            others=picked.others, dry_run=dry_run)
+    there = lying(session, [file for file in files if file.digest not in had.blobs], progress)
+    first = SyncReport()
+    if there.models and not dry_run:
+        first = change(session, Change("download", scan=False, found=there.models), progress=progress)
+        had = held(session, files, progress)
+    why = ". ".join(filter(None, (found.note, picked.why, _stays(found, called), _there(there))))
+    report = DownloadReport(found.place, found.revision, called,
+                            _states(files, {**there.places, **had.blobs}, had.arrived), free_bytes(session),
+                            not_fetched_bytes=_spared(session, found, files, had), why=why, others=picked.others,
+                            dry_run=dry_run)
     if dry_run:
         return report
     mirror, entry = mirror_of(session, found), catalogue(session).of_repository(found.place)
@@ -84,7 +92,14 @@ def take(
         with suppress(HelixError):                      # a figure: the download itself is done
             session.store.saved.not_fetched(session.farm.journal.name(shown.operation), report.not_fetched_bytes)
     return replace(report, fetched_bytes=fetched, mirrored_bytes=mirror.used,
-                   sync=replace(shown, issues=(*issues, *shown.issues)))
+                   sync=first.then(replace(shown, issues=(*issues, *shown.issues))))
+
+
+def _there(found: Lying) -> str:
+    """What need not come, since a program has it and a sync would take it in."""
+    places = [printable(path) for path in found.places.values()]
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    return f"{places[0]}{more} is what is wanted, and need not come" if places else ""
 
 
 def _stays(found: Offered, called: str) -> str:

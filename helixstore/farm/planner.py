@@ -229,7 +229,9 @@ class _RootPlanner:
         elif self.wanted.cache:
             self.state(joined, State.LINKED, "the program has it there by itself")
         else:
-            self.conflict(name, joined, f"{_what(look)} lies there that helixstore did not make")
+            alike = type(joined.body) is Weight and look.kind == "file" and look.bytes == joined.body.bytes
+            self.conflict(name, joined, f"{_what(look)} lies there that helixstore did not make",
+                          f"helixstore sync takes it in if it is the same; else {_ASIDE}" if alike else _ASIDE)
 
     def changed(self, name: str, joined: Joined, look: Look, record: Record) -> None:
         """It was ours, and somebody has changed or replaced it."""
@@ -405,11 +407,11 @@ class _RootPlanner:
         """Say how the variants stand, without holding anything back."""
         self.out.states += [Deviation(self.root, claim.provider, claim.key, state, reason) for claim in joined.claims]
 
-    def conflict(self, name: str, joined: Joined, theirs: str) -> None:
+    def conflict(self, name: str, joined: Joined, theirs: str, remedy: str = _ASIDE) -> None:
         """Two sides want one path: name both, touch nothing."""
         ours = " and ".join(sorted({f"{c.key or 'the list of models'} for {c.provider}" for c in joined.claims}))
         self.block(joined, State.CONFLICT, theirs)
-        self.out.issues.append(Issue("conflict", f"{self.root}/{name}", f"{theirs}; {ours} needs this path", _ASIDE))
+        self.out.issues.append(Issue("conflict", f"{self.root}/{name}", f"{theirs}; {ours} needs this path", remedy))
 
 
 def body_of(record: Record) -> tuple[Any, ...]:

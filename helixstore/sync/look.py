@@ -50,9 +50,9 @@ class Looked:
 
 
 def look(
-    session: Session, *, scan: bool, paths: Sequence[tuple[Path, str | None]] = (), brought: Sequence[Found] = (),
-    providers: Collection[str] | None = None, restore: bool = False, within: Within | None = None,
-    drifted: Mapping[str, str] = MappingProxyType({}),
+    session: Session, *, scan: bool, paths: Sequence[tuple[Path, str | None]] = (), found: Sequence[Candidate] = (),
+    brought: Sequence[Found] = (), providers: Collection[str] | None = None, restore: bool = False,
+    within: Within | None = None, drifted: Mapping[str, str] = MappingProxyType({}),
 ) -> Looked:
     """Look at the roots, and for models.
 
@@ -60,6 +60,7 @@ def look(
         session: the person's settings, layouts and farm.
         scan: look for models in the roots of providers that are on and in the loose folders.
         paths: files or folders that the person named, and the model name they gave (or None).
+        found: what an earlier look has found, and is looked at no more.
         brought: models whose files are blobs already.
         providers: only these providers' roots; None for all.
         restore: look at what was declined too.
@@ -75,7 +76,7 @@ def look(
     looked_at = [place for place in placed if within is None or str(place.root.path) in within]
     drifted = {**{root: why for root, why in drifted.items() if within is not None and root not in within},
                **drifts(looked_at, reader)}
-    candidates = [candidate_of(found, None, asked=True) for found in brought]
+    candidates = [*found, *(candidate_of(one, None, asked=True) for one in brought)]
     ours: _Ours | None = None
     for path, name in paths:
         candidates += [candidate_of(_loose(one, name), None, asked=True) for one in given(reader, path)]

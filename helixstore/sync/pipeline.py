@@ -137,8 +137,9 @@ class Pipeline:
         """What lies in the folders and is not known yet."""
         wanted = self.wanted
         self.looked = look(
-            self.session, scan=wanted.scan, paths=wanted.paths, brought=wanted.brought, providers=wanted.providers,
-            restore=wanted.restore, within=self.within, drifted=self.still.drifted if self.still is not None else {})
+            self.session, scan=wanted.scan, paths=wanted.paths, found=wanted.found, brought=wanted.brought,
+            providers=wanted.providers, restore=wanted.restore, within=self.within,
+            drifted=self.still.drifted if self.still is not None else {})
         self.waiting = _waiting(self.session, self.looked) if self.ask is None and not self.looking else []
 
     def take_in(self) -> None:

@@ -10,6 +10,7 @@ from helixstore.farm.handlers import Move
 from helixstore.farm.plan import Adoption
 from helixstore.providers.layout import Found
 from helixstore.results import SyncReport
+from helixstore.sync.intake import Candidate
 from helixstore.sync.still import Still, Within
 from helixstore.values import Key
 
@@ -27,6 +28,7 @@ class Change:
         command: what the person typed, for the journal; two that want the same are equal whatever was typed.
         scan: look into the programs' folders and the loose ones for models.
         paths: files or folders that the person named, with the model name they gave (or None).
+        found: of what an earlier look has found, what is taken in though nothing else is looked for.
         brought: models whose files are blobs already (a download's), by the names that they are to have.
         providers: only these providers' roots; None for all.
         moves: names that move.
@@ -46,6 +48,7 @@ class Change:
     command: str = field(default="sync", compare=False)
     scan: bool = True
     paths: Sequence[tuple[Path, str | None]] = ()
+    found: Sequence[Candidate] = ()
     brought: Sequence[Found] = ()
     providers: Collection[str] | None = None
     moves: Sequence[Move] = ()
