@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from helixstore import HelixStore
+from support.typist import typed
 
 NAME = "llama-3-8b-instruct"
 
 
 def info(home: Path, *words: str) -> Any:
-    said = subprocess.run([sys.executable, "-m", "helixstore", "models", "info", NAME, "--json", *words], text=True,
-                          env={"HOME": str(home), "HELIXSTORE_MEMORY": "16GB"}, capture_output=True, check=True)
+    environ = {"HOME": str(home), "HELIXSTORE_MEMORY": "16GB"}
+    said = typed("models", "info", NAME, "--json", *words, environ=environ, check=True)
     return {one["quantization"]: one for one in json.loads(said.stdout)["needs"]}
 
 
@@ -29,8 +28,8 @@ def test_more_context_needs_more_and_memory_decides_what_fits(tmp_path: Path) ->
 
 
 def test_context_of_a_million_tokens_is_taken_as_it_is_typed(tmp_path: Path) -> None:
-    for typed, tokens in (("1000000", 1_000_000), ("1m", 1 << 20), ("1M", 1 << 20), ("10000000", 10_000_000)):
-        assert {one["context"] for one in info(tmp_path, "--context", typed).values()} == {tokens}
+    for said, tokens in (("1000000", 1_000_000), ("1m", 1 << 20), ("1M", 1 << 20), ("10000000", 10_000_000)):
+        assert {one["context"] for one in info(tmp_path, "--context", said).values()} == {tokens}
 
 
 def test_in_python(tmp_path: Path) -> None:

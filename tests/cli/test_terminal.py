@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from support.typist import typed
 from tests.support.models import tiny_gguf
 
 SECONDS = 60.0
@@ -82,8 +83,7 @@ def ready(home: Path) -> Path:
     """A home with one model twice, a store, and no sync yet."""
     tiny_gguf(home / ".lmstudio/models/org/tiny-GGUF/tiny-F16.gguf")
     tiny_gguf(home / "models/tiny-F16.gguf")
-    done = plain(home, "init", "--all", "--scan", "models")
-    assert done.returncode == 0, done.stderr
+    typed("init", "--all", "--scan", "models", environ=variables(home), folder=home, check=True)
     return home
 
 
@@ -212,7 +212,8 @@ HOSTILE = [b"\xff\xfe", b"\x1b]0;owned\x07", b"../../../etc/passwd", b"a\nb", b"
 def test_hostile_arguments_are_answered_in_a_line(ready: Path, command: str) -> None:
     argument = HOSTILE[sum(command.encode()) % len(HOSTILE)]
     for word in {argument, b"\xff\x1b[31m\nx"}:
-        done = plain(ready, command, "--", word)
+        done = plain(ready, command, "--", word) if command == "show" else typed(
+            command, "--", os.fsdecode(word), environ=variables(ready), folder=ready)
         assert done.returncode in (1, 2), (command, word, done)
         assert "Traceback" not in done.stderr
         assert "unexpected" not in done.stderr, done.stderr

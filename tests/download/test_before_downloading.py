@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from support.hub import Repository, hub
 from support.models import tiny_gguf, tiny_hf
 from support.person import Person
 from support.raw import gguf, gguf_array, gguf_string, number, tensor, text
+from support.typist import typed
 
 HEAD = 1 << 16
 
@@ -381,8 +381,7 @@ def test_a_closed_place_is_an_issue_only_where_it_would_have_helped(
     """ComfyUI loads nothing of the kind that the place has; vLLM does."""
     makers.gated = True
     only_on(reader, "ollama", left_out)
-    said = subprocess.run([sys.executable, "-m", "helixstore", "download-all", NAME, "--dry-run", "--json"], text=True,
-                          env=reader.environ, capture_output=True, check=False)
+    said = typed("download-all", NAME, "--dry-run", "--json", environ=reader.environ)
     assert said.returncode == (3 if left_out == "vllm" else 0), said.stderr
     told = json.loads(said.stdout)
     assert [one["provider"] for one in told["left_out"]] == [left_out]
@@ -401,8 +400,7 @@ def test_nobody_to_serve_is_an_error(reader: Person) -> None:
 
 def test_the_commands_say_it(reader: Person) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "helixstore", *words], env=reader.environ, text=True,
-                              capture_output=True, check=False)
+        return typed(*words, environ=reader.environ)
 
     dry = run("models", "download", NAME, "--dry-run")
     assert "Q8_0 of 5 quantisations fits best" in dry.stdout

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 import pytest
 from registries import ollama_model
 from repository import COMMIT, GGUFS, MAKERS, NAME, only_on, weights
 
+from support import typist
 from support.person import Person
 from support.registry import StandIn, serve
 
@@ -17,8 +17,7 @@ AWAY = ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"})
 
 
 def typed(person: Person, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "helixstore", "models", "download", *words], text=True,
-                          env=person.environ | environ, capture_output=True, check=False, timeout=60)
+    return typist.typed("models", "download", *words, environ=person.environ | environ)
 
 
 @pytest.mark.parametrize("what", [NAME, f"hf:{GGUFS}:Q4_K_M", f"hf:{GGUFS}@{COMMIT}:Q6_K", f"hf:{MAKERS}",
@@ -79,8 +78,7 @@ def test_a_tag_of_a_registry_too(person: Person) -> None:
 
 
 def all_typed(person: Person, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "helixstore", "download-all", *words], text=True,
-                          env=person.environ | environ, capture_output=True, check=False, timeout=60)
+    return typist.typed("download-all", *words, environ=person.environ | environ)
 
 
 def test_for_all_programs_what_is_here_is_an_answer_too(reader: Person) -> None:

@@ -13,6 +13,7 @@ from helixstore import HelixStore
 from helixstore.errors import Failed, HelixError, NotFound, Passing
 from support.hub import Repository, Trouble, hub
 from support.person import Person
+from support.typist import typed
 
 REPOSITORY, BIG = "hf:acme/small-GGUF", "small-F16.gguf"
 
@@ -90,8 +91,7 @@ def test_what_need_not_be_downloaded_is_counted_once(online: Person, served: Rep
         assert report.fetched_bytes == served.files["small-Q8_0.gguf"].stat().st_size
         assert report.not_fetched_bytes <= 100, "what came from this very place before"
         assert store.status().store.not_fetched_bytes <= figure + 100
-    said = subprocess.run([sys.executable, "-m", "helixstore", "status"], env=online.environ, text=True,
-                          capture_output=True, check=True).stdout
+    said = typed("status", environ=online.environ, check=True).stdout
     assert "not downloaded, since the store had it" in said
 
 

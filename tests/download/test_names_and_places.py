@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from helixstore.errors import Failed, NotFound, Passing
 from support import household
 from support.hub import Repository, Trouble, hub
 from support.person import Person
+from support.typist import typed
 
 OWN = """
 ["ours-7b"]
@@ -168,8 +168,7 @@ def test_a_hub_that_is_too_busy_to_list_is_asked_again(member: Person, ours: dic
 
 
 def run(person: Person, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "helixstore", *words], env=person.environ, text=True,
-                          capture_output=True, check=False, timeout=60)
+    return typed(*words, environ=person.environ)
 
 
 def test_json_has_the_files_as_the_documentation_says(member: Person) -> None:

@@ -14,6 +14,7 @@ from registries import TEXTS, machine, ollama_model, weights_shown
 from repository import MIB, weights
 
 from helixstore.errors import Failed, HelixError, NotFound, UnsafeName, Usage
+from support import typist
 from support.hub import Repository
 from support.ollama import CONFIG, OllamaFolder
 from support.person import Person, spoil
@@ -339,11 +340,9 @@ def test_what_the_person_deletes_in_ollama_stays_deleted_and_another_pull_brings
 
 def test_the_command_line_says_what_came_and_from_where(person: Person, registry: StandIn) -> None:
     ollama_model(registry, "1b", weights(1, 5))
-    helixstore = str(Path(sys.executable).with_name("helixstore"))
 
     def typed(*words: str) -> str:
-        done = subprocess.run([helixstore, *words], env=person.environ, capture_output=True, text=True, timeout=60,
-                              check=False)
+        done = typist.typed(*words, environ=person.environ)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from helixstore import HelixStore
 from helixstore.errors import Usage
 from support.person import Person
 from support.raw import model_gguf
+from support.typist import typed
 
 
 @pytest.fixture
@@ -109,7 +108,6 @@ def test_the_command_refuses_too(synced: Person, store: Path) -> None:
     for words in (["providers", "set", "llamacpp", "--root", store / "blobs"],
                   ["config", "set", "scan", store / "trash"],
                   ["config", "set", "providers.jan.root", store / "staging"], ["init", "--scan", store / "blobs"]):
-        done = subprocess.run([sys.executable, "-m", "helixstore", *map(str, words)], env=synced.environ,
-                              capture_output=True, text=True, check=False)
+        done = typed(*map(str, words), environ=synced.environ)
         assert done.returncode == 2, done
         assert "store's own folder" in done.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.disks import shared  # noqa: F401
+from support.typist import typed
 
 
 @dataclass
@@ -31,7 +30,6 @@ class Ran:
 def run_command() -> Callable[..., Ran]:
     """`helixstore WORDS` with the environment of a computer."""
     def run(computer: Any, *words: str) -> Ran:
-        done = subprocess.run([sys.executable, "-m", "helixstore", *words], env=computer.environ, cwd=computer.home,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+        done = typed(*words, environ=computer.environ, folder=computer.home)
         return Ran(done.returncode, done.stdout, done.stderr)
     return run

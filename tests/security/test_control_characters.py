@@ -15,6 +15,7 @@ import pytest
 from helixstore import HelixStore
 from support.person import GGUF, Person
 from support.raw import model_gguf
+from support.typist import typed
 
 EVIL = ["\x1b[31mred", "\x1b]8;;http://evil/\x07link\x1b]8;;\x07", "bell\x07", "c1\x9b31m", "bidi\u202egpj",
         "line\nfeed",
@@ -85,9 +86,8 @@ def ran(person: Person, words: list[str], terminal: bool) -> str:
     """All that a command shows; a terminal's own line ends are none of ours."""
     command = [sys.executable, "-m", "helixstore", *words]
     if not terminal:
-        done = subprocess.run(command, env=person.environ, cwd=person.home, capture_output=True, check=False,
-                              timeout=120, stdin=subprocess.DEVNULL)
-        return (done.stdout + done.stderr).decode(errors="replace")
+        done = typed(*words, environ=person.environ, folder=person.home)
+        return done.stdout + done.stderr
     ours, theirs = pty.openpty()
     process = subprocess.Popen(command, env=person.environ, cwd=person.home, stdin=subprocess.DEVNULL, stdout=theirs,
                                stderr=theirs)

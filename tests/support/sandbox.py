@@ -82,11 +82,15 @@ class Sandbox:
 
     def helix(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> str:
         """Run `helixstore` and return what it prints; any exit status outside `expect` fails the test."""
-        command = [str(Path(sys.executable).with_name("helixstore")), *arguments]
-        done = subprocess.run(command, env=self.environ, cwd=self.home, stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, timeout=120, check=False)
+        done = self.run(*arguments)
         assert done.returncode in expect, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `helixstore`, as it is installed."""
+        command = [str(Path(sys.executable).with_name("helixstore")), *arguments]
+        return subprocess.run(command, env=self.environ, cwd=self.home, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=120, check=False)
 
     def document(self, *arguments: str, expect: tuple[int, ...] = (0,)) -> dict[str, Any]:
         """Run `helixstore ... --json` and return its document."""

@@ -15,6 +15,7 @@ from helixstore.errors import Failed, Usage
 from helixstore.testing import CHECKS
 from support.disks import in_memory  # noqa: F401 - a test's folder in memory
 from support.person import GGUF, Person
+from support.typist import typed
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "example-layout"
@@ -22,8 +23,10 @@ DOCS = (ROOT / "docs" / "layouts.md").read_text()
 
 
 def helix(person: Person, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "helixstore", *arguments]
-    return subprocess.run(command, env=person.environ, cwd=person.home, capture_output=True, text=True, check=False)
+    if "PYTHONPATH" not in person.environ:
+        return typed(*arguments, environ=person.environ, folder=person.home)
+    return subprocess.run([sys.executable, "-m", "helixstore", *arguments], env=person.environ, cwd=person.home,
+                          capture_output=True, text=True, check=False)
 
 
 def test_a_first_layout_works_at_once(person: Person) -> None:

@@ -21,6 +21,7 @@ from helixstore.sizes import size
 from support.models import tiny_hf
 from support.person import Person
 from support.raw import model_gguf
+from support.typist import typed
 
 BIG = model_gguf(seed=41)
 
@@ -378,8 +379,7 @@ def test_the_command_line(ana: Person, bench: Bench) -> None:
     scan(ana, disk.point / "models")
 
     def helix(*words: str, expect: int = 0) -> dict[str, object]:
-        done = subprocess.run([sys.executable, "-m", "helixstore", *words, "--json"], env=ana.environ,
-                              capture_output=True, text=True, check=False)
+        done = typed(*words, "--json", environ=ana.environ)
         assert done.returncode == expect, (done.stdout, done.stderr)
         document: dict[str, object] = json.loads(done.stdout)
         assert document["schema"] == 1
@@ -400,8 +400,7 @@ def test_the_command_line(ana: Person, bench: Bench) -> None:
     away = helix("status", expect=3)
     assert away["issues"][0]["kind"] == "away"                      # type: ignore[index]
     helix("sync", "--yes", expect=3)
-    text = subprocess.run([sys.executable, "-m", "helixstore", "volume"], env=ana.environ, capture_output=True,
-                          text=True, check=True).stdout
+    text = typed("volume", environ=ana.environ, check=True).stdout
     assert "away" in text
     disk.plug()
     helix("volume", "detach", "stick")

@@ -16,6 +16,7 @@ from typing import Any
 
 from support.household import gguf
 from support.sandbox import Sandbox
+from support.typist import typed
 
 __all__ = ["Event", "Home", "Watching", "until"]
 
@@ -42,6 +43,9 @@ class Home(Sandbox):
         (home.home / "models").mkdir()
         home.helix("init", "--all", "--scan", str(home.home / "models"))
         return home
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return typed(*arguments, environ=self.environ, folder=self.home)
 
     def model(self, where: str, name: str, seed: int) -> Path:
         """A whole GGUF, put there in one step."""
