@@ -178,7 +178,7 @@ class StoreFigures:
 class Status:
     """What `status` says. `only_in_store`: models that no program shows and no path of the person's holds.
     `volumes`: the store's disks, if there are several. `waiting`: models that a group's store gets only when they are
-    named, by path."""
+    named, by path. `unfinished_bytes`: that have come of this person's downloads that were cut short."""
 
     store: StoreFigures
     providers: tuple[ProviderStatus, ...]
@@ -186,6 +186,7 @@ class Status:
     only_in_store: tuple[str, ...] = ()
     volumes: tuple[VolumeView, ...] = ()
     waiting: tuple[str, ...] = ()
+    unfinished_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,10 @@ def status(found: Status) -> Iterator[str]:
 
         yield ""
         yield from volume_lines(found.volumes)
+    if found.unfinished_bytes:
+        yield ""
+        yield f"{size(found.unfinished_bytes)} have come of downloads that are not finished: the same command goes on"
+        yield "  helixstore gc lets go of them after a month, gc --now at once"
     if alone := found.only_in_store:
         yield ""
         yield f"Only the store holds {', '.join(alone[:_NAMED])}" + (

@@ -22,8 +22,9 @@ def collect(session: Session, *, now: bool, dry_run: bool) -> gc.CollectReport:
 
     Args:
         session: whose store.
-        now: at once what is theirs alone; what only their `undo` keeps goes with it, and those operations can no longer
-            be undone. Nothing of that is let go of while something cannot be read, or somebody else is at work.
+        now: at once what is theirs alone, and what has come of unfinished downloads; what only their `undo` keeps goes
+            with it, and those operations can no longer be undone. Nothing of that is let go of while something cannot be
+            read, or somebody else is at work.
         dry_run: only say what would be done.
 
     Raises:
@@ -35,10 +36,10 @@ def collect(session: Session, *, now: bool, dry_run: bool) -> gc.CollectReport:
             session.farm.forget_undo()
     kept = _only_undo(session)
 
-    left = forget_old(session, dry_run=True)
+    left = forget_old(session, now=now, dry_run=True)
 
     def let_go() -> None:
-        forget_old(session)
+        forget_old(session, now=now)
         if now and kept is not None:
             session.farm.forget_undo(kept.operations[-1])
 

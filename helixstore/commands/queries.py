@@ -13,6 +13,7 @@ from typing import Any
 from helixstore.commands.judging import demand_here, judge
 from helixstore.commands.prospects import Missed, Wish, closed_to, hardware_of, places, prospects
 from helixstore.commands.savings import figures
+from helixstore.download.leftovers import unfinished_bytes
 from helixstore.errors import Ambiguous, Corrupt, Failed, HelixError, NotFound, Usage
 from helixstore.farm.library import Library, place_of
 from helixstore.farm.scan import root_state
@@ -262,7 +263,8 @@ def status(session: Session) -> Status:
              for key in record.keys} if alone else set()
     return Status(store, lines, tuple(dict.fromkeys([*session.issues, *session.settings.issues, *issues])),
                   tuple(str(key) for key in alone if key not in given),
-                  tuple(views(session)) if session.store.volumes.attached else (), tuple(waiting(session)))
+                  tuple(views(session)) if session.store.volumes.attached else (), tuple(waiting(session)),
+                  unfinished_bytes(session))
 
 
 def _models(session: Session, variants: Iterable[Variant]) -> list[Model]:

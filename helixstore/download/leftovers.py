@@ -15,7 +15,7 @@ from helixstore.fs import locks
 from helixstore.fs.listing import listdir
 from helixstore.session import Session
 
-__all__ = ["DAYS", "forget_old"]
+__all__ = ["DAYS", "forget_old", "unfinished_bytes"]
 
 DAYS = 30
 _KEEP = "download-"
@@ -23,21 +23,37 @@ _LOCK = re.compile(r"download-[0-9a-f]{32}\.lock")
 _RECORD = re.compile(r"[0-9a-f]{40,64}-\d+")
 
 
-def forget_old(session: Session, *, dry_run: bool = False) -> int:
+def unfinished_bytes(session: Session) -> int:
+    """What has come of this person's downloads on this host that are not finished, holes apart."""
+    found, folder = 0, _folder(session)
+    for name in _names(folder):
+        with suppress(OSError):                         # it has become a blob meanwhile
+            found += os.lstat(os.path.join(folder, name)).st_blocks * 512
+    return found
+
+
+def _folder(session: Session) -> str:
+    host = session.store.host
+    return os.path.join(session.store.path, "hosts", host.id, str(host.uid), "downloads")
+
+
+def forget_old(session: Session, *, now: bool = False, dry_run: bool = False) -> int:
     """Remove what this person's downloads on this host have left that were last continued long ago.
 
     Args:
         session: whose downloads.
+        now: of partial files also what came a moment ago, unless a process is at it.
         dry_run: count only.
 
     Returns:
         Bytes of the partial files, holes apart. Whole files of them that no model needs are gc's from then on.
     """
     store, host = session.store, session.store.host
-    data = os.path.join(store.path, "hosts", host.id, str(host.uid), "downloads")
+    data = _folder(session)
     records = os.path.join(session.places.state_for(store.id), "downloads")
     before = time.time() - DAYS * 86_400
-    freed = sum(_forget(os.path.join(data, name), os.path.join(records, name), before, dry_run)
+    until = time.time() if now else before
+    freed = sum(_forget(os.path.join(data, name), os.path.join(records, name), until, dry_run)
                 for name in _names(data))
     if not dry_run:
         for operation, since_ns in store.keeps.mine().items():

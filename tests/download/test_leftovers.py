@@ -91,3 +91,20 @@ def test_a_folder_that_cannot_be_read_may_have_it(online: Person) -> None:
         closed.touch()
         store.gc()
     assert len(left(online)) == 1
+
+
+def test_status_tells_what_waits_and_gc_now_lets_go_of_it(online: Person, served: Repository) -> None:
+    served.trouble = lambda path, number: (
+        (Trouble(404) if number else Trouble(cut=3 * PIECE)) if path == BIG else None)
+    with online.open() as store, pytest.raises(HelixError):
+        store.download(f"{REPOSITORY}:F16")
+    with online.open() as store:
+        waits = store.status().unfinished_bytes
+        assert waits >= PIECE
+        assert store.gc().cleaned_bytes == 0
+        assert store.gc(now=True, dry_run=True).cleaned_bytes == waits == store.status().unfinished_bytes
+        assert store.gc(now=True).cleaned_bytes == waits
+        assert store.status().unfinished_bytes == 0
+    served.trouble = lambda path, number: None
+    with online.open() as store:
+        assert store.download(f"{REPOSITORY}:F16").fetched_bytes >= served.files[BIG].stat().st_size
