@@ -4,7 +4,8 @@ A registry's tag is one model: where it leads to another manifest, that is the l
 mostly changes a README; there what counts is the digests of the files that a variant has: where they are the same in
 the later commit, there is nothing to do. Only files that are others are downloaded; the name moves to the new version
 then, and the programs show it. The version before stays as `history` says. What is of another quantisation now takes
-the place of the old, which has another name: that is withdrawn, and `undo` gives it back.
+the place of the old, which has another name: that is withdrawn, with the sources of the new one written down, so that
+`rollback` finds it.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def _updated(session: Session, variant: Variant, here: Update, later: _Later, of
         check_audience(session, offer)
         with getting(session, mirror.before(later.files), later.sources, here.model, progress) as (
                 models, issues, fetched):
-            moves = _given_up(session, variant, offer, models)
+            moves = _given_up(session, variant, offer, later, models)
             shown = change(session, Change("update", scan=False, brought=models, moves=moves), progress=progress)
     except HelixError as error:
         return replace(here, state="failed", why=error.message, remedy=error.remedy)
@@ -158,7 +159,8 @@ def _updated(session: Session, variant: Variant, here: Update, later: _Later, of
     return replace(here, state="updated", fetch_bytes=fetched)
 
 
-def _given_up(session: Session, variant: Variant, offer: Offered, models: Sequence[Found]) -> list[Move]:
+def _given_up(session: Session, variant: Variant, offer: Offered, later: _Later,
+              models: Sequence[Found]) -> list[Move]:
     """The name of a variant in whose place there is another quantisation now; none where it also is somewhere else."""
     new = {variant_id(model.inspection.format, model.inspection.quantization) for model in models}
     taken = {source.origin for source in offer.own}
@@ -168,4 +170,4 @@ def _given_up(session: Session, variant: Variant, offer: Offered, models: Sequen
     before = claim_of(session, variant.key)
     if elsewhere or before is None or before.follows or variant.key.variant.partition("@")[0] in new:
         return []
-    return [Move(variant.key, None, before=before)]
+    return [Move(variant.key, None, sources=later.sources, before=before)]

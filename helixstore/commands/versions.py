@@ -1,4 +1,8 @@
-"""`history` and `rollback`: a version is a manifest that a name once led to, and going back moves the name only."""
+"""`history` and `rollback`: a version is a manifest that a name once led to, and going back moves the name only.
+
+Where an update put another quantisation in the place of one, that one's name was withdrawn with the sources of the new
+one written down (`update`): its versions are those before the new one's.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +14,32 @@ from helixstore.errors import Failed, HelixError, NotFound
 from helixstore.farm.handlers import Move
 from helixstore.results import SyncReport
 from helixstore.session import Session
-from helixstore.store.refs import Ref, claimant_of
+from helixstore.store.refs import Ref, claimant_of, current
 from helixstore.sync.change import change
 from helixstore.sync.claims import claim_of
 from helixstore.sync.progress import Progress
 from helixstore.sync.wanted import Change
-from helixstore.values import Key, Source
+from helixstore.values import Key, Source, Variant
 
 __all__ = ["bring_back", "history", "rollback", "versions_of"]
 
 
 def history(session: Session, model: str) -> list[Version]:
-    """Every version that the variants meant by `model` have had for this person, by variant, the latest first.
+    """Every version that the variants meant by `model` have had for this person, by variant, the latest first; after
+    them those of another quantisation whose place one has taken.
 
     Raises:
         NotFound, Ambiguous: see `Index.find`.
     """
     found = []
     for variant in session.index.find(model):
-        for number, ref in enumerate(versions_of(session, variant.key)):
+        versions = versions_of(session, variant.key)
+        now = next((ref for ref in versions if ref.manifest == variant.manifest), None)
+        for ref in (*versions, *_before(session, variant.key)):
             here, size = _state(session, ref)
             found.append(Version(
-                variant.key.model, variant.key.variant, ref.manifest or "", _revision(ref), size,
-                datetime.fromtimestamp(ref.mtime_ns / 1e9, UTC).isoformat(timespec="seconds"),
-                ref.manifest == variant.manifest and number == _first(session, variant.key, variant.manifest), here))
+                ref.name, ref.variant, ref.manifest or "", _revision(ref), size,
+                datetime.fromtimestamp(ref.mtime_ns / 1e9, UTC).isoformat(timespec="seconds"), ref is now, here))
     return found
 
 
@@ -56,19 +62,22 @@ def rollback(session: Session, model: str, to: str = "", *, dry_run: bool = Fals
     moves, told, there = [], [], False
     for variant in session.index.find(model):
         versions = versions_of(session, variant.key)
+        came, versions = _came(versions, variant.manifest), [*versions, *_before(session, variant.key)]
         if to:
             meant = [ref for ref in versions if (ref.manifest or "").startswith(to) or _revision(ref).startswith(to)]
             there = there or any(ref.manifest == variant.manifest for ref in meant)
         else:
-            meant = versions[_came(versions, variant.manifest) + 1:]
+            meant = versions[came + 1:]
         others = [ref for ref in meant if ref.manifest != variant.manifest]
         if others:
-            bring_back(session, variant.key, others[0])
+            key = Key(others[0].name, others[0].variant)
+            bring_back(session, key, others[0])
             back = replace(session.index.variant_at(others[0]), pinned=variant.pinned)
-            moves.append(Move(variant.key, back.manifest, None, back.sources, back.pinned,
-                              claim_of(session, variant.key), variant=back))
+            moves.append(Move(key, back.manifest, None, back.sources, back.pinned, claim_of(session, key),
+                              variant=back))
+            moves += _given_up(session, variant, key)
             at = (_revision(others[0]) or back.manifest)[:8]
-            told.append(f"{variant.key} {'would be' if dry_run else 'is'} at {at} again" + (
+            told.append(f"{key} {'would be' if dry_run else 'is'} at {at} again" + (
                 "" if variant.pinned else f"; for update to leave it there: helixstore pin {variant.key.model}"))
     if not moves:
         raise NotFound(f"{model} is at {to} already" if there else f"{model} has no version {to}" if to else
@@ -86,8 +95,7 @@ def versions_of(session: Session, key: Key) -> list[Ref]:
         session: whose refs.
         key: the variant.
     """
-    mine = [ref for ref in session.index.claims() if ref.claimant == claimant_of(session.store.host)
-            and (ref.name, ref.variant) == key and ref.manifest is not None and ref.believed]
+    mine = [ref for ref in _mine(session, key.model) if ref.variant == key.variant and ref.manifest is not None]
     mine.sort(key=lambda ref: (ref.mtime_ns, ref.uuid), reverse=True)
     return [ref for number, ref in enumerate(mine) if not number or mine[number - 1].manifest != ref.manifest]
 
@@ -97,9 +105,41 @@ def _came(versions: list[Ref], manifest: str) -> int:
     return max((n for n, ref in enumerate(versions) if ref.manifest == manifest), default=-1)
 
 
-def _first(session: Session, key: Key, manifest: str) -> int:
-    """Where the current version stands among them; before all where another's ref is followed."""
-    return next((n for n, ref in enumerate(versions_of(session, key)) if ref.manifest == manifest), -1)
+def _mine(session: Session, model: str) -> list[Ref]:
+    """This person's refs under a name."""
+    me = claimant_of(session.store.host)
+    return [ref for ref in session.index.claims() if ref.claimant == me and ref.name == model and ref.believed]
+
+
+def _replaced(session: Session, key: Key) -> Ref | None:
+    """The word by which an update withdrew another quantisation, since this one took its place."""
+    mine = _mine(session, key.model)
+    came_from = {place for ref in mine if ref.variant == key.variant for place in _places(ref)}
+    return next((ref for ref in reversed(current(mine)) if ref.manifest is None and ref.variant != key.variant
+                 and not came_from.isdisjoint(_places(ref))), None)
+
+
+def _before(session: Session, key: Key) -> list[Ref]:
+    """The versions of the other quantisation whose place this one has taken."""
+    gone = _replaced(session, key)
+    return versions_of(session, Key(gone.name, gone.variant)) if gone is not None else []
+
+
+def _given_up(session: Session, variant: Variant, back: Key) -> list[Move]:
+    """The name of a variant in whose place another quantisation is back; none where it also is somewhere else."""
+    gone = _replaced(session, variant.key) if back != variant.key else None
+    if gone is None or {_place(one) for one in variant.sources} - {_place(one) for one in gone.sources}:
+        return []
+    return [Move(variant.key, None, before=claim_of(session, variant.key))]
+
+
+def _place(source: Source) -> tuple[str | None, ...]:
+    """Where it came from, whatever is there now."""
+    return source.origin if source.kind == "program" else (source.kind, source.repository)
+
+
+def _places(ref: Ref) -> set[tuple[str | None, ...]]:
+    return {(one.kind, one.repository, one.revision) for one in ref.sources if one.repository and one.revision}
 
 
 def _revision(ref: Ref) -> str:

@@ -41,7 +41,8 @@ def inverse(number: int, plan: Plan, result: Mapping[str, Any], ledgers: Ledgers
     """
     extra = [done for done in result["learnt"].get("extra", ()) if done]
     back = _Back(plan, ledgers, frozenset(Key(move["model"], move["variant"]) for done in extra
-                                          for move in done.get("refs", ()) if move["manifest"] and not move["before"]))
+                                          for move in done.get("refs", ())
+                                          if move["manifest"] and not (move["before"] or {}).get("manifest")))
     steps = [action for action, letter in zip(plan.actions, result["letters"], strict=False) if letter == DONE]
     back.were_there(steps)
     for action in reversed(steps):

@@ -62,7 +62,7 @@ class Move:
             "model": self.key.model, "variant": self.key.variant, "manifest": self.manifest, "content": self.content,
             "sources": [source_json(source) for source in self.sources], "pinned": self.pinned, "follows": self.follows,
             "others": list(self.others),
-            "before": None if before is None or before.manifest is None else {
+            "before": None if before is None or (before.manifest is None and not before.sources) else {
                 "manifest": before.manifest, "sources": [source_json(source) for source in before.sources],
                 "pinned": before.pinned, "follows": before.follows},
         }

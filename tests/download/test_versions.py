@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from registries import ollama_model, weights_shown
 from repository import MIB, weights
 
 from helixstore.errors import Failed, NotFound
 from helixstore.store.hashing import hash_bytes
 from support.hub import Repository
+from support.ollama import OllamaFolder
 from support.person import Person, spoil
+from support.registry import StandIn, serve
 
 LATER = "2aaa1ff61fdd41a1ea0ea81799d23522f379b2ff"
 MODEL, FILE = "small-GGUF", "small-F16.gguf"
@@ -179,6 +182,80 @@ def test_another_quantisation_under_the_name_of_the_file_takes_its_place(online:
         assert [variant.id for variant in store.show(MODEL).variants] == ["gguf:Q8_0"]
         assert store.sync().nothing
     assert bytes_of(online, MODEL) == {"gguf:Q8_0": {served.files[FILE].read_bytes()}}
+
+
+def test_rollback_leads_back_over_another_quantisation_and_update_forth(online: Person, served: Repository) -> None:
+    old, first = served.files[FILE].read_bytes(), served.commit
+    with online.open() as store:
+        store.download(f"hf:{served.name}:{FILE}")
+        served.commit = LATER
+        served.files[FILE].write_bytes(weights(3, 9, quantized=True))
+        store.update()
+        new = served.files[FILE].read_bytes()
+        served.sent.clear()
+        assert [(one.variant, one.revision, one.current, one.here) for one in store.history(MODEL)] == [
+            ("gguf:Q8_0", LATER, True, True), ("gguf:F16", first, False, True)]
+        assert f"{MODEL} (gguf:F16) is at {first[:8]} again" in store.rollback(MODEL).notes[0]
+        assert store.sync().nothing
+    assert bytes_of(online, MODEL) == {"gguf:F16": {old}}
+    with online.open() as store:
+        with pytest.raises(NotFound, match="no version before"):
+            store.rollback(MODEL)
+        store.undo()
+    assert bytes_of(online, MODEL) == {"gguf:Q8_0": {new}}
+    with online.open() as store:
+        store.rollback(MODEL, first[:6])
+        assert [one.state for one in store.update(check=True).updates] == ["new"]
+        assert served.sent == {}
+        store.update()
+    assert bytes_of(online, MODEL) == {"gguf:Q8_0": {new}}
+
+
+def test_rollback_brings_nothing_back_that_the_person_removed(online: Person, served: Repository) -> None:
+    with online.open() as store:
+        store.download(f"hf:{served.name}", quantization="all")
+        store.remove(f"{MODEL}:F16")
+        with pytest.raises(NotFound, match="no version before"):
+            store.rollback(MODEL)
+        assert [one.variant for one in store.history(MODEL)] == ["gguf:Q8_0"]
+
+
+def test_rollback_over_another_quantisation_leaves_what_the_person_has_from_elsewhere(
+    online: Person, served: Repository,
+) -> None:
+    """The very file to which the name leads now."""
+    with online.open() as store:
+        store.download(f"hf:{served.name}:{FILE}")
+        served.commit = LATER
+        served.files[FILE].write_bytes(weights(3, 9, quantized=True))
+        store.update()
+        online.put("models/mine.gguf", served.files[FILE].read_bytes())
+        store.share(online.home / "models/mine.gguf")
+        store.rollback(f"{MODEL}:Q8_0")
+        assert store.sync().nothing
+        found = {variant.id for model in store.shared_models() for variant in model.variants}
+    assert found == {"gguf:F16", "gguf:Q8_0"}
+    assert (online.home / "models/mine.gguf").read_bytes() == served.files[FILE].read_bytes()
+
+
+def test_rollback_of_a_tag_that_led_to_another_quantisation(person: Person) -> None:
+    old, new = weights(1, 5), weights(2, 5, quantized=True)
+    folder = OllamaFolder(person.home / ".ollama/models")
+
+    def shown() -> str:
+        return str(folder.shown("127.0.0.1/library/pebble:latest")["model"])
+
+    with serve(StandIn()) as registry, person.open() as store:
+        ollama_model(registry, "latest", old)
+        store.download(f"ollama:{registry.host}/library/pebble")
+        before = shown()
+        ollama_model(registry, "latest", new)
+        store.update()
+        assert shown() != before
+        store.rollback("pebble")
+        assert store.sync().nothing
+        assert shown() == before
+    assert weights_shown(person, "pebble") == {"gguf:F16": {old}}
 
 
 def test_damaged_bytes_of_the_version_before_come_back_from_its_own_revision(
