@@ -46,7 +46,7 @@ demo: $(BIN)/.installed $(MODELS)
 	$(BIN)/python demo/demo.py
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -m 'not programs' -n auto --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -m 'not programs' -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 soak: SOAK ?= 1
 soak: $(BIN)/.installed

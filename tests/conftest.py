@@ -12,8 +12,19 @@ from support.person import Person
 
 _FOREIGN = ("XDG_", "HELIXSTORE_", "HF_", "HUGGINGFACE_", "OLLAMA_", "LLAMA_", "LOCALAI_", "JAN_", "TABBY_")
 
+#: Begun first: files that fork often, which costs by what the worker holds in memory, and then the longest, so that one
+#: worker is not left with a long one at the end.
+_FIRST = ("farm/test_kill.py", "store/test_crash.py", "volumes/test_moving.py", "/security/", "/faults/", "/people/",
+          "watch/test_watch_enduring.py", "network/test_two_hosts.py", "layouts/test_conformance.py",
+          "engine/test_ollama_life.py", "engine/test_folder_life.py")
+
 # Tests that run in the background inherit that Ctrl-C is ignored; the programs that they start must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((place for place, part in enumerate(_FIRST) if part in item.path.as_posix()),
+                                     len(_FIRST)))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,16 +71,21 @@ def sources(folder: Path) -> list[Path]:
     return found
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+@cache
+def nodes(tree: ast.AST) -> list[ast.AST]:
     """Everything in a file, but for methods that play how a program deletes a model, which only tests call."""
-    for node in ast.iter_child_nodes(tree):
-        if not (isinstance(node, ast.FunctionDef) and node.name == "delete_as_program_does"):
-            yield node
-            yield from nodes(node)
+    found, left = [], [tree]
+    while left:
+        for node in ast.iter_child_nodes(left.pop()):
+            if not (isinstance(node, ast.FunctionDef) and node.name == "delete_as_program_does"):
+                found.append(node)
+                left.append(node)
+    return found
 
 
 def imports(path: Path) -> Iterator[Import]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ CODE = re.compile(r"`((?:" + "|".join(sorted(PACKAGES)) + r")(?:\.\w+)+)`")
 ENDINGS = ("json", "md", "toml", "py", "yml", "yaml", "txt")
 
 
+@cache
 def defined(path: Path) -> set[str]:
     """The functions and classes that a file defines at its top."""
     nodes = ast.parse(path.read_text()).body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import traceback
@@ -34,6 +35,7 @@ def forked(work: Callable[[], Any], first: Callable[[], object] = lambda: None) 
     if not child:
         try:
             os.close(reading)
+            gc.disable()                # it would touch, and so copy, all that the parent has
             first()
             try:
                 answer = (True, work())
