@@ -22,6 +22,7 @@ from helixstore.fs import kernel, locks
 from helixstore.hub.remote import RemoteFile
 from helixstore.providers.layout import Found
 from helixstore.session import Session
+from helixstore.sizes import size
 from helixstore.sync.progress import Progress, counting
 from helixstore.values import Issue, Source
 
@@ -142,8 +143,9 @@ def _operation(files: Sequence[RemoteFile]) -> str:
 def _check_space(session: Session, needed: int) -> None:
     free = free_bytes(session)
     if free is not None and needed > free:
-        raise Failed(f"{needed:,} bytes are to be downloaded, and {free:,} are free where the store lies",
-                     f"free {needed - free:,} bytes there: helixstore gc, or what you do not need", session.store.path)
+        raise Failed(
+            f"it does not fit: {size(needed)} are to be downloaded, and {size(free)} are free where the store lies",
+            f"free {size(needed - free)} there: helixstore gc, or what you do not need", session.store.path)
 
 
 def free_bytes(session: Session) -> int | None:
@@ -158,7 +160,7 @@ def _failed(name: str, failed: dict[str, HelixError]) -> HelixError:
     """One error for all; a single one as it is."""
     path, first = next(iter(failed.items()))
     if len(failed) == 1:
-        return Failed(f"{first.message}; what has come of {name} stays, and the same command goes on with it",
+        return Failed(f"{first.message}; what else has come of {name} stays, and the same command goes on with it",
                       first.remedy, first.path)
-    return Failed(f"{len(failed)} files of {name} could not be downloaded, the first {path}: {first.message}; what has "
-                  "come stays, and the same command goes on with it", first.remedy, first.path)
+    return Failed(f"{len(failed)} files of {name} could not be downloaded, the first {path}: {first.message}; what "
+                  "else has come stays, and the same command goes on with it", first.remedy, first.path)

@@ -18,6 +18,7 @@ from repository import weights
 
 from helixstore.cli.models import lines
 from helixstore.download.results import DownloadReport, RemoteState
+from helixstore.errors import Failed
 from support.hub import Repository, Trouble, hub
 from support.person import Person
 
@@ -105,6 +106,19 @@ def test_a_dry_run_says_whether_the_disk_suffices(free: int | None, says: str) -
     assert says in text
     assert "21.0 MB of 25.2 MB would be downloaded." in text
     assert "17%" in text, "what is here of a file"
+
+
+def test_what_does_not_fit_is_refused_in_sizes_as_people_read_them(online: Person, served: Repository,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    from helixstore.download import getting
+
+    monkeypatch.setattr(getting, "free_bytes", lambda session: 10 * MIB)
+    with online.open() as store, pytest.raises(Failed) as error:
+        store.download(f"hf:{served.name}:F16")
+    assert error.value.message == (
+        "it does not fit: 21.0 MB are to be downloaded, and 10.5 MB are free where the store lies")
+    assert error.value.remedy.startswith("free 10.5 MB there: helixstore gc")
+    assert served.sent == {}
 
 
 def test_what_was_here_counts_for_how_far_and_not_for_how_fast(
