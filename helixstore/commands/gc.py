@@ -23,8 +23,8 @@ def collect(session: Session, *, now: bool, dry_run: bool) -> gc.CollectReport:
     Args:
         session: whose store.
         now: at once what is theirs alone, and what has come of unfinished downloads; what only their `undo` keeps goes
-            with it, and those operations can no longer be undone. Nothing of that is let go of while something cannot be
-            read, or somebody else is at work.
+            with it, and those operations can no longer be undone. Nothing of that is let go of while something cannot
+            be read, or somebody else is at work.
         dry_run: only say what would be done.
 
     Raises:
