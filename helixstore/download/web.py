@@ -17,10 +17,10 @@ from helixstore.download.offered import Offered
 from helixstore.errors import Failed, HelixError, NotFound, Passing
 from helixstore.formats.names import base_name, extension
 from helixstore.fs.names import check_relative, printable
-from helixstore.hub.ranges import get
 from helixstore.hub.remote import RemoteFile
 from helixstore.hub.repository import begins
 from helixstore.hub.unreachable import unreachable
+from helixstore.hub.wire import get
 from helixstore.values import Source
 
 __all__ = ["WebAddress", "web_offer"]

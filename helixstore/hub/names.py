@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from helixstore.fs import kernel
 from helixstore.fs.private import read_trusted
+from helixstore.hub.listing import listing
 from helixstore.hub.public import offline
 from helixstore.values import Source
 
@@ -142,20 +143,17 @@ class HubNames:
         self._write()
 
     def _asked(self, repository: str, revision: str) -> Mapping[str, Listed] | None:
-        from huggingface_hub import HfApi
         from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
         try:
-            info = HfApi(endpoint=self._endpoint or None, token=False).model_info(
-                repository, revision=revision, files_metadata=True, timeout=_SECONDS)
+            info = listing(repository, revision, self._endpoint or None, login=False, seconds=_SECONDS)
+            files = {str(one.get("rfilename")): Listed(one.get("size"), (one.get("lfs") or {}).get("sha256"),
+                                                       one.get("blobId")) for one in info["siblings"]}
         except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
             return {}
         except Exception:  # noqa: BLE001 - the errors of two HTTP clients; without an answer nothing is concluded
             return None
-        if info.sha != revision:
-            return {}
-        return {one.rfilename: Listed(one.size, one.lfs.sha256 if one.lfs else None, one.blob_id)
-                for one in info.siblings or ()}
+        return files if info.get("sha") == revision else {}
 
     @property
     def silent(self) -> bool:

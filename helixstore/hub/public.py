@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from helixstore.fs import kernel
+from helixstore.hub.listing import listing
 
 __all__ = ["PublicRepositories", "offline"]
 
@@ -73,16 +74,15 @@ class PublicRepositories:
 
     def _asked(self, repository: str) -> bool | None:
         """What the hub says to anybody; a gated repository is not for everybody. None: it does not say."""
-        from huggingface_hub import HfApi
         from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
         try:
-            info = HfApi(endpoint=self._endpoint, token=False).model_info(repository, timeout=_SECONDS)
+            info = listing(repository, endpoint=self._endpoint, login=False, seconds=_SECONDS)
         except (RepositoryNotFoundError, HFValidationError):
             return False
         except Exception:  # noqa: BLE001 - the errors of two HTTP clients; without an answer nothing is concluded
             return None
-        return not info.private and not info.gated and not info.disabled
+        return info.get("private") is False and not info.get("gated") and not info.get("disabled")
 
     def _key(self, repository: str) -> str:
         return f"{self._endpoint or ''} {repository}"

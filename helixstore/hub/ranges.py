@@ -1,10 +1,10 @@
 """Files where models are published, read by ranges, so that a repair fetches only what is bad.
 
-Addresses, tokens, offline mode, and the session with its proxies are huggingface_hub's own (`hf_hub_url`,
-`build_hf_headers`, `get_session`, `get_hf_file_metadata`, `hf_raise_for_status`; the same in 0.36 with requests and in
-1.0 to 2.4 with httpx). The ranges are plain HTTP (RFC 9110, 14.2): the hub sends large files on to a storage that
-answers 206 for them too, where they are kept in Xet as well. Registries of containers' kind, Ollama's among them, give
-a blob by its SHA-256 (OCI distribution specification 1.1, "Pulling blobs"), ranges too.
+Tokens, offline mode, and the session with its proxies are huggingface_hub's own (`helixstore.hub.wire`), and so is what
+it says of a file (`get_hf_file_metadata`, the same in 0.36 to 2.4). The ranges are plain HTTP (RFC 9110, 14.2): the hub
+sends large files on to a storage that answers 206 for them too, where they are kept in Xet as well. Registries of
+containers' kind, Ollama's among them, give a blob by its SHA-256 (OCI distribution specification 1.1, "Pulling blobs"),
+ranges too.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 from helixstore.errors import Failed, HelixError
+from helixstore.hub.listing import file_address, listing
 from helixstore.hub.telling import first_line
+from helixstore.hub.wire import client, get
 
-__all__ = ["HubFile", "WebFile", "client", "get"]
+__all__ = ["HubFile", "WebFile"]
 
-_SECONDS = 30.0                 # without an answer, or without a byte
+_SECONDS = 30.0                 # without an answer
 _TRIES = 3                      # of one range
-_CHUNK = 1 << 20
-_MOVED = frozenset({301, 302, 303, 307, 308})
-_REDIRECTS = 10
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -116,9 +114,7 @@ class HubFile(WebFile):
 
     def _place(self, path: str) -> tuple[str, str]:
         """Address and name of a file of the repository."""
-        from huggingface_hub import hf_hub_url
-
-        return (hf_hub_url(self._repository, path, revision=self._revision, endpoint=self._endpoint),
+        return (file_address(self._repository, self._revision, path, self._endpoint),
                 f"{self._repository}@{self._revision[:12]}: {path}")
 
     def _compare(self, size: int, sha256: str | None) -> None:
@@ -140,27 +136,17 @@ class HubFile(WebFile):
     def _find(self, sha256: str) -> bool:
         """Whether another file of the repository is listed with that digest; it is the one then: the store may know
         the content under another name."""
-        from huggingface_hub import HfApi
-        from huggingface_hub.hf_api import RepoFile
-
         with _told():
-            for item in HfApi(endpoint=self._endpoint).list_repo_tree(self._repository, revision=self._revision,
-                                                                      recursive=True):
-                if isinstance(item, RepoFile) and item.lfs is not None and item.lfs.sha256 == sha256:
-                    self.address, self._name = self._place(item.path)
-                    return True
+            there = listing(self._repository, self._revision, self._endpoint)["siblings"]
+        for item in there:
+            if (item.get("lfs") or {}).get("sha256") == sha256:
+                self.address, self._name = self._place(str(item["rfilename"]))
+                return True
         return False
 
     def _headers(self) -> dict[str, str]:
         headers: dict[str, str] = client().build_hf_headers(library_name="helixstore")
         return headers
-
-
-def client() -> Any:
-    """What the client builds on, in every version under this name."""
-    from huggingface_hub import utils
-
-    return utils
 
 
 def _body(response: Any, chunks: Iterator[bytes], offset: int, length: int) -> tuple[bytes, int]:
@@ -175,53 +161,6 @@ def _body(response: Any, chunks: Iterator[bytes], offset: int, length: int) -> t
         if len(data) > length:
             raise Failed("the server sent more than it was asked for")
     return bytes(data), int(found[2]) if found[2] != "*" else -1
-
-
-@contextlib.contextmanager
-def get(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
-    """An answer whose body is not read yet, and its body in chunks.
-
-    Redirects are followed here, since clients differ: a login stays with the server that it is for, and an encrypted
-    way leads on to encrypted ones only. What a redirect or a refusal says beside its headers is not read: it may have
-    no end.
-
-    Raises:
-        Failed: a redirect leads where it should not.
-    """
-    session = client().get_session()
-    with contextlib.ExitStack() as stack:
-        for _ in range(_REDIRECTS):
-            response, chunks = stack.enter_context(_answer(session, url, headers))
-            location = response.headers.get("Location")
-            if response.status_code not in _MOVED or not location:
-                if response.status_code >= 400:
-                    response.close()
-                yield response, chunks
-                return
-            response.close()
-            url, headers = _onward(url, urljoin(url, location), headers)
-        raise Failed(f"{urlsplit(url).hostname} sends one round in circles", "tell those who run that server")
-
-
-@contextlib.contextmanager
-def _answer(session: Any, url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
-    if callable(getattr(session, "stream", None)):      # httpx, since 1.0; of requests it is a setting
-        with session.stream("GET", url, headers=headers, timeout=_SECONDS, follow_redirects=False) as response:
-            yield response, response.iter_raw()      # as it comes: joining it costs more than the rest
-    else:
-        with session.get(url, headers=headers, timeout=_SECONDS, stream=True, allow_redirects=False) as response:
-            yield response, response.iter_content(_CHUNK)
-
-
-def _onward(here: str, there: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """Where a redirect leads, and what is sent there."""
-    one, other = urlsplit(here), urlsplit(there)
-    if other.scheme != "https" and (other.scheme, one.scheme) != ("http", "http"):
-        raise Failed(f"{one.hostname} sends one on to {other.scheme}://{other.hostname or ''}, which is not followed",
-                     "tell those who run that server: what it redirects to must be encrypted, as it is itself")
-    if one[:2] == other[:2]:
-        return there, headers
-    return there, {name: value for name, value in headers.items() if name.lower() != "authorization"}
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """A repository of the hub at one commit: its files with sizes and digests, and where their bytes are.
 
-One request tells all of it: `HfApi.model_info(files_metadata=True)` (the hub's API `/api/models/<id>/revision/<rev>?
-blobs=true`). Addresses, tokens, sessions with their proxies, HF_ENDPOINT and offline mode are huggingface_hub's own.
-The bytes come by plain HTTP with ranges, since its own downloads begin anew in another process from 1.18 on.
+One request tells all of it (`helixstore.hub.listing`). Tokens, sessions with their proxies, HF_ENDPOINT and offline
+mode are huggingface_hub's own. The bytes come by plain HTTP with ranges, since its own downloads begin anew in another
+process from 1.18 on.
 
 Files above 50 GB come so too. The hub's storage answers 400 to whoever asks for too much at once, and above 50 GB the
 client does not even ask (`constants.MAX_HTTP_DOWNLOAD_SIZE`). Ranges of such files it sends: pull request 2991 of the
@@ -17,20 +17,20 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from helixstore.errors import Failed, Passing
 from helixstore.fs.names import printable
-from helixstore.hub.ranges import client, get
+from helixstore.hub.listing import file_address, listing
 from helixstore.hub.remote import RemoteFile
 from helixstore.hub.telling import told
+from helixstore.hub.wire import client, get
 
 __all__ = ["HubAddress", "Repository", "repository_at"]
 
-_SECONDS = 30.0                 # without an answer
 _LARGEST = 1 << 46              # bytes of a file
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA1, _SHA256 = _COMMIT, re.compile(r"[0-9a-f]{64}")
@@ -71,36 +71,36 @@ def repository_at(name: str, revision: str | None = None, endpoint: str | None =
         Passing: the network or the hub does not answer now, or offline mode is on.
         Failed: it is gated, or the answer makes no sense.
     """
-    from huggingface_hub import HfApi
-
     what = f"{name}@{revision}" if revision else name
     with told(what):
-        info = HfApi(endpoint=endpoint).model_info(name, revision=revision, files_metadata=True, timeout=_SECONDS)
-    commit, called = info.sha, info.id or name
+        info = listing(name, revision, endpoint)
+    commit, called = info.get("sha"), info.get("id") or name
     if not (isinstance(commit, str) and _COMMIT.fullmatch(commit) and isinstance(called, str)
             and _NAME.fullmatch(called)):
         raise Failed(f"{what}: the hub names no commit", "try again later; a mirror may not be complete")
     files: dict[str, RemoteFile] = {}
-    for sibling in info.siblings or ():
-        file = _listed(sibling, HubAddress(called, commit, str(sibling.rfilename), endpoint))
+    for sibling in info["siblings"]:
+        file = _listed(sibling, called, commit, endpoint)
         if file is None or file.path in files:
-            raise Failed(f"{what}: the hub tells no size or digest of {printable(str(sibling.rfilename)[:200])}, or "
-                         "none that can be", "a mirror may not be complete: unset HF_ENDPOINT, or download without "
+            raise Failed(f"{what}: the hub tells no size or digest of {printable(str(sibling.get('rfilename'))[:200])},"
+                         " or none that can be", "a mirror may not be complete: unset HF_ENDPOINT, or download without "
                          "helixstore")
         files[file.path] = file
-    return Repository(called, commit, tuple(files[path] for path in sorted(files)), bool(info.gated),
-                      bool(info.private))
+    return Repository(called, commit, tuple(files[path] for path in sorted(files)), bool(info.get("gated")),
+                      bool(info.get("private")))
 
 
-def _listed(sibling: Any, address: HubAddress) -> RemoteFile | None:
+def _listed(sibling: Mapping[str, Any], repository: str, commit: str, endpoint: str | None) -> RemoteFile | None:
     """One file of a listing; None where what is said of it cannot be."""
-    path, size, lfs = sibling.rfilename, sibling.size, sibling.lfs
-    digest, wanted = (sibling.blob_id, _SHA1) if lfs is None else (lfs.sha256, _SHA256)
+    path, size, lfs = sibling.get("rfilename"), sibling.get("size"), sibling.get("lfs")
+    digest, wanted = (sibling.get("blobId"), _SHA1) if lfs is None else (
+        lfs.get("sha256") if isinstance(lfs, dict) else None, _SHA256)
     if not isinstance(path, str) or type(size) is not int or not 0 <= size <= _LARGEST or not (
             isinstance(digest, str) and wanted.fullmatch(digest.lower())):
         return None
     known = digest.lower()
-    return RemoteFile(path, size, None if lfs is None else known, known if lfs is None else None, address)
+    return RemoteFile(path, size, None if lfs is None else known, known if lfs is None else None,
+                      HubAddress(repository, commit, path, endpoint))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,6 @@ class HubAddress:
 
     def _answer(self, stack: contextlib.ExitStack, wanted: dict[str, str]) -> tuple[Any, Iterator[bytes]]:
         """From the storage, where the hub has sent somebody there already; else from the hub, which may send us on."""
-        from huggingface_hub import hf_hub_url
-
         if storage := next(iter(self._storage), ""):
             headers = client().build_hf_headers(library_name="helixstore", token=False)
             with contextlib.ExitStack() as tried:
@@ -148,7 +146,7 @@ class HubAddress:
                     stack.push(tried.pop_all())
                     return response, chunks
             self._storage.clear()
-        url = hf_hub_url(self.repository, self.path, revision=self.commit, endpoint=self.endpoint)
+        url = file_address(self.repository, self.commit, self.path, self.endpoint)
         headers = client().build_hf_headers(library_name="helixstore")
         response, chunks = stack.enter_context(get(url, {**headers, **wanted}))
         at = str(response.url)

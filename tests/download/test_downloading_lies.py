@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from helixstore.errors import Failed, HelixError
-from helixstore.hub import ranges
+from helixstore.hub import listing, wire
 from support.hub import Repository, Trouble, hub
 from support.person import Person
 
@@ -51,6 +51,8 @@ def digested(sha256: object) -> Callable[[dict[str, Any]], object]:
     lambda said: said.update(id="acme/small\x1b[2J"), lambda said: said.update(id=["acme"]),
     lambda said: said.update(id=".."), lambda said: sibling(said).update(rfilename=7),
     lambda said: sibling(said, "README.md").update(blobId="z" * 40),
+    *(lambda said, what=what: said.update(siblings=what) for what in (7, "x", [7], [["rfilename"]], {"a": 1})),
+    lambda said: sibling(said).update(lfs=7), lambda said: sibling(said).update(lfs=["sha256"]),
     lambda said: said.update(siblings=[*said["siblings"], {"rfilename": BIG, "size": 5, "blobId": "a" * 40}]),
 ])
 def test_a_listing_that_makes_no_sense_is_refused_before_anything_is_fetched(
@@ -66,6 +68,15 @@ def test_a_listing_that_makes_no_sense_is_refused_before_anything_is_fetched(
             assert not list(store.folder.glob("hosts/*/*/downloads/*"))
             assert store.shared_models() == []
     assert bad.sent == {}
+
+
+def test_a_listing_without_end_is_not_read_to_it(
+    online: Person, served: Repository, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listing, "_MOST", 500)
+    with online.open() as store, pytest.raises(Failed, match="has no end"):
+        store.download(REPOSITORY)
+    assert served.sent == {}
 
 
 def test_a_digest_in_capitals_is_the_same(person: Person, served: Repository) -> None:
@@ -124,12 +135,12 @@ def test_a_redirect_leads_to_the_web_only(online: Person, served: Repository, wh
 
 def test_a_login_stays_with_its_server_and_what_is_encrypted_stays_so() -> None:
     headers = {"authorization": "Bearer hf_of_mine", "Range": "bytes=0-1"}
-    assert ranges._onward("https://hub/a", "https://hub/b", headers) == ("https://hub/b", headers)
+    assert wire._onward("https://hub/a", "https://hub/b", headers) == ("https://hub/b", headers)
     for there in ("https://storage/b", "https://hub:444/b", "https://hub.evil/b", "https://hub@evil/b"):
-        assert ranges._onward("https://hub/a", there, headers)[1] == {"Range": "bytes=0-1"}, there
-    assert ranges._onward("http://hub/a", "https://hub/a", headers)[1] == {"Range": "bytes=0-1"}
+        assert wire._onward("https://hub/a", there, headers)[1] == {"Range": "bytes=0-1"}, there
+    assert wire._onward("http://hub/a", "https://hub/a", headers)[1] == {"Range": "bytes=0-1"}
     with pytest.raises(Failed, match="not followed"):
-        ranges._onward("https://hub/a", "http://hub/a", headers)
+        wire._onward("https://hub/a", "http://hub/a", headers)
 
 
 @contextmanager
@@ -166,6 +177,6 @@ def endless() -> Iterator[tuple[str, list[int]]]:
 
 def test_a_redirect_or_a_refusal_without_an_end_is_not_read() -> None:
     with endless() as (address, sent), pytest.raises(Exception, match="500"), \
-            ranges.get(f"{address}/round", {}) as (response, _):
-        ranges.client().hf_raise_for_status(response)
+            wire.get(f"{address}/round", {}) as (response, _):
+        wire.client().hf_raise_for_status(response)
     assert sum(sent) < 64 << 20, "no more than what the system's buffers take"
