@@ -20,7 +20,7 @@ from helixstore.testing.ground import FACTS, sandbox
 from helixstore.testing.samples import assortment, strange
 from helixstore.values import Key, Source, Variant
 
-MANY, EACH = (30, 1) if os.environ.get("SOAK") else (3, 4)
+MANY, EACH = (30, 1) if os.environ.get("SOAK") else (2, 6)
 
 
 class _Withheld:

@@ -14,6 +14,7 @@ from helixstore.farm.desired import Claim
 from helixstore.farm.ledger import Ledger, Ledgers, Record
 from helixstore.farm.plan import Action, Look, Plan
 from helixstore.values import Issue, Key
+from support.soak import SOAK
 
 
 def record(path: str, target: str = "", inode: int = 7) -> Record:
@@ -93,15 +94,16 @@ def test_any_name_comes_back(pairs: list[tuple[str, str]]) -> None:
     assert Plan.decode(plan.encode()) == plan
 
 
-def test_a_hundred_thousand_load_quickly(tmp_path: Path) -> None:
+def test_many_load_quickly(tmp_path: Path) -> None:
+    count = 100_000 if SOAK else 20_000
     ledger = Ledger(str(tmp_path / "l"), "/root")
-    for number in range(100_000):
+    for number in range(count):
         ledger.put(record(f"models/{number // 10}/file-{number}.gguf"))
     ledger.flush()
     begun = time.process_time()
     again = Ledger(str(tmp_path / "l"), "/root")
-    assert len(again.records) == 100_000
-    assert time.process_time() - begun < 2.0
+    assert len(again.records) == count
+    assert time.process_time() - begun < count / 50_000
 
 
 def test_roots_are_known_by_their_ledgers(land: Land) -> None:

@@ -25,6 +25,7 @@ from helixstore.formats.meaning import gguf_quantization
 from helixstore.formats.opened import Opened
 from helixstore.values import Purpose
 from support import raw
+from support.soak import many
 
 Q = GGMLQuantizationType
 
@@ -206,7 +207,7 @@ def try_to_read(path: Path, data: bytes) -> None:
     assert time.perf_counter() - started < 2
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=many(66, 2000), deadline=None)
 @given(data=st.binary(max_size=400))
 def test_arbitrary_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.getbasetemp()
@@ -214,7 +215,7 @@ def test_arbitrary_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) 
     try_to_read(folder / "arbitrary.gguf", data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=many(100, 3000), deadline=None)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 700), st.one_of(
         st.integers(0, 255).map(lambda n: bytes([n])),

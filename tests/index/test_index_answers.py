@@ -13,6 +13,7 @@ from helixstore.errors import Ambiguous, NotFound
 from helixstore.index import BlobRow, FarmRow, Index, Standing, path_from_refs
 from helixstore.store.store import Store
 from helixstore.values import Format, Key, LinkKind, Purpose, Source, State
+from support.soak import SOAK
 
 
 @pytest.fixture
@@ -267,10 +268,12 @@ def test_states_of_any_name_and_size(index: Index) -> None:
     assert index.state("snapshot/" + "x" * 600) is None
 
 
-def test_ten_thousand_models(tmp_path: Path) -> None:
+def test_thousands_of_models(tmp_path: Path) -> None:
     """Floors with room for a busy machine; the benchmarks have the real ones."""
+    count = 10_000 if SOAK else 2_000
+    share = count / 10_000
     store = new_store(tmp_path / "store")
-    many(store, 10_000)
+    many(store, count)
     settle(store)
     began = time.process_time()
     assert keys(path_from_refs(store, "model777")) == ["Model-00777-Instruct (gguf:Q4_K_M)"]
@@ -284,15 +287,15 @@ def test_ten_thousand_models(tmp_path: Path) -> None:
         began = time.process_time()
         assert index.refresh() is False
         nothing = time.process_time() - began
-        assert len(list(index.rows())) == 10_000
+        assert len(list(index.rows())) == count
         rows = time.process_time() - began
         assert keys(index.find("org27/Model-00777-Instruct-GGUF:Q4_K_M")) == ["Model-00777-Instruct (gguf:Q4_K_M)"]
         assert keys(index.find("model-00777-i")) == ["Model-00777-Instruct (gguf:Q4_K_M)"]
         found = time.process_time() - began
     assert nothing < 0.02
-    assert rows < 0.2
-    assert found < 0.4
-    assert without < 0.8
+    assert rows < 0.02 + 0.2 * share
+    assert found < 0.02 + 0.4 * share
+    assert without < 0.8 * share
 
 
 def test_another_hosts_refs_count_too(store: Store, index: Index) -> None:

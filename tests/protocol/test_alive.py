@@ -98,7 +98,7 @@ def test_a_spoilt_memory_is_not_believed(tmp_path: Path, spoilt: str) -> None:
     assert Alive(later(folder), memory).read() == (right, [])
 
 
-@settings(max_examples=many(25, 200), deadline=None)
+@settings(max_examples=many(15, 200), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(("claim", "supersede", "withdraw", "everyone"))),
                 max_size=12))
 def test_with_and_without_memory_the_same_is_alive(tmp_path_factory: pytest.TempPathFactory,

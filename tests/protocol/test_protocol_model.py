@@ -332,7 +332,7 @@ def test_no_two_readings_at_once_are_enough() -> None:
     world.teardown()
 
 
-PROFILE = settings(max_examples=many(150, 20_000), stateful_step_count=30, deadline=None,
+PROFILE = settings(max_examples=many(100, 20_000), stateful_step_count=30, deadline=None,
                    suppress_health_check=list(HealthCheck))
 TestProtocol = Protocol.TestCase
 TestProtocol.settings = PROFILE
@@ -342,7 +342,7 @@ STOPS = ("", "", "rename", "unlink", "create refs", "create condemned", "list re
          "open blobs", "clock", "end", "end")
 
 
-@settings(max_examples=many(250, 20_000), deadline=None,
+@settings(max_examples=many(150, 20_000), deadline=None,
           suppress_health_check=list(HealthCheck))
 @given(now=st.booleans(), how=st.sampled_from(("new", "known", "swap")),
        also=st.lists(st.sampled_from(("collect", "now", "finish", "remove", "known", "restore")), max_size=2),
