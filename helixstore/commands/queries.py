@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from helixstore.commands.judging import demand_here, judge
-from helixstore.commands.prospects import Missed, Wish, closed_to, hardware_of, places, prospects
+from helixstore.commands.prospects import Missed, Wish, catalogue, closed_to, hardware_of, places, prospects
 from helixstore.commands.savings import figures
 from helixstore.download.leftovers import unfinished_bytes
 from helixstore.errors import Ambiguous, Corrupt, Failed, HelixError, NotFound, Usage
@@ -112,7 +112,23 @@ def compat(session: Session, subject: str, provider: str | None, wish: Wish | No
         if wish is None:
             raise
         return foreseen(session, subject, provider, wish, error)
-    return _verdicts(session, here, provider, wish, lambda _, file: session.store.blobs.path(file.blake3))
+    found = _verdicts(session, here, provider, wish, lambda _, file: session.store.blobs.path(file.blake3))
+    return found if wish is None else _elsewhere(session, subject, here, found)
+
+
+def _elsewhere(session: Session, subject: str, here: Sequence[Variant], found: list[Verdict]) -> list[Verdict]:
+    """The verdicts on what is here; where none does, and a conversion would, the form of a well-known model that needs
+    none."""
+    try:
+        entry = catalogue(session).find(subject)
+    except NotFound:
+        return found
+    runs = {one.provider for one in found if one.answer == "yes"}
+    other = set(entry.formats) - {variant.format for variant in here}
+    command = f"helixstore models download {entry.name} --provider"
+    return [replace(one, reason=f"{one.reason}; it is published in another form: {command} {one.provider}")
+            if one.answer == "after conversion" and one.provider not in runs
+            and other & set(session.layout(one.provider).formats) else one for one in found]
 
 
 def foreseen(

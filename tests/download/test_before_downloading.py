@@ -413,3 +413,14 @@ def test_the_commands_say_it(reader: Person) -> None:
     everything = run("download-all", NAME, "--format", "gguf", "--dry-run")
     assert "vllm is left out: " in everything.stdout
     assert run("models", "download", NAME, "--memory", "much").returncode == 2
+
+
+def test_of_a_well_known_model_that_is_here_the_other_forms_are_named(reader: Person) -> None:
+    with reader.open() as store:
+        store.download(NAME, format="gguf")
+        found = {one.provider: one for one in store.compat(NAME)}
+        assert found["vllm"].reason.endswith(f"another form: helixstore models download {NAME} --provider vllm")
+        assert "another form" not in found["ollama"].reason
+        assert "another form" not in found["comfyui"].reason
+        store.download(NAME, provider="vllm")
+        assert all("another form" not in one.reason for one in store.compat(NAME, "vllm"))
