@@ -127,6 +127,8 @@ def test_wrong_bytes_are_fetched_once_more(online: Person, served: Repository) -
     served.trouble = lambda path, number: Trouble(wrong=True) if number == 0 else None
     with online.open() as store:
         store.download(REPOSITORY, quantization="all")
+    size = sum(file.stat().st_size for file in served.files.values())
+    assert size < sum(served.sent.values()) <= 2 * size
     all_there(online, served)
 
 
@@ -147,6 +149,7 @@ def test_a_server_without_ranges_serves_too(online: Person, served: Repository) 
     served.ranges = False
     with online.open() as store:
         store.download(REPOSITORY, quantization="all")
+    assert served.sent == {path: file.stat().st_size for path, file in served.files.items()}
     all_there(online, served)
 
 
