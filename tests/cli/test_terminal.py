@@ -146,7 +146,8 @@ def test_ctrl_c_at_the_question_is_one_line_and_changes_nothing(ready: Path, ter
     shown = len(terminal.seen)
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.end() == 130
-    assert terminal.seen[shown:].strip() == "helixstore: interrupted; what was done is kept, and the same command goes on from there"
+    assert terminal.seen[shown:].strip() == (
+        "helixstore: interrupted; what was done is kept, and the same command goes on from there")
     assert len(inodes(ready)) == 2
 
 
