@@ -19,10 +19,13 @@ from helixstore.download.fetching import fetch
 from helixstore.download.storing import StoreShelf
 from helixstore.errors import Failed, HelixError
 from helixstore.fs import kernel, locks
+from helixstore.fs.kernel import Fingerprint
 from helixstore.hub.remote import RemoteFile
+from helixstore.index.codec import BlobRow
 from helixstore.providers.layout import Found
 from helixstore.session import Session
 from helixstore.sizes import size
+from helixstore.store.hashing import GIT_LIMIT, Hashes
 from helixstore.sync.progress import Progress, counting
 from helixstore.values import Issue, Source
 
@@ -52,16 +55,16 @@ class Held:
 def held(session: Session, files: Sequence[RemoteFile], progress: Progress | None = None) -> Held:
     """What the store has already, under whatever name.
 
-    A large blob whose SHA-256 nobody has asked for yet is hashed, if it has the right size: that is quicker than to
-    download it.
+    A blob whose SHA-256 or git-SHA-1 is not known yet, since it is large or somebody else brought it, is hashed, if it
+    has the right size: that is quicker than to download it.
     """
     operation = _operation(files)
     shelf, found = StoreShelf(session, operation), Held(begun=frozenset(session.store.keeps.digests(operation)))
-    for file in {file.digest: file for file in files}.values():
-        if blob := shelf.held(file) or _by_hashing(session, file, progress):
-            found.blobs[file.digest] = blob
-        elif count := shelf.arrived(file):
-            found.arrived[file.digest] = count
+    every = {file.digest: file for file in files}
+    found.blobs = {digest: blob for digest, file in every.items() if (blob := shelf.held(file))}
+    found.blobs |= _by_hashing(session, [file for file in every.values() if file.digest not in found.blobs], progress)
+    found.arrived = {digest: count for digest, file in every.items()
+                     if digest not in found.blobs and (count := shelf.arrived(file))}
     return found
 
 
@@ -117,21 +120,33 @@ def getting(session: Session, files: Sequence[RemoteFile], sources: Sequence[Sou
             kernel.unlink(lock)
 
 
-def _by_hashing(session: Session, file: RemoteFile, progress: Progress | None) -> str | None:
-    """A blob of that size whose SHA-256 was not known and is the one; it is from now on."""
+def _by_hashing(session: Session, files: Sequence[RemoteFile], progress: Progress | None) -> dict[str, str]:
+    """Digest in the listing -> a blob of that size whose hash was not known and is the one; it is from now on."""
     blobs, index = session.store.blobs, session.index
-    for row in index.of_size(file.bytes) if file.sha256 else ():
-        if row.sha256 is None and blobs.exists(row.digest) and row.digest not in session.store.quarantine:
-            step = counting(progress, "hash", blobs.path(row.digest), file.bytes)
-            try:
-                hashes, _ = blobs.check(row.digest, sha256=True, progress=step)
-            except HelixError:                          # damaged, or away: whatever it is, it helps nobody here
-                continue
-            blobs.learn(row.digest, sha256=hashes.sha256)
-            index.learn(row.digest, sha256=hashes.sha256)
-            if hashes.sha256 == file.sha256:
-                return row.digest
-    return None
+    wanted: dict[int, list[RemoteFile]] = {}
+    for file in files:
+        if file.sha256 or file.bytes < GIT_LIMIT:
+            wanted.setdefault(file.bytes, []).append(file)
+    found: dict[str, str] = {}
+    learnt: list[tuple[BlobRow, Hashes, Fingerprint]] = []
+    for row in index.of_sizes(wanted) if wanted else ():
+        unknown = any(file.digest not in found and (row.sha256 if file.sha256 else row.gitsha1) is None
+                      for file in wanted[row.bytes])
+        if not unknown or not blobs.exists(row.digest) or row.digest in session.store.quarantine:
+            continue
+        step = counting(progress, "hash", blobs.path(row.digest), row.bytes)
+        try:
+            hashes, mark = blobs.check(row.digest, sha256=True, progress=step)
+        except HelixError:                              # damaged, or away: whatever it is, it helps nobody here
+            continue
+        blobs.learn(row.digest, sha256=hashes.sha256, gitsha1=hashes.gitsha1)
+        learnt.append((row, hashes, mark))
+        found |= {file.digest: row.digest for file in wanted[row.bytes]
+                  if file.digest in (hashes.sha256, hashes.gitsha1)}
+    if learnt:
+        index.put_blobs(row._replace(sha256=hashes.sha256, gitsha1=hashes.gitsha1) for row, hashes, _ in learnt)
+        index.remember([(blobs.path(row.digest), mark, hashes) for row, hashes, mark in learnt])
+    return found
 
 
 def _operation(files: Sequence[RemoteFile]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -272,11 +272,11 @@ class Index:
             return digest.hex() if digest is not None else None
         return self._read(find)
 
-    def of_size(self, bytes: int) -> list[BlobRow]:
-        """What is known of all blobs of a size in bytes."""
+    def of_sizes(self, sizes: Container[int]) -> list[BlobRow]:
+        """What is known of all blobs of some sizes in bytes."""
         def find(tables: Tables) -> list[BlobRow]:
             rows = (unpack_blob(key.hex(), data) for key, data in tables.items("blobs"))
-            return [row for row in rows if row.bytes == bytes]
+            return [row for row in rows if row.bytes in sizes]
         return self._read(find)
 
     def put_blobs(self, rows: Iterable[BlobRow]) -> None:
