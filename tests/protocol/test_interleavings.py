@@ -149,7 +149,7 @@ class House:
 WORK = ("add", "reuse", "remove", "undo", "gc", "now", "restore")
 
 
-@settings(max_examples=many(30, 5000), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(60, 5000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(ripe=st.booleans(),
        works=st.lists(st.tuples(st.sampled_from(("gc", "now", *WORK)), st.sampled_from("abc")), min_size=2, max_size=4),
        turns=st.lists(st.tuples(st.integers(0, 3), st.sampled_from((1, 2, 3, 5, 8, 13, 21, 34, 55, 999))), max_size=12))
