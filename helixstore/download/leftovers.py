@@ -9,8 +9,10 @@ import os
 import re
 import time
 from contextlib import suppress
+from functools import partial as bound
 
 from helixstore.download.partial import Partial
+from helixstore.download.storing import folders
 from helixstore.fs import locks
 from helixstore.fs.listing import listdir
 from helixstore.session import Session
@@ -25,16 +27,11 @@ _RECORD = re.compile(r"[0-9a-f]{40,64}-\d+")
 
 def unfinished_bytes(session: Session) -> int:
     """What has come of this person's downloads on this host that are not finished, holes apart."""
-    found, folder = 0, _folder(session)
+    found, (folder, _) = 0, folders(session)
     for name in _names(folder):
         with suppress(OSError):                         # it has become a blob meanwhile
             found += os.lstat(os.path.join(folder, name)).st_blocks * 512
     return found
-
-
-def _folder(session: Session) -> str:
-    host = session.store.host
-    return os.path.join(session.store.path, "hosts", host.id, str(host.uid), "downloads")
 
 
 def forget_old(session: Session, *, now: bool = False, dry_run: bool = False) -> int:
@@ -48,9 +45,7 @@ def forget_old(session: Session, *, now: bool = False, dry_run: bool = False) ->
     Returns:
         Bytes of the partial files, holes apart. Whole files of them that no model needs are gc's from then on.
     """
-    store, host = session.store, session.store.host
-    data = _folder(session)
-    records = os.path.join(session.places.state_for(store.id), "downloads")
+    store, (data, records) = session.store, folders(session)
     before = time.time() - DAYS * 86_400
     until = time.time() if now else before
     freed = sum(_forget(os.path.join(data, name), os.path.join(records, name), until, dry_run)
@@ -59,7 +54,7 @@ def forget_old(session: Session, *, now: bool = False, dry_run: bool = False) ->
         for operation, since_ns in store.keeps.mine().items():
             if operation.startswith(_KEEP) and since_ns < before * 1e9:
                 store.keeps.drop(operation)
-        _forget_lonely(records, os.path.join(store.path, "hosts"), str(host.uid))
+        _forget_lonely(data, records)
     return freed
 
 
@@ -69,25 +64,14 @@ def _names(folder: str) -> list[str]:
     return []
 
 
-def _forget_lonely(records: str, hosts: str, uid: str) -> None:
-    """Locks that nobody holds, and notes of files that are on none of the computers that share this folder."""
-    for name in _names(records):
-        path = os.path.join(records, name)
+def _forget_lonely(data: str, records: str) -> None:
+    """Locks that nobody holds, and notes of files that are gone."""
+    for name in _names(os.path.dirname(records)):
         if _LOCK.fullmatch(name):
-            locks.remove_lock(path)
-        elif _RECORD.fullmatch(name):
-            locks.remove_lock(path, lambda name=name: any(      # type: ignore[misc]
-                _may_be(os.path.join(hosts, host, uid, "downloads", name)) for host in _names(hosts)))
-
-
-def _may_be(path: str) -> bool:
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        pass                                            # nobody can tell
-    return True
+            locks.remove_lock(os.path.join(os.path.dirname(records), name))
+    for name in _names(records):
+        if _RECORD.fullmatch(name):
+            locks.remove_lock(os.path.join(records, name), bound(os.path.lexists, os.path.join(data, name)))
 
 
 def _forget(data: str, record: str, before: float, dry_run: bool) -> int:

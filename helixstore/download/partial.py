@@ -1,7 +1,7 @@
 """A file that is being downloaded: it survives every interruption, and whoever wants the same bytes goes on with it.
 
-    <store>/hosts/<host>/<uid>/downloads/<digest>    as long as the whole, with holes
-    <state>/downloads/<digest>                       a line for each MiB that has arrived: its number, its XXH3-128
+    <store>/hosts/<host>/<uid>/downloads/<digest>-<bytes>    as long as the whole, with holes
+    <state>/downloads/<host>/<digest>-<bytes>        a line for each MiB that has arrived: its number, its XXH3-128
 
 It is named by the digest that it is to have, so that a download begun from one place is finished from another. The
 lines are only appended to, and nothing is flushed: what is on the disk is compared with them before it counts, so that

@@ -17,7 +17,15 @@ from helixstore.store.blobs import Added
 from helixstore.store.hashing import Hashes, hash_bytes
 from helixstore.sync.suspects import usable
 
-__all__ = ["StoreShelf"]
+__all__ = ["StoreShelf", "folders"]
+
+
+def folders(session: Session) -> tuple[str, str]:
+    """Where this person's downloads on this host grow, and where what has come of them is noted: absolute. Both are the
+    host's own: a home on a network drive has the notes of several."""
+    store, host = session.store, session.store.host
+    return (os.path.join(store.path, "hosts", host.id, str(host.uid), "downloads"),
+            os.path.join(session.places.state_for(store.id), "downloads", host.id))
 
 
 class StoreShelf:
@@ -31,10 +39,8 @@ class StoreShelf:
     def __init__(self, session: Session, operation: str) -> None:
         self._session, self._operation = session, operation
         self._guard = threading.RLock()
-        host = session.store.host
         self._hosts = os.path.join(session.store.path, "hosts")
-        self._data = os.path.join(self._hosts, host.id, str(host.uid), "downloads")
-        self._records = os.path.join(session.places.state_for(session.store.id), "downloads")
+        self._data, self._records = folders(session)
         self._kept = set(session.store.keeps.digests(operation))
         self._before = {alias: digest for digest in self._kept for alias in self._aliases(digest)}
 

@@ -12,6 +12,7 @@ import pytest
 
 from helixstore import HelixStore
 from helixstore.download.partial import PIECE, Partial
+from helixstore.download.storing import folders
 from helixstore.errors import HelixError
 from support.hub import Repository, Trouble
 from support.person import Person, spoil
@@ -135,7 +136,7 @@ def test_what_was_noted_is_not_written_again_by_what_comes_late(tmp_path: Path) 
         if partial.put(0, memoryview(data)):
             noted.append(data)
 
-    threads = [threading.Thread(target=bring, args=(data,)) for data in brought]
+    threads = [threading.Thread(target=bring, args=(data,), daemon=True) for data in brought]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -195,7 +196,7 @@ def test_what_another_download_brings_meanwhile_is_kept_for_this_one_too(online:
 
     served.trouble = trouble  # type: ignore[assignment]
     with online.open() as store:
-        records = online.home / ".local/state/helixstore" / store.id / "downloads"
+        records = Path(folders(store._session)[1])
         name = f"{served.etag(BIG)}-{served.files[BIG].stat().st_size}"
         records.mkdir(mode=0o700, parents=True)
         other = Partial(str(online.home / "elsewhere"), str(records / name), PIECE)

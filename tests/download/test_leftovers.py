@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from helixstore.download.partial import PIECE, Partial
+from helixstore.download.storing import folders
 from helixstore.errors import HelixError
 from helixstore.fs import locks
+from helixstore.places import Places
 from support.hub import Repository, Trouble
 from support.person import Person
 
@@ -19,7 +21,7 @@ REPOSITORY, BIG = "hf:acme/small-GGUF", "small-F16.gguf"
 
 
 def left(person: Person) -> list[Path]:
-    return sorted(person.home.glob(".local/state/helixstore/*/downloads/*"))
+    return sorted(path for path in person.home.glob(".local/state/helixstore/*/downloads/**/*") if path.is_file())
 
 
 def test_a_download_that_is_done_leaves_nothing(online: Person) -> None:
@@ -57,40 +59,48 @@ def test_the_lock_of_a_download_that_failed_is_gone_after_gc_unless_somebody_hol
 
 def test_notes_of_a_file_that_is_gone_are_removed_and_no_others(online: Person) -> None:
     with online.open() as store:
-        store.sync()
-        records = online.home / ".local/state/helixstore" / store.id / "downloads"
-        records.mkdir(mode=0o700, parents=True)
-        [mine] = store.folder.glob("hosts/*/*/")
-        data, beside = mine / "downloads", mine.parents[1] / ("5" * 16) / mine.name / "downloads"
-        for folder in (data, beside):
-            folder.mkdir(parents=True)
-        names = [f"{digit * 64}-{PIECE}" for digit in "abcd"]
-        for name, folder in zip(names, (data, data, beside, data), strict=True):
-            Partial(str(folder / name), str(records / name), PIECE).close()
-        (data / names[0]).unlink()                      # of `b` the file is here, of `c` on the person's other computer
+        data, records = map(Path, folders(store._session))
+        elsewhere = records.parent / ("5" * 16)                 # of the same home on another computer
+        for folder in (data, records, elsewhere):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        names = [f"{digit * 64}-{PIECE}" for digit in "abc"]
+        for name in names:
+            Partial(str(data / name), str(records / name), PIECE).close()
+        (elsewhere / names[0]).touch()
         (records / "something.else").touch()
-        at_it = Partial(str(data / names[3]), str(records / names[3]), PIECE)
-        (data / names[3]).unlink()
+        at_it = Partial(str(data / names[2]), str(records / names[2]), PIECE)
+        (data / names[0]).unlink()
+        (data / names[2]).unlink()
         store.gc()
-        assert {path.name for path in left(online)} == {*names[1:], "something.else"}
+        assert {path.name for path in records.iterdir()} == {names[1], names[2], "something.else"}
         at_it.close()
-        shutil.rmtree(mine.parents[1] / ("5" * 16))
         store.gc()
-    assert {path.name for path in left(online)} == {names[1], "something.else"}
+        assert {path.name for path in records.iterdir()} == {names[1], "something.else"}
+        assert list(elsewhere.iterdir())
 
 
-def test_a_folder_that_cannot_be_read_may_have_it(online: Person) -> None:
+def test_two_computers_with_one_home_note_what_they_have_each_by_itself(
+    online: Person, served: Repository, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who begins on the other what this one had half of does not make it begin anew."""
+    served.trouble = lambda path, number: Trouble(404) if number % 2 else Trouble(cut=12 * PIECE)
+
+    def broken() -> None:
+        with online.open() as store, pytest.raises(HelixError):
+            store.download(f"{REPOSITORY}:{BIG}")
+
     with online.open() as store:
         store.sync()
-        [mine] = store.folder.glob("hosts/*/*/")
-        records = online.home / ".local/state/helixstore" / store.id / "downloads"
-        records.mkdir(mode=0o700, parents=True)
-        (records / f"{'a' * 64}-{PIECE}").touch()
-        closed = mine.parents[1] / ("5" * 16) / mine.name / "downloads"
-        closed.parent.mkdir(parents=True)
-        closed.touch()
-        store.gc()
-    assert len(left(online)) == 1
+        here = store._session.places.host()
+    broken()
+    with monkeypatch.context() as other:
+        other.setattr(Places, "host", lambda self: replace(here, id="5" * 16))
+        broken()
+    served.trouble = lambda path, number: None
+    served.sent.clear()
+    with online.open() as store:
+        store.download(f"{REPOSITORY}:{BIG}")
+    assert served.sent[BIG] <= served.files[BIG].stat().st_size - 11 * PIECE
 
 
 def test_status_tells_what_waits_and_gc_now_lets_go_of_it(online: Person, served: Repository) -> None:
