@@ -83,19 +83,18 @@ def test_two_computers_with_one_home_note_what_they_have_each_by_itself(
     online: Person, served: Repository, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who begins on the other what this one had half of does not make it begin anew."""
-    served.trouble = lambda path, number: Trouble(404) if number % 2 else Trouble(cut=12 * PIECE)
-
-    def broken() -> None:
+    def broken(pieces: int) -> None:
+        served.trouble = lambda path, number: Trouble(404) if number % 2 else Trouble(cut=pieces * PIECE)
         with online.open() as store, pytest.raises(HelixError):
             store.download(f"{REPOSITORY}:{BIG}")
 
     with online.open() as store:
         store.sync()
         here = store._session.places.host()
-    broken()
+    broken(12)
     with monkeypatch.context() as other:
         other.setattr(Places, "host", lambda self: replace(here, id="5" * 16))
-        broken()
+        broken(2)
     served.trouble = lambda path, number: None
     served.sent.clear()
     with online.open() as store:
