@@ -107,7 +107,7 @@ def _places(session: Session, variants: Sequence[Variant], target: str) -> Itera
     """Where each variant goes."""
     if not target:
         for variant in variants:
-            place = mirror_place(session, published_name(variant), _tag(variant))
+            place = mirror_place(session, published_name(variant), _tag(session, variant))
             if place is None:
                 raise Usage("there is no registry to push to", "helixstore push MODEL oci://registry.example/name:tag; "
                             "or set the mirror: helixstore config set mirror oci://nas:5000/models")
@@ -126,13 +126,15 @@ def _places(session: Session, variants: Sequence[Variant], target: str) -> Itera
                         f"name one, NAME:QUANT; or leave the tag out, and each goes under its own: "
                         f"oci://{reference.host}/{reference.repository}")
     for variant in variants:
-        yield variant, reference if len(variants) == 1 else replace(reference, tag=_tag(variant))
+        yield variant, reference if len(variants) == 1 else replace(reference, tag=_tag(session, variant))
 
 
-def _tag(variant: Variant) -> str:
-    """Its quantisation, else its format: "q4_k_m", "hf"."""
+def _tag(session: Session, variant: Variant) -> str:
+    """Its quantisation, else its format: "q4_k_m", "hf"; both where the model has that quantisation in two formats."""
     format, _, quantization = variant.key.variant.partition(":")
-    return tag_of(quantization or format)
+    alike = [one for one in session.index.find(variant.key.model)
+             if quantization and one.key.variant.partition(":")[2] == quantization]
+    return tag_of(f"{format}-{quantization}" if len(alike) > 1 else quantization or format)
 
 
 def _proven(session: Session, variant: Variant, progress: Progress | None) -> Variant:

@@ -19,6 +19,8 @@ from repository import MIB, weights
 from helixstore.download.registries import registry_access
 from helixstore.errors import Ambiguous, Corrupt, Failed, HelixError, Usage
 from helixstore.session import Machine
+from helixstore.testing.models import gguf_bytes
+from support.hub import Repository, hub
 from support.models import tiny_hf
 from support.person import Person, spoil
 from support.registry import Relay, StandIn, docker_registry, serve
@@ -95,6 +97,23 @@ def test_several_variants_go_under_tags_of_their_own(real: str, person: Person, 
         for one in pushed:
             store.download(one.reference)
         assert sorted(variant.id for variant in store.show("two").variants) == ["gguf:F16", "gguf:Q8_0"]
+
+
+def test_one_quantisation_in_two_formats_goes_under_two_tags(real: str, person: Person, tmp_path: Path) -> None:
+    folder = tiny_hf(tmp_path / "both")
+    (folder / "both-F32.gguf").write_bytes(gguf_bytes(
+        {"general.architecture": "llama", "general.file_type": 0, "llama.block_count": 1, "llama.context_length": 2048},
+        {"blk.0.attn_q.weight": "F32"}, 1))
+    with hub(Repository.of("acme/both", "1" * 40, folder)) as endpoint:
+        person.environ["HF_ENDPOINT"] = endpoint
+        with person.open() as store:
+            for form in ("hf", "gguf"):
+                store.download("hf:acme/both", format=form)
+            assert {variant.id for variant in store.show("both").variants} == {"gguf:F32", "hf:F32"}
+            pushed = store.push("both", f"oci://{real}/team/both").pushed
+            assert {one.reference.rpartition(":")[2] for one in pushed} == {"gguf-f32", "hf-f32"}
+            [alone] = store.push("both:gguf:F32", f"oci://{real}/team/both:gguf-f32", dry_run=True).pushed
+    assert {file.how for file in alone.files} == {"there"}
 
 
 def test_for_docker_the_same_layers_go_once(real: str, person: Person, other: Person) -> None:
