@@ -69,6 +69,10 @@ class _Back:
         """Note what was shown before all this, in another version or by another name: undo hides it nowhere."""
         self._before = {(action.root, claim.key) for action in actions if action.op in ("remove", "replace")
                         and action.was is not None for claim in action.was.claims if claim.key is not None}
+        made = {(action.root, action.path) for action in actions}
+        for root in {action.root for action in actions if action.op == "make"}:
+            self._before |= {(root, claim.key) for path, record in self.ledgers.of(root).records.items()
+                             if (root, path) not in made for claim in record.claims if claim.witness and claim.key}
 
     def action(self, action: Action) -> None:
         """Add what takes this action back; what cannot be looked at is left as it is, and said."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +25,7 @@ from helixstore.sync.drift import drifts
 from helixstore.sync.intake import LINKED_ROLES, Candidate, candidate_of
 from helixstore.sync.still import Within
 from helixstore.sync.untouched import untouched
-from helixstore.values import Source
+from helixstore.values import Key, Source
 
 __all__ = ["Looked", "given", "look", "roots_of"]
 
@@ -76,7 +76,8 @@ def look(
     looked_at = [place for place in placed if within is None or str(place.root.path) in within]
     drifted = {**{root: why for root, why in drifted.items() if within is not None and root not in within},
                **drifts(looked_at, reader)}
-    candidates = [*found, *(candidate_of(one, None, asked=True) for one in brought)]
+    candidates = [*found, *_shown_already(session, brought, [p for p in placed if str(p.root.path) not in drifted]),
+                  *(candidate_of(one, None, asked=True) for one in brought)]
     ours: _Ours | None = None
     for path, name in paths:
         candidates += [candidate_of(_loose(one, name), None, asked=True) for one in given(reader, path)]
@@ -191,6 +192,26 @@ def _fresh(
     yield candidate
 
 
+def _shown_already(session: Session, brought: Sequence[Found], placed: Sequence[PlacedRoot]) -> Iterator[Candidate]:
+    """Models that a program is to have by a name of its own, under the name by which it shows them already.
+
+    That name was helixstore's choice for want of one. As after the program's own pull beside it (see `_fresh`) it is
+    one of several now, and is kept as such.
+    """
+    pulled = {(one.source.program, frozenset(one.claims.values())) for one in brought if one.source.kind == "program"}
+    variants = session.index.variants() if pulled else []
+    for place in placed if pulled else ():
+        keys = {variant.key for variant in variants
+                if (place.provider, frozenset(file.sha256 for file in variant.files)) in pulled
+                and all(source.program != place.provider for source in variant.sources)}
+        if keys and place.on:
+            reader = DiskReader(session.places.home)        # what it says of others is for a sync to tell
+            ours = _Ours(session, set())
+            reader.known = ours.settled(place.provider, apart=keys)
+            found = [candidate_of(one, str(place.root.path), asked=True) for one in _discovered(place, reader)]
+            yield from (one for one in found if ours.made(_places(one)))
+
+
 def _places(candidate: Candidate) -> tuple[str, ...]:
     """Where its weights are named; links are not followed."""
     found = candidate.found
@@ -240,15 +261,17 @@ class _Ours:
                     return True
         return False
 
-    def settled(self, provider: str | None) -> Known:
+    def settled(self, provider: str | None, apart: Set[Key] = frozenset()) -> Known:
         """Whether nothing new can be learnt of a file of a folder that `provider` reads (None: one of the person's).
 
         It is ours, or adopted, and as it was by what a stat tells; and its variant is known by the name that it has
-        there. A small file beside such ones is as it was when it was hashed.
+        there, and none of those `apart`. A small file beside such ones is as it was when it was hashed.
         """
         def known(item: Item) -> bool:
             now = item.status
             for r in self._records(item.path):
+                if not apart.isdisjoint(r.keys):
+                    return False
                 same = r.kind in _LINKS or (now.st_size, now.st_mtime_ns) == (r.bytes, r.mtime_ns)
                 if same and now.st_ino == r.inode:
                     if r.kind == "text" and not r.keys and r.digest != r.base:
