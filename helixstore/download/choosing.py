@@ -2,6 +2,9 @@
 
 A repository holds one model in many forms: GGUF files of a dozen quantisations, safetensors beside pickles of the same
 weights, the same once more for other frameworks. A *package* is one form with all that belongs to it.
+
+README and licence belong to a folder of safetensors or pickles, which is kept as it is. Nothing but GGUF belongs to a
+GGUF: its header has a place for its licence, and the same file from two places, whose READMEs differ, is one variant.
 """
 
 from __future__ import annotations
@@ -11,12 +14,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from helixstore.errors import NotFound
-from helixstore.formats.names import base_name, extension, quantization_in_name, role_of, shard_of_name
+from helixstore.formats.folder import marks_folder
+from helixstore.formats.names import (
+    WEIGHT_EXTENSIONS,
+    base_name,
+    extension,
+    quantization_in_name,
+    role_of,
+    shard_of_name,
+)
 from helixstore.fs.names import printable
 from helixstore.hub.remote import RemoteFile
 from helixstore.values import Family, Role
 
-__all__ = ["Package", "choose", "packages"]
+__all__ = ["Package", "choose", "packages", "tells_people", "whole"]
 
 _COMPANIONS = frozenset({Role.CONFIG, Role.TOKENIZER, Role.TEMPLATE, Role.INDEX, Role.CODE})
 _WORDS = frozenset({"readme.md", "license", "license.md", "license.txt", "notice", "notice.txt", "use_policy.md"})
@@ -35,7 +46,7 @@ class Package:
         family: of the weights.
         quantization: as the file names say it, upper case; "" where they do not.
         weights: shards in order.
-        others: what belongs to it: configuration, tokenizer, projector, licence.
+        others: what belongs to it: a projector of GGUF; of all else configuration, tokenizer, licence.
     """
 
     family: Family
@@ -69,7 +80,7 @@ def packages(files: Iterable[RemoteFile]) -> list[Package]:
     words = _words(every)
     gguf = [file for file in every if extension(file.path) == "gguf" and not _is_imatrix(file.path)]
     projector = _projector([file for file in gguf if _is_projector(file.path)])
-    found = [Package(Family.GGUF, _quantization(group[0].path), tuple(group), (*projector, *words))
+    found = [Package(Family.GGUF, _quantization(group[0].path), tuple(group), projector)
              for group in _sets(file for file in gguf if not _is_projector(file.path))]
     found.sort(key=lambda package: (package.bytes, package.weights[0].path))
     top = [file for file in every if "/" not in file.path]
@@ -78,12 +89,19 @@ def packages(files: Iterable[RemoteFile]) -> list[Package]:
     if chosen := _loaded(tensors):
         others = [file for file in companions if not file.path.endswith(".bin.index.json")]
         dense = [file for file in _below(every) if extension(file.path) == "safetensors"]
-        found.append(Package(Family.SAFETENSORS, "", tuple(chosen), (*others, *dense, *words)))
+        found.append(Package(Family.SAFETENSORS, "", tuple(chosen), _beside(others, (*dense, *words))))
     pickles = [file for file in top if role_of(file.path) is Role.PICKLE and file.path.startswith("pytorch_model")]
     if pickles and not chosen:
         others = [file for file in companions if not file.path.endswith(".safetensors.index.json")]
-        found.append(Package(Family.PICKLE, "", tuple(pickles), (*others, *words)))
+        found.append(Package(Family.PICKLE, "", tuple(pickles), _beside(others, words)))
     return found
+
+
+def whole(files: Sequence[RemoteFile]) -> list[RemoteFile]:
+    """Of files that are one model those that stay with it: all; of GGUF without other weights, the GGUF."""
+    endings = {extension(file.path) for file in files}
+    alone = "gguf" in endings and endings.isdisjoint(WEIGHT_EXTENSIONS - {"gguf"})
+    return [file for file in files if not alone or extension(file.path) == "gguf"]
 
 
 def choose(name: str, found: Sequence[Package], *, family: Family | None = None, wanted: str = "") -> list[Package]:
@@ -113,11 +131,21 @@ def choose(name: str, found: Sequence[Package], *, family: Family | None = None,
     return kept
 
 
+def tells_people(path: str) -> bool:
+    """Whether a file of a repository is a README, a licence or the like, which no program reads."""
+    return path.lower() in _WORDS
+
+
+def _beside(others: Sequence[RemoteFile], more: Iterable[RemoteFile]) -> tuple[RemoteFile, ...]:
+    """What comes with safetensors or pickles; nothing where the file is a model by itself, as a lone LoRA is."""
+    return (*others, *more) if marks_folder(file.path for file in others) else ()
+
+
 def _words(files: Iterable[RemoteFile]) -> list[RemoteFile]:
     """What tells people of the model; of two spellings of one name, which no folder has on some systems, the first."""
     found: dict[str, RemoteFile] = {}
     for file in files:
-        if file.path.lower() in _WORDS:
+        if tells_people(file.path):
             found.setdefault(file.path.lower(), file)
     return list(found.values())
 

@@ -19,7 +19,8 @@ class Offered:
         reference: as it was asked for.
         place: as people read it: `org/name`, `host/namespace/name:tag`.
         revision: what tells this version from all others: a commit, or the digest of a manifest.
-        files: all that lies there. Names are the place's own, not checked yet.
+        files: all that lies there, of a registry's tag what stays with the model (`choosing.whole`). Names are the
+            place's own, not checked yet.
         source: what the store keeps of where it came from.
         model: what the model is called unless the person says otherwise.
         public: everybody may read it, so that it may enter a store that a group reads.

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from helixstore.catalogue.references import OciReference, OllamaReference
+from helixstore.download.choosing import whole
 from helixstore.download.offered import Offered
 from helixstore.errors import Failed, HelixError, NotFound, Passing, Usage
 from helixstore.fs.names import printable
@@ -48,6 +49,11 @@ class BlobAddress:
     def name(self) -> str:
         """As people read it."""
         return f"{self.registry.reference}: {printable(self.path)}"
+
+    @property
+    def host(self) -> str:
+        """See `remote.Address.host`."""
+        return self.registry.reference.host
 
     @contextlib.contextmanager
     def open(self, offset: int, length: int) -> Iterator[Opened]:
@@ -96,8 +102,8 @@ def registry_offer(machine: Machine, wanted: OciReference | OllamaReference) -> 
     pulled = _as_pulled(machine, registry, manifest, contents) if contents.kind == "ollama-layers" else None
     if pulled is not None:
         contents = read_contents(manifest, pulled.stem)
-    files = tuple(RemoteFile(file.path, file.bytes, file.sha256, None, BlobAddress(
-        registry, file.sha256, file.bytes, file.path)) for file in contents.files)
+    files = tuple(whole([RemoteFile(file.path, file.bytes, file.sha256, None, BlobAddress(
+        registry, file.sha256, file.bytes, file.path)) for file in contents.files]))
     source = registry_source(reference, manifest.sha256)
     return Offered(wanted, str(source.repository), manifest.sha256, files, source, pulled.name if pulled else last,
                    public=not registry.logged_in or for_all(reference.at(manifest.sha256), access), single=True,

@@ -13,6 +13,7 @@ Decided here:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from helixstore.formats.sniff import UNSAFE
 from helixstore.fs.names import folded, unfinished
 from helixstore.values import Format, Role
 
-__all__ = ["inspect_folder", "is_model_folder"]
+__all__ = ["inspect_folder", "is_model_folder", "marks_folder"]
 
 MAX_LEVELS = 3
 MAX_FILES = 4096                # files of one model
@@ -66,6 +67,16 @@ def is_model_folder(listing: Listing) -> bool:
     return any(name.endswith(".bin.index.json") for name in names) or (
         marked and any(_is_pickled(name) for name in names)
     )
+
+
+def marks_folder(names: Iterable[str]) -> bool:
+    """Whether one of these files says that the weights beside it make one model with all that lies there.
+
+    Args:
+        names: in the model's folder.
+    """
+    return any(name in _MARKERS or name == _PIPELINE or name.endswith((".safetensors.index.json", ".bin.index.json"))
+               for name in names)
 
 
 def _is_pickled(name: str) -> bool:

@@ -44,7 +44,7 @@ def test_a_well_known_name_is_enough(reader: Person, ggufs: Repository, makers: 
     assert report.repository == GGUFS
     assert report.why.startswith("Q8_0 of 5 quantisations fits best")
     assert set(report.others) == {"gguf:IQ2_XXS", "gguf:Q4_K_M", "gguf:Q6_K", "gguf:F16"}
-    assert sent(ggufs) == {"Meta-Llama-3-8B-Instruct-Q8_0.gguf", "README.md"}
+    assert sent(ggufs) == {"Meta-Llama-3-8B-Instruct-Q8_0.gguf"}
     assert sent(makers) == set()
 
 
@@ -333,11 +333,11 @@ def test_what_the_store_has_costs_nothing(reader: Person, ggufs: Repository, mak
         planned = store.download_for_all_providers(NAME, dry_run=True)
         [one] = planned.downloads
         assert {file.path: file.bytes - file.here_bytes for file in one.files} == {
-            "Meta-Llama-3-8B-Instruct-Q4_K_M.gguf": 0, "README.md": 8}
+            "Meta-Llama-3-8B-Instruct-Q4_K_M.gguf": 0}
         done = store.download_for_all_providers(NAME)
         assert {(served.provider, served.variant) for served in done.serves} == {
             ("ollama", "gguf:Q4_K_M"), ("llamacpp", "gguf:Q4_K_M")}
-        assert sum(one.fetched_bytes for one in done.downloads) == 8
+        assert sum(one.fetched_bytes for one in done.downloads) == 0
 
 
 def test_of_two_that_serve_the_same_the_one_that_is_here_is_taken(

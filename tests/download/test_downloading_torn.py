@@ -55,7 +55,6 @@ def test_killed_while_it_becomes_a_blob_it_is_not_fetched_again(
     online: Person, served: Repository, where: str,
 ) -> None:
     """Read-only already, the blob's name beside its own, the blob without what is known of it: all is gone on with."""
-    served.trouble = lambda path, number: Trouble(404) if path == "README.md" and number < 1 else None
     done = subprocess.run([sys.executable, "-c", _DIES, f"{REPOSITORY}:{BIG}", where], env=online.environ, check=False,
                           capture_output=True, text=True)
     assert done.returncode == 9, done.stderr
@@ -190,7 +189,7 @@ def test_what_another_download_brings_meanwhile_is_kept_for_this_one_too(online:
     waits, go = threading.Event(), threading.Event()
 
     def trouble(path: str, number: int) -> None:
-        if path == "README.md":
+        if path == "small-Q8_0.gguf":
             waits.set()
             go.wait(30)
 
@@ -200,7 +199,7 @@ def test_what_another_download_brings_meanwhile_is_kept_for_this_one_too(online:
         name = f"{served.etag(BIG)}-{served.files[BIG].stat().st_size}"
         records.mkdir(mode=0o700, parents=True)
         other = Partial(str(online.home / "elsewhere"), str(records / name), PIECE)
-        loading = threading.Thread(target=store.download, args=(f"{REPOSITORY}:{BIG}",))
+        loading = threading.Thread(target=store.download, args=(REPOSITORY,), kwargs={"quantization": "all"})
         loading.start()
         assert waits.wait(20)
         with online.open() as beside:

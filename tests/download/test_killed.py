@@ -14,6 +14,7 @@ from registries import machine
 from repository import MIB, weights
 
 from helixstore.store.hashing import hash_bytes
+from support import household
 from support.hub import Repository, Trouble, hub
 from support.person import Person
 
@@ -50,7 +51,7 @@ def many(tmp_path: Path) -> Counting:
     folder.mkdir()
     for number, mebibytes in enumerate((9, 5, 6, 3, 2, 1)):
         (folder / f"many-{number}-F16.gguf").write_bytes(weights(number, mebibytes))
-    (folder / "README.md").write_text("# many\n")
+    (folder / "many-6-F16.gguf").write_bytes(household.gguf("many", "F16", 6))
     return Counting.of("acme/many-GGUF", COMMIT, folder)  # type: ignore[return-value]
 
 

@@ -108,8 +108,8 @@ def test_the_hubs_listing_is_met_by_what_ollamas_registry_gave_and_the_other_way
     with online.open() as store:
         store.download(f"ollama:{registry.host}/library/small:f16")
         report = store.download(f"hf:{served.name}:small-F16.gguf")
-    assert "small-F16.gguf" not in served.sent
-    assert report.fetched_bytes == served.files["README.md"].stat().st_size
+    assert served.sent == {}
+    assert report.fetched_bytes == 0
     other = machine(tmp_path / "other")
     other.environ["HF_ENDPOINT"] = online.environ["HF_ENDPOINT"]
     before = registry.sent[hashlib.sha256(data).hexdigest()]
@@ -118,6 +118,24 @@ def test_the_hubs_listing_is_met_by_what_ollamas_registry_gave_and_the_other_way
         again = store.download(f"ollama:{registry.host}/library/small:f16")
     assert again.fetched_bytes == 0
     assert registry.sent[hashlib.sha256(data).hexdigest()] == before == len(data)
+
+
+def test_beside_a_gguf_only_what_its_manifest_names_is_fetched(person: Person, registry: StandIn) -> None:
+    """A licence in Docker's form, a README in that of oras."""
+    def layer(kind: str, data: bytes, title: str = "") -> dict[str, object]:
+        named = {"annotations": {"org.opencontainers.image.title": title}} if title else {}
+        return {"mediaType": kind, "digest": f"sha256:{registry.put(data)}", "size": len(data), **named}
+
+    data, words = weights(1, 1), {b"Do as you like.": "application/vnd.docker.ai.license", b"# b": "text/markdown"}
+    registry.tag("v1", {"schemaVersion": 2, "config": layer("application/vnd.docker.ai.model.config.v0.1+json", b"{}"),
+                        "layers": [layer("application/vnd.docker.ai.gguf.v3", data),
+                                   *(layer(kind, text, "README.md" if kind.startswith("text") else "")
+                                     for text, kind in words.items())]})
+    with person.open() as store:
+        assert store.download(f"oci://{registry.host}/team/b:v1").fetched_bytes == len(data)
+        store.gc(now=True)
+        assert store.download(f"oci://{registry.host}/team/b:v1").fetched_bytes == 0
+    assert not {hashlib.sha256(text).hexdigest() for text in words} & set(registry.sent)
 
 
 def test_cut_connections_and_a_busy_registry_cost_little(person: Person, registry: StandIn) -> None:

@@ -60,7 +60,7 @@ def test_an_update_fetches_the_file_that_changed_and_all_programs_show_it(
         done = store.update()
     assert [(one.variant, one.state) for one in done.updates] == [("gguf:F16", "updated"), ("gguf:Q8_0", "current")]
     assert "has new content, from acme/small-GGUF at 2aaa1ff6;" in done.syncs[0].notes[0]
-    assert set(served.sent) == {FILE, "README.md"}
+    assert set(served.sent) == {FILE}
     assert bytes_of(online, MODEL)["gguf:F16"] == {served.files[FILE].read_bytes()}
     with online.open() as store:
         assert store.sync().nothing

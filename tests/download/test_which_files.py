@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from repository import repository, weights
 
 from helixstore.download.choosing import choose, packages
 from helixstore.errors import NotFound
 from helixstore.hub.remote import RemoteFile
 from helixstore.hub.repository import HubAddress
 from helixstore.values import Family
+from support import household
 from support.hub import Repository, hub
 from support.models import tiny_hf
 from support.person import Person
@@ -60,9 +62,9 @@ def test_templates_for_special_uses_come_too() -> None:
 def test_one_quantisation_of_many_with_one_projector() -> None:
     files = ("a-Q4_K_M.gguf", "a-Q8_0.gguf", "Q2_K/a-Q2_K-00001-of-00002.gguf", "Q2_K/a-Q2_K-00002-of-00002.gguf",
              "F16/a-F16-00001-of-00002.gguf", "mmproj-BF16.gguf", "mmproj-F16.gguf", "a.imatrix.gguf", "imatrix.dat",
-             "config.json", "README.md")
-    assert taken(*files, wanted="q4_k_m") == [{"a-Q4_K_M.gguf", "mmproj-F16.gguf", "README.md"}]
-    assert taken(*files, wanted="Q2_K") == [{*files[2:4], "mmproj-F16.gguf", "README.md"}]
+             "config.json", *WORDS)
+    assert taken(*files, wanted="q4_k_m") == [{"a-Q4_K_M.gguf", "mmproj-F16.gguf"}]
+    assert taken(*files, wanted="Q2_K") == [{*files[2:4], "mmproj-F16.gguf"}]
     with pytest.raises(NotFound, match="has no F16"):
         taken(*files, wanted="F16")                     # one of its shards is missing
 
@@ -74,9 +76,37 @@ def test_pickles_come_only_where_there_is_nothing_else() -> None:
     assert taken(*pickles, "model.safetensors") == [{"model.safetensors", "config.json"}]
 
 
+def test_words_come_only_where_a_folder_is_the_model() -> None:
+    """Beside a file that is a model by itself no manifest would name them."""
+    assert taken("lora.safetensors", "tokenizer.json", *WORDS) == [{"lora.safetensors"}]
+    assert taken("pytorch_model.bin", *WORDS) == [{"pytorch_model.bin"}]
+    adapter = {"adapter_model.safetensors", "adapter_config.json", *WORDS}
+    assert taken(*adapter) == [adapter]
+
+
 def test_a_repository_without_a_model_says_what_is_looked_for() -> None:
     with pytest.raises(NotFound, match=r"^acme/a has no model in GGUF files, safetensors or pickles at its top$"):
         taken("README.md", "unet/diffusion_pytorch_model.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["gguf", "hf", "safetensors"])
+def test_all_that_comes_is_named_by_the_manifest_so_that_nothing_is_fetched_twice(
+    person: Person, tmp_path: Path, kind: str,
+) -> None:
+    files = {"gguf": {"a-F16.gguf": weights(1, 1)}, "hf": household.hf("a", 1),
+             "safetensors": {"a.safetensors": household.hf("a", 1)["model.safetensors"]}}[kind]
+    served = repository(tmp_path, "acme/a", files | {name: name.encode() for name in WORDS})
+    with hub(served) as endpoint:
+        person.environ["HF_ENDPOINT"] = endpoint
+        with person.open() as store:
+            store.download("hf:acme/a")
+            [variant] = store.show("a").variants
+            store.gc(now=True)
+            assert {path.name for path in store.folder.glob("blobs/*/*")} == {one.blake3 for one in variant.files}
+            assert store.download("hf:acme/a").fetched_bytes == 0
+    there = {one.path for one in variant.files}
+    assert set(served.sent) == there
+    assert there.issuperset(WORDS) == (kind == "hf")
 
 
 def test_an_embedding_model_is_whole_in_the_store(person: Person, tmp_path: Path) -> None:
