@@ -12,11 +12,13 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
-from helixstore.errors import Failed, HelixError
+from helixstore.errors import Failed, HelixError, NotFound, Passing
 from helixstore.hub.listing import file_address, listing
-from helixstore.hub.telling import first_line
+from helixstore.hub.telling import first_line, told
+from helixstore.hub.unreachable import unreachable
 from helixstore.hub.wire import client, get
 
 __all__ = ["HubFile", "WebFile"]
@@ -54,7 +56,7 @@ class WebFile:
             sha256: hex, or None where it is not known.
 
         Raises:
-            Failed: there is not, or it cannot be asked; the reason is the client's own.
+            NotFound, Failed: there is not, or it cannot be asked.
         """
         if not self._asked:
             self._asked = True
@@ -72,6 +74,7 @@ class WebFile:
             offset, length: in bytes.
 
         Raises:
+            NotFound: there is no such file.
             Failed: after three tries; or the server does not know ranges.
         """
         for left in reversed(range(_TRIES)):
@@ -91,8 +94,12 @@ class WebFile:
     def _range(self, offset: int, length: int) -> tuple[bytes, int]:
         """One try; the bytes, and the size of the whole file, -1 where it is not told."""
         wanted = {**self._headers(), "Accept-Encoding": "identity", "Range": f"bytes={offset}-{offset + length - 1}"}
-        with _told(), get(self.address, wanted) as (response, chunks):
+        with self._told(), get(self.address, wanted) as (response, chunks):
             return _body(response, chunks, offset, length)
+
+    def _told(self) -> AbstractContextManager[None]:
+        """Whatever the client raises, whose kinds differ from version to version, as our own error."""
+        return _cut(self.address)
 
     def _headers(self) -> dict[str, str]:
         return {}                                       # no token of the hub's goes anywhere else
@@ -121,9 +128,9 @@ class HubFile(WebFile):
         from huggingface_hub import get_hf_file_metadata
 
         try:
-            with _told():
+            with self._told():
                 there = get_hf_file_metadata(self.address, headers=self._headers(), timeout=_SECONDS)
-        except Failed:
+        except NotFound:
             if not sha256 or not self._find(sha256):
                 raise
             return
@@ -136,13 +143,16 @@ class HubFile(WebFile):
     def _find(self, sha256: str) -> bool:
         """Whether another file of the repository is listed with that digest; it is the one then: the store may know
         the content under another name."""
-        with _told():
+        with self._told():
             there = listing(self._repository, self._revision, self._endpoint)["siblings"]
         for item in there:
             if (item.get("lfs") or {}).get("sha256") == sha256:
                 self.address, self._name = self._place(str(item["rfilename"]))
                 return True
         return False
+
+    def _told(self) -> AbstractContextManager[None]:
+        return told(self._name)
 
     def _headers(self) -> dict[str, str]:
         headers: dict[str, str] = client().build_hf_headers(library_name="helixstore")
@@ -164,11 +174,11 @@ def _body(response: Any, chunks: Iterator[bytes], offset: int, length: int) -> t
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Whatever the client raises, whose kinds differ from version to version, as our own error with its words."""
+def _cut(address: str) -> Iterator[None]:
     try:
         yield
     except HelixError:
         raise
     except Exception as error:
-        raise Failed(first_line(error)) from error
+        raise Passing(unreachable(address, error) or first_line(error),
+                      "see whether the network is right, then try again") from error

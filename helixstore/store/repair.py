@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
-from helixstore.errors import HelixError, StoreError
+from helixstore.errors import Failed, HelixError, StoreError
 from helixstore.store import records
 from helixstore.store.donors import Donor, Donors, open_itself, read_range
 from helixstore.store.draft import Draft
@@ -108,7 +108,12 @@ def _place(store: Store, digest: str) -> tuple[Volume, str]:
 
 @dataclass
 class _Job:
-    """The mending of one blob. `bad`: bytes of the ranges that are not right, -1 while that is not known."""
+    """The mending of one blob.
+
+    Attributes:
+        bad: bytes of the ranges that are not right, -1 while that is not known.
+        remedy: what makes the first one that failed over the network try again; to go before others.
+    """
 
     store: Store
     digest: str
@@ -122,6 +127,7 @@ class _Job:
     bad: int = -1
     taken: dict[str, Taken] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    remedy: str = ""
 
     def told(self, *, kept: str = "", why: str = "", remedy: str = "") -> Mended:
         """The report."""
@@ -237,9 +243,10 @@ class _Job:
                 if self._all_of(donor, draft) and (done := self._finish(draft)) is not None:
                     return done
                 self.failures.setdefault(donor.name, "it has other bytes")
-        tried = "; ".join(f"{name}: {why}" for name, why in self.failures.items())
+        tried = "; ".join(why if why.startswith(name) else f"{name}: {why}"
+                          for name, why in self.failures.items())
         return self.told(why=f"nothing that could be found has its bytes{f' ({tried})' if tried else ''}",
-                         remedy="name a folder, a file or another store that may have them: "
+                         remedy=f"{self.remedy}name a folder, a file or another store that may have them: "
                                 "helixstore verify --repair --from DIR"), None
 
     def _all_of(self, donor: Donor, draft: Draft) -> bool:
@@ -305,6 +312,8 @@ class _Job:
     def _failed(self, donor: Donor, error: Exception) -> None:
         why = getattr(error, "message", "") or getattr(error, "strerror", "") or str(error)
         self.failures.setdefault(donor.name, why)
+        if donor.remote and isinstance(error, Failed) and error.remedy and not self.remedy:
+            self.remedy = f"{error.remedy}; or "
 
     def _length(self, number: int) -> int:
         return min(BLOCK, self.size - number * BLOCK)

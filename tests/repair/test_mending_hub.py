@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,7 +109,23 @@ def test_what_the_hub_cannot_give_is_said_and_changes_nothing(
         served.sent.clear()
         assert blob(laptop).read_bytes() == before
         assert not list((blob(laptop).parents[2] / "staging").iterdir())
-    laptop.environ["HF_HUB_OFFLINE"] = "1"
-    [offline] = laptop.document("verify", "big", "--repair", expect=(3,))["mended"]
-    assert "ffline" in offline["why"]
+
+
+def test_a_hub_that_cannot_be_asked_is_told_with_what_to_do_then(laptop: Sandbox) -> None:
+    flip(blob(laptop), 4)
+    before, place = blob(laptop).read_bytes(), f"{NAME}@{COMMIT[:12]}: {FILE}"
+    network = "see whether the network and HF_ENDPOINT are right, then try again"
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))                   # and does not listen
+        away = f"127.0.0.1:{nobody.getsockname()[1]}"
+        for setting, why, remedy in (
+                ({"HF_ENDPOINT": f"http://{away}"}, f"({place}: {away} refuses the connection)", network),
+                ({"HF_ENDPOINT": "http://nobody.invalid"}, f"({place}: nobody.invalid has no address:", network),
+                ({"HF_HUB_OFFLINE": "1"}, f"({place} cannot be asked for: HF_HUB_OFFLINE is set)",
+                 "unset HF_HUB_OFFLINE")):
+            laptop.environ |= setting
+            [told] = laptop.document("verify", "big", "--repair", expect=(3,))["mended"]
+            assert why in told["why"]
+            assert told["remedy"].startswith(f"{remedy}; or name a folder")
+            assert told["remedy"].endswith("helixstore verify --repair --from DIR")
     assert blob(laptop).read_bytes() == before
