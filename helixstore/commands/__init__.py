@@ -23,8 +23,8 @@ Deeds (`sync` itself, by which most of them go, and `reindex` are in `helixstore
     download, update, versions  `models download`; `update`; `history` and `rollback`
     offering, prospects, picking    what a reference leads to; who could run each form of it; which one is taken
     judging                     whether a program can run it here, before and after; `compat`
-    here, kept, lying           what the store has of what a name means; a download where nobody can be asked; what is
-                                wanted, and lies in a program's folder already
+    here, kept, lying, came     what the store has of what a name means; a download where nobody can be asked; what is
+                                wanted, and lies in a program's folder already; what a download brought
     get, download_all           `HelixStore.get`; `download-all`
     catalogue                   `models search`, `models info`: the well-known models
     push                        `push`: models to a registry

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from helixstore.catalogue.references import HubReference
+from helixstore.commands.came import came
 from helixstore.commands.here import names_branch, remember
 from helixstore.commands.kept import AWAY, kept_here, report_of
 from helixstore.commands.lying import Lying, lying
@@ -91,7 +92,7 @@ def take(
     if report.not_fetched_bytes and shown.operation is not None:
         with suppress(HelixError):                      # a figure: the download itself is done
             session.store.saved.not_fetched(session.farm.journal.name(shown.operation), report.not_fetched_bytes)
-    return replace(report, fetched_bytes=fetched, mirrored_bytes=mirror.used,
+    return replace(report, fetched_bytes=fetched, mirrored_bytes=mirror.used, variants=came(session, brought),
                    sync=first.then(replace(shown, issues=(*issues, *shown.issues))))
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from helixstore.catalogue import parse_reference
 from helixstore.catalogue.references import HubReference
+from helixstore.commands.came import downloaded
 from helixstore.commands.here import all_that_is_here, led_to, names_branch
 from helixstore.commands.judging import demand_here, judge
 from helixstore.commands.prospects import Wish, hardware_of
@@ -68,7 +69,8 @@ def report_of(session: Session, kept: Variant, away: str, shown: SyncReport | No
     return DownloadReport(
         source.repository or "", source.revision or "", kept.key.model,
         tuple(RemoteState(file.path, file.bytes, file.bytes) for file in kept.files), free_bytes(session), sync=shown,
-        why=f"{away}. {kept.key.variant} is here already{when}", dry_run=shown is None)
+        why=f"{away}. {kept.key.variant} is here already{when}", variants=downloaded(session, [kept]) if shown else (),
+        dry_run=shown is None)
 
 
 def _exact(session: Session, what: str) -> str:

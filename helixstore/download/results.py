@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from helixstore.results import SyncReport
 from helixstore.values import Issue
 
-__all__ = ["DownloadReport", "RemoteState", "Update", "UpdateReport", "Version"]
+__all__ = ["DownloadReport", "Downloaded", "RemoteState", "Update", "UpdateReport", "Version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,22 @@ class RemoteState:
 
 
 @dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A variant that a download brought, or found here. `path`: absolute, as `helixstore path` says it; None where the
+    library does not show it."""
+
+    model: str
+    variant: str
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class DownloadReport:
     """What a download did, or with `dry_run` would do.
 
     Attributes:
         repository, revision: where it comes from, and the commit.
-        name: of the model.
+        name: that the model is to have; content that is here under another one keeps that (`variants`).
         files: all that belong to it; in `here_bytes` what did not have to come.
         free_bytes: on the store's disk, before; None where the system does not say.
         fetched_bytes: that came over the network.
@@ -103,6 +113,7 @@ class DownloadReport:
         sync: what became of it in the programs; None with `dry_run`.
         why: this form and no other, for people; "" where nothing was chosen.
         others: the forms that there are beside it, as `--quantize` takes them: "gguf:Q8_0".
+        variants: what it is in the store now; none with `dry_run`.
     """
 
     repository: str
@@ -116,4 +127,5 @@ class DownloadReport:
     sync: SyncReport | None = None
     why: str = ""
     others: tuple[str, ...] = ()
+    variants: tuple[Downloaded, ...] = ()
     dry_run: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -52,6 +53,27 @@ def test_a_repository_is_in_every_program_with_its_source(online: Person, served
     assert {(one["repository"], one["revision"]) for variant in variants for one in variant.sources} == {
         ("acme/small-GGUF", served.commit)}
     all_there(online, served)
+
+
+def test_scripts_are_told_which_variants_came_and_where_they_lie(online: Person, served: Repository) -> None:
+    """Also where nothing came, under the name that the store has for it, which another place gave it."""
+    online.put(".lmstudio/models/somebody/Else/renamed.gguf", served.files[BIG].read_bytes())
+    with online.open() as store:
+        store.sync()
+    for _ in range(2):
+        said = json.loads(typed("models", "download", REPOSITORY, "--quantize", "all", "--json",
+                                environ=online.environ, check=True).stdout)
+        assert sorted((one["model"], one["variant"]) for one in said["variants"]) == [
+            ("Else", "gguf:F16"), ("Else", "gguf:Q8_0")]
+        for one in said["variants"]:
+            name = BIG if one["variant"] == "gguf:F16" else "small-Q8_0.gguf"
+            assert Path(one["path"]).read_bytes() == served.files[name].read_bytes()
+    with online.open() as store:
+        assert Path(one["path"]) == store.path(f"{one['model']}:{one['variant']}")
+        assert store.download(REPOSITORY, quantization="all", dry_run=True).variants == ()
+    online.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    with online.open() as store:
+        assert [one.variant for one in store.download(f"{REPOSITORY}:Q8_0").variants] == ["gguf:Q8_0"]
 
 
 def test_a_dry_run_says_what_would_come_and_writes_nothing(online: Person, served: Repository) -> None:
