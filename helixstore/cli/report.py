@@ -29,8 +29,8 @@ _OPS = {
 _MADE = {"weight": "link", "inner": "link", "copy": "copy to", "text": "write"}
 
 
-def changes(report: SyncReport) -> Iterator[str]:
-    """A finished report; of a dry run every step as well."""
+def changes(report: SyncReport, steps: bool = True) -> Iterator[str]:
+    """A finished report; of a dry run, with `steps`, every step as well."""
     yield from report.notes
     if report.failed:
         yield "Nothing of this could be done."
@@ -39,7 +39,7 @@ def changes(report: SyncReport) -> Iterator[str]:
         right = f": {count(report.unchanged, 'file is', 'files are')} as they should be" if report.unchanged else ""
         yield f"Nothing to do{right}."
         return
-    if report.dry_run:
+    if report.dry_run and steps:
         yield from _steps(report.actions)
         yield ""
     yield from _adopted(report.adopted, "Would take in:" if report.dry_run else "Taken into the store:")
@@ -47,7 +47,7 @@ def changes(report: SyncReport) -> Iterator[str]:
         yield from [*figures, ""]
     if report.dry_run:
         yield from _space(report)
-        yield "Nothing was changed."
+        yield f"Nothing was changed{'' if steps else '; --json lists every step'}."
     else:
         freed = f"Freed {size(report.saved_bytes)}. " if report.saved_bytes else ""
         yield f"{freed}Done; `helixstore log` has it." if report.operation is not None else f"{freed}Done."

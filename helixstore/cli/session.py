@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
@@ -78,8 +79,8 @@ class Session:
         if issues and not self.issues_ok:
             raise typer.Exit(ISSUES)
 
-    def report(self, report: SyncReport) -> None:
-        """Give the report of a command that changed something, or would with `--dry-run`.
+    def report(self, report: SyncReport, steps: bool = True) -> None:
+        """Give the report of a command that changed something, or would with `--dry-run`; then with its `steps`.
 
         Raises:
             typer.Exit: nothing of it could be done; or it has issues, and `--issues-ok` was not given.
@@ -89,7 +90,7 @@ class Session:
         if self.declined:
             self.out.lines(["Nothing was changed."])
             return
-        self.answer(report, changes, report.issues, report.failed)
+        self.answer(report, partial(changes, steps=steps), report.issues, report.failed)
 
     def asker(self, yes: bool) -> Callable[[SyncReport], bool] | None:
         """The question before files are replaced; None when nobody is there, and yes to all with `--yes`."""

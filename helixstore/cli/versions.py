@@ -54,7 +54,7 @@ def rollback(
     """
     current = session(context)
     with current.open() as store:
-        current.report(store.rollback(model, to, dry_run=dry_run))
+        current.report(store.rollback(model, to, dry_run=dry_run), steps=False)
 
 
 def update(

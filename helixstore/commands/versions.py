@@ -51,7 +51,8 @@ def rollback(session: Session, model: str, to: str = "", *, dry_run: bool = Fals
         session: whose names.
         model: as everywhere; NAME:QUANT for one variant.
         to: the beginning of a version's manifest or revision, as `history` shows it; "": the one that was there before
-            the current one came, so that twice leads two versions back, and never to what was just gone back from.
+            the current one came, so that twice leads two versions back, and never to what was just gone back from. What
+            is published once more, at a later revision, has come with that.
         dry_run: say what would change.
         progress: see `change`.
 
@@ -59,7 +60,7 @@ def rollback(session: Session, model: str, to: str = "", *, dry_run: bool = Fals
         NotFound: there is no such version.
         Failed: its files are not in the store any more.
     """
-    moves, told, there = [], [], False
+    moves, told, there, named = [], [], False, ""
     for variant in session.index.find(model):
         versions = versions_of(session, variant.key)
         came, versions = _came(versions, variant.manifest), [*versions, *_before(session, variant.key)]
@@ -68,6 +69,7 @@ def rollback(session: Session, model: str, to: str = "", *, dry_run: bool = Fals
             there = there or any(ref.manifest == variant.manifest for ref in meant)
         else:
             meant = versions[came + 1:]
+            named = named or next((_named(ref) for ref in versions if ref.manifest != variant.manifest), "")
         others = [ref for ref in meant if ref.manifest != variant.manifest]
         if others:
             key = Key(others[0].name, others[0].variant)
@@ -76,12 +78,13 @@ def rollback(session: Session, model: str, to: str = "", *, dry_run: bool = Fals
             moves.append(Move(key, back.manifest, None, back.sources, back.pinned, claim_of(session, key),
                               variant=back))
             moves += _given_up(session, variant, key)
-            at = (_revision(others[0]) or back.manifest)[:8]
-            told.append(f"{key} {'would be' if dry_run else 'is'} at {at} again" + (
+            told.append(f"{key} {'would be' if dry_run else 'is'} at {_named(others[0])} again" + (
                 "" if variant.pinned else f"; for update to leave it there: helixstore pin {variant.key.model}"))
     if not moves:
         raise NotFound(f"{model} is at {to} already" if there else f"{model} has no version {to}" if to else
-                       f"{model} has no version before this one", f"helixstore history {model}")
+                       f"{model} has no version before this one" + (", which it had first" if named else ""),
+                       f"for what came after it: helixstore rollback '{model}' --to {named}" if named
+                       else f"helixstore history {model}")
     report = change(session, Change("rollback", scan=False, moves=moves), dry_run=dry_run, progress=progress)
     return replace(report, notes=(*told, *report.notes))
 
@@ -101,8 +104,12 @@ def versions_of(session: Session, key: Key) -> list[Ref]:
 
 
 def _came(versions: list[Ref], manifest: str) -> int:
-    """Where the current version stands among them when it first came; before all where another's ref is followed."""
-    return max((n for n, ref in enumerate(versions) if ref.manifest == manifest), default=-1)
+    """Where the current version stands among them when it first came; before all where another's ref is followed.
+
+    Going back writes down the revision of old again. The same content at another one was published once more.
+    """
+    there = [(n, _revision(ref)) for n, ref in enumerate(versions) if ref.manifest == manifest]
+    return max((n for n, revision in there if revision == there[0][1]), default=-1)
 
 
 def _mine(session: Session, model: str) -> list[Ref]:
@@ -145,6 +152,11 @@ def _places(ref: Ref) -> set[tuple[str | None, ...]]:
 def _revision(ref: Ref) -> str:
     return next((source.revision for source in ref.sources
                  if source.kind in ("hub", "registry") and source.revision), "")
+
+
+def _named(ref: Ref) -> str:
+    """What tells a version from the others, as `--to` takes it."""
+    return (_revision(ref) or ref.manifest or "")[:8]
 
 
 def _state(session: Session, ref: Ref) -> tuple[bool, int]:
