@@ -40,7 +40,8 @@ class HelixStore(Looking, WithoutStore):
     Args:
         path: the store's folder; made when it is missing or empty. None: the configured store, which must exist.
         environ: environment variables; the process's own by default. HOME decides whose settings and programs.
-        progress: (what, path, bytes done, bytes in all), called from the thread that works.
+        progress: (what, path, bytes done, bytes in all), called from the thread that works, one call at a time; while a
+            server fails ("wait", which one and why, seconds that are over, seconds until it is tried again).
 
     Raises:
         NotFound: no store is configured, or it is not there.

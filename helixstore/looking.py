@@ -9,12 +9,14 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
+from helixstore.hub.waiting import listening
 from helixstore.session import FORBIDDEN, LAST_ISSUES, Session, disks_changed
+from helixstore.sync.progress import in_turn
 from helixstore.values import LIBRARY, Format
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ S = TypeVar("S", bound="Looking")
 def one_at_a_time(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """The method under the object's lock."""
     def locked(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self._lock:
+        with self._lock, listening(self._waits):
             return method(self, *args, **kwargs)
 
     update_wrapper(locked, method)
@@ -62,7 +64,8 @@ class Looking:
         folder = Path(path) if path is not None else None
         self._session = Session(dict(os.environ if environ is None else environ), folder=folder,
                                 create=folder is not None and _empty(folder))
-        self._progress = progress
+        self._progress = in_turn(progress) if progress is not None else None
+        self._waits = partial(self._progress, "wait") if self._progress is not None else None
         self._lock = threading.RLock()
         self.folder = self._session.store.path
         self.id = self._session.store.id

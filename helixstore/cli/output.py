@@ -24,6 +24,9 @@ class Output:
     Args:
         as_json: answers as one JSON document instead of text; errors too, beside their text on stderr.
         quiet: no answers as text, only what went wrong.
+
+    Attributes:
+        clear: takes away what stands on the terminal for a while, a bar; called before a line comes there.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False, stdout: TextIO | None = None,
@@ -32,6 +35,7 @@ class Output:
         self.quiet = quiet
         self._stdout = stdout
         self._stderr = stderr
+        self.clear: Callable[[], None] = lambda: None
 
     @property
     def stdout(self) -> TextIO:
@@ -100,6 +104,7 @@ class Output:
     def note(self, line: str) -> None:
         """One line on stderr that is not an answer; left out when quiet."""
         if not self.quiet:
+            self.clear()
             self.stderr.write(f"{printable(line)}\n")
             self.stderr.flush()
 
@@ -107,6 +112,7 @@ class Output:
         """What went wrong and what to do about it, on stderr; with `--json` as a document on stdout as well."""
         if self.as_json:
             self._document({"schema": 1, "error": {"kind": kind, "message": message, "remedy": remedy, "path": path}})
+        self.clear()
         self.stderr.write(f"helixstore: {_shown(message)}\n")
         if remedy:
             self.stderr.write(f"  {_shown(remedy)}\n")

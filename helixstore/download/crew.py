@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 
 __all__ = ["Crew"]
 
@@ -38,7 +39,8 @@ class Crew:
 
     def run(self) -> None:
         """Until there is nothing left to do. What a task raises ends it all, and is raised here; so does Ctrl-C."""
-        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._size)]
+        threads = [threading.Thread(target=copy_context().run, args=(self._work,), daemon=True)
+                   for _ in range(self._size)]
         for thread in threads:
             thread.start()
         try:

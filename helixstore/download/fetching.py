@@ -17,6 +17,7 @@ from typing import Protocol
 from helixstore.download.crew import Crew
 from helixstore.download.growing import Growing
 from helixstore.download.partial import PIECE, Partial
+from helixstore.download.patience import Patience
 from helixstore.download.stream import NoRanges, stream
 from helixstore.errors import Corrupt, Failed, HelixError, advice
 from helixstore.hub.remote import RemoteFile
@@ -106,7 +107,7 @@ class _Job:
 
     def __init__(self, shelf: Shelf, crew: Crew, progress: Callable[[int], None], arrived: Mapping[str, int],
                  awaited: int) -> None:
-        self.shelf, self.crew, self.result = shelf, crew, Fetched()
+        self.shelf, self.crew, self.result, self.patience = shelf, crew, Fetched(), Patience()
         self._progress, self._arrived = progress, arrived
         self._guard = threading.Lock()
         self._small: list[tuple[RemoteFile, bytes]] = []
@@ -153,7 +154,7 @@ class _Job:
 
     def _read(self, file: RemoteFile) -> bytes:
         data = bytearray()
-        for _, part in stream(file.address, 0, file.bytes, self.crew.stopped):
+        for _, part in stream(file.address, 0, file.bytes, self.crew.stopped, self.patience):
             data += part
             self.told(len(part), arrived=True)
         return bytes(data)
@@ -293,7 +294,8 @@ class _Large:
         """Put each piece where it belongs when it is whole, and hash on."""
         partial, end = self._partial, min((last + 1) * PIECE, self._partial.size)
         piece, data, filled, told = first, memoryview(bytearray(PIECE)), 0, _Told(self._job)
-        for _, part in stream(self._file.address, first * PIECE, end, self._job.crew.stopped):
+        job = self._job
+        for _, part in stream(self._file.address, first * PIECE, end, job.crew.stopped, job.patience):
             while part and not self._over:
                 room = partial.length(piece) - filled
                 now, part = part[:room], part[room:]

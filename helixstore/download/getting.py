@@ -107,7 +107,7 @@ def getting(session: Session, files: Sequence[RemoteFile], sources: Sequence[Sou
         result = fetch([file for digest, file in every.items() if digest not in had.blobs], shelf, progress=step,
                        arrived=had.arrived)
         if result.failed:
-            raise _failed(name, result.failed)
+            raise _failed(name, len(every), result.failed)
         blobs = shelf.secured({**had.blobs, **result.blobs})
         if len(blobs) < len(every):
             raise Failed(f"files of {name} were let go of while others came", "run the command again")
@@ -171,11 +171,11 @@ def free_bytes(session: Session) -> int | None:
     return status.f_bavail * status.f_frsize
 
 
-def _failed(name: str, failed: dict[str, HelixError]) -> HelixError:
-    """One error for all; a single one as it is."""
-    path, first = next(iter(failed.items()))
+def _failed(name: str, count: int, failed: dict[str, HelixError]) -> HelixError:
+    """One error for all of them, of so many files; a single one as it is."""
+    first = next(iter(failed.values()))
     if len(failed) == 1:
         return Failed(f"{first.message}; what else has come of {name} stays, and the same command goes on with it",
                       first.remedy, first.path)
-    return Failed(f"{len(failed)} files of {name} could not be downloaded, the first {path}: {first.message}; what "
+    return Failed(f"{len(failed)} of {count} files of {name} could not be downloaded; the first: {first.message}; what "
                   "else has come stays, and the same command goes on with it", first.remedy, first.path)

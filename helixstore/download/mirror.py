@@ -82,6 +82,11 @@ class _Mirrored:
         """As people read it."""
         return self._then.name
 
+    @property
+    def host(self) -> str:
+        """That of its own place: a mirror that fails is left alone at once."""
+        return self._then.host
+
     @contextlib.contextmanager
     def open(self, offset: int, length: int) -> Iterator[tuple[int, Iterator[bytes]]]:
         """See `remote.Address.open`."""

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from helixstore.download.patience import Patience, pause
 from helixstore.errors import Passing
 from helixstore.hub.remote import Address
+from helixstore.hub.waiting import waiting
 
 __all__ = ["NoRanges", "patiently", "stream"]
 
 T = TypeVar("T")
 
-_TRIES = 6                      # in a row without a new byte
 _QUESTIONS = 4                  # times that a busy server is asked for a listing
-_LONGEST = 60.0                 # seconds between two tries, unless the server names more
-_ASKED = 600.0                  # seconds to which a server's wish to wait is kept
 
 
 class NoRanges(Exception):
     """The server begins at the start whatever it is asked for."""
 
 
-def stream(address: Address, offset: int, end: int, stopped: threading.Event) -> Iterator[tuple[int, memoryview]]:
+def stream(address: Address, offset: int, end: int, stopped: threading.Event,
+           patience: Patience | None = None) -> Iterator[tuple[int, memoryview]]:
     """The bytes from `offset` to `end`, in order, each with its place.
 
     A connection that is cut, or a server that is busy, is tried again where it stopped, after a time that doubles and
@@ -35,25 +34,27 @@ def stream(address: Address, offset: int, end: int, stopped: threading.Event) ->
         address: of the file.
         offset, end: in bytes.
         stopped: ends it, without an error.
+        patience: of all who ask the same servers; None: of this one alone.
 
     Raises:
         NoRanges: the server does not send ranges, and one would be needed.
         Passing: several tries in a row brought nothing.
         HelixError: it cannot be had.
     """
-    at, left = offset, _TRIES
+    patience, host = patience or Patience(), address.host
+    at, tries, since = offset, 0, time.monotonic()
     while at < end and not stopped.is_set():
+        patience.check(address)
         try:
             for place, part in _once(address, at, end):
                 if stopped.is_set():
                     return
+                since = patience.came(host)
                 yield place, part
-                at, left = place + len(part), _TRIES
+                at, tries = place + len(part), 0
         except Passing as error:
-            left -= 1
-            if not left:
-                raise
-            stopped.wait(_pause(_TRIES - left, error))
+            tries += 1
+            patience.failed(address, error, tries, since, stopped)
 
 
 def patiently(ask: Callable[[], T]) -> T:
@@ -74,14 +75,9 @@ def patiently(ask: Callable[[], T]) -> T:
         except Passing as error:
             if type(error.__cause__).__name__.startswith(("Connect", "Offline")):   # of httpx, requests, the hub's
                 raise
-            time.sleep(_pause(done, error))
+            for step in waiting(pause(done, error), error.message):
+                time.sleep(step)
     return ask()
-
-
-def _pause(done: int, error: Passing) -> float:
-    """Seconds before the next try: doubled with each, never the same for two, and not less than the server asks for."""
-    pause = min(2.0 ** (done - 1), _LONGEST) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-    return max(pause, min(error.seconds, _ASKED))
 
 
 def _once(address: Address, at: int, end: int) -> Iterator[tuple[int, memoryview]]:

@@ -19,7 +19,7 @@ from helixstore.formats.names import base_name, extension
 from helixstore.fs.names import check_relative, printable
 from helixstore.hub.remote import RemoteFile
 from helixstore.hub.repository import begins
-from helixstore.hub.unreachable import unreachable
+from helixstore.hub.unreachable import host_of, unreachable
 from helixstore.hub.wire import get
 from helixstore.values import Source
 
@@ -35,6 +35,11 @@ class WebAddress:
 
     name: str
     url: str = field(repr=False)
+
+    @property
+    def host(self) -> str:
+        """See `remote.Address.host`."""
+        return host_of(self.url)
 
     @contextlib.contextmanager
     def open(self, offset: int, length: int) -> Iterator[tuple[int, Iterator[bytes]]]:

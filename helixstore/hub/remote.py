@@ -18,6 +18,11 @@ class Address(Protocol):
         """As people read it: the repository and the file."""
         ...
 
+    @property
+    def host(self) -> str:
+        """The server that gives it, as people read it; whoever is given up is given up for all its files."""
+        ...
+
     def open(self, offset: int, length: int) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
         """Ask for a range.
 

@@ -27,6 +27,7 @@ from helixstore.fs.names import printable
 from helixstore.hub.listing import file_address, listing
 from helixstore.hub.remote import RemoteFile
 from helixstore.hub.telling import told
+from helixstore.hub.unreachable import host_of
 from helixstore.hub.wire import client, get
 
 __all__ = ["HubAddress", "Repository", "repository_at"]
@@ -117,6 +118,11 @@ class HubAddress:
     def name(self) -> str:
         """As people read it."""
         return f"{self.repository}@{self.commit[:8]}: {self.path}"
+
+    @property
+    def host(self) -> str:
+        """The hub's; also where its storage is asked."""
+        return host_of(file_address(self.repository, self.commit, self.path, self.endpoint))
 
     @contextlib.contextmanager
     def open(self, offset: int, length: int) -> Iterator[tuple[int, Iterator[bytes]]]:

@@ -13,9 +13,14 @@ from urllib.parse import urlsplit
 
 from helixstore.fs.names import printable
 
-__all__ = ["unreachable"]
+__all__ = ["host_of", "unreachable"]
 
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
+
+
+def host_of(address: str) -> str:
+    """Host and port of an address, for people."""
+    return printable(urlsplit(address).netloc.rpartition("@")[2])
 
 
 def unreachable(address: str, error: BaseException) -> str | None:
@@ -25,7 +30,7 @@ def unreachable(address: str, error: BaseException) -> str | None:
         address: that was asked for. Only its host and port are shown.
         error: as it was raised.
     """
-    host, causes = printable(urlsplit(address).netloc.rpartition("@")[2]), list(_causes(error))
+    host, causes = host_of(address), list(_causes(error))
     if any(type(one).__name__ == "ProxyError" for one in causes):
         host = f"the proxy on the way to {host}"
     for one in causes:

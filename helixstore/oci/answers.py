@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from helixstore.errors import Failed, HelixError, NotFound
 from helixstore.fs.names import printable
+from helixstore.hub.unreachable import host_of
 
 __all__ = ["AGAIN", "Cut", "Refused", "asked_for", "brief", "refusal", "said", "shown"]
 
@@ -52,7 +53,7 @@ def refusal(status: int, name: str, method: str, address: str, reason: str, paus
     host, _, repository = name.partition("/")
     told = f" ({reason})" if reason else ""
     if status in AGAIN:
-        cut = Cut(f"{shown(address)} answered {status}{told}", "try again later")
+        cut = Cut(f"{host_of(address)} answers {status}{told}", "try again later")
         cut.pause = pause
         return cut
     if status in (401, 403):

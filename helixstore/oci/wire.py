@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 
 from helixstore.errors import Failed, HelixError
 from helixstore.hub.unreachable import unreachable
+from helixstore.hub.waiting import waiting
 from helixstore.oci import answers
 from helixstore.oci.access import Access
 from helixstore.oci.answers import AGAIN, Cut, brief, shown
@@ -114,7 +115,8 @@ class Wire:
         if failed >= (_KNOCKS if cut.strange else patience.tries) or (cut.pause or 0.0) > patience.asked:
             raise cut
         alone: float = min(patience.longest, patience.first * 2 ** (failed - 1)) * random.uniform(0.7, 1.3)  # noqa: S311
-        patience.wait(alone if cut.pause is None else max(cut.pause, alone))
+        for step in waiting(alone if cut.pause is None else max(cut.pause, alone), cut.message):
+            patience.wait(step)
 
     def once(self, method: str, address: str, wanted: frozenset[int], *, headers: Mapping[str, str] | None = None,
              body: Body = None, scopes: frozenset[str] = frozenset(),

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
-__all__ = ["Progress", "counting", "linking"]
+__all__ = ["Progress", "counting", "in_turn", "linking"]
 
-#: (what, path, bytes done, bytes in all)
+#: (what, path, bytes done, bytes in all); ("wait", why, seconds that are over, seconds in all) while a server fails
 Progress = Callable[[str, str, int, int], None]
+
+
+def in_turn(progress: Progress) -> Progress:
+    """The same for several threads, one call at a time."""
+    turn = threading.RLock()
+
+    def told(what: str, path: str, done: int, total: int) -> None:
+        with turn:
+            progress(what, path, done, total)
+
+    return told
 
 
 def counting(progress: Progress | None, what: str, path: str, total: int, done: int = 0) -> Callable[[int], None]:

@@ -80,6 +80,6 @@ def reader(person: Person, ggufs: Repository, makers: Repository) -> Iterator[Pe
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses between tries are short; how many there are stays."""
-    from helixstore.download import stream
+    from helixstore.download import patience
 
-    monkeypatch.setattr(stream, "_LONGEST", 0.02)
+    monkeypatch.setattr(patience, "_LONGEST", 0.02)
