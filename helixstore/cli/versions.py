@@ -109,4 +109,7 @@ def _updates(found: UpdateReport) -> Iterator[str]:
 
 def _row(one: Update) -> tuple[str, ...]:
     fetch = size(one.fetch_bytes) if one.fetch_bytes else ""
-    return one.model, one.variant, one.repository, one.revision[:8], one.latest[:8], fetch, _STATES[one.state]
+    state = _STATES[one.state]
+    if one.state == "current" and one.revision != one.latest:
+        state += ": later commits change no file of the model"
+    return one.model, one.variant, one.repository, one.revision[:8], one.latest[:8], fetch, state

@@ -1,7 +1,7 @@
 """`update`: whether the repositories and registries that models came from have later revisions, and what changed there.
 
 A registry's tag is one model: where it leads to another manifest, that is the later version. On the hub a later commit
-mostly changes a README; there what counts is the digests of the files that a variant has: where they are the same in
+mostly changes a README; there what counts is the digests of the files that programs read: where they are the same in
 the later commit, there is nothing to do. Only files that are others are downloaded; the name moves to the new version
 then, and the programs show it. The version before stays as `history` says. What is of another quantisation now takes
 the place of the old, which has another name: that is withdrawn, with the sources of the new one written down, so that
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from helixstore.catalogue.references import HubReference, OciReference, Reference
 from helixstore.commands.offering import offered
 from helixstore.download.audience import check_audience
-from helixstore.download.choosing import packages
+from helixstore.download.choosing import packages, tells_people
 from helixstore.download.getting import getting, held
 from helixstore.download.mirror import mirror_of
 from helixstore.download.offered import Offered
@@ -126,8 +126,8 @@ def _later(session: Session, variant: Variant, source: Source, offer: Offered) -
                     if {file.path for file in one.weights} == set(weights)
                     or (variant.format is not Format.GGUF and one.family is variant.format.family)), None)
     files = package.files if package is not None else ()
-    new = [file.path for file in files if file.path not in have and file.path.lower() != "readme.md"]
-    if not changed and (variant.format is Format.GGUF or not new):
+    new = [file.path for file in files if file.path not in have]
+    if all(tells_people(path) for path in (*changed, *(() if variant.format is Format.GGUF else new))):
         return None
     return _Later((replace(source, revision=offer.revision, name=offer.place),), files,
                   tuple(sorted({*changed, *new})))

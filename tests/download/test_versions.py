@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 from registries import ollama_model, weights_shown
-from repository import MIB, weights
+from repository import MIB, repository, weights
 
 from helixstore.errors import Failed, NotFound
 from helixstore.store.hashing import hash_bytes
-from support.hub import Repository
+from support import household
+from support.hub import Repository, hub
 from support.ollama import OllamaFolder
 from support.person import Person, spoil
 from support.registry import StandIn, serve
+from support.typist import typed
 
 LATER = "2aaa1ff61fdd41a1ea0ea81799d23522f379b2ff"
 MODEL, FILE = "small-GGUF", "small-F16.gguf"
@@ -65,6 +67,30 @@ def test_an_update_fetches_the_file_that_changed_and_all_programs_show_it(
     with online.open() as store:
         assert store.sync().nothing
         assert {one.state for one in store.update(check=True).updates} == {"current"}
+
+
+@pytest.mark.parametrize("kind", ["gguf", "hf"])
+def test_later_commits_that_change_words_only_are_nothing_new(
+    person: Person, tmp_path: Path, kind: str,
+) -> None:
+    """README and licence of a model of safetensors are in the store, and still make no later version of it."""
+    files = household.hf("a", 1) if kind == "hf" else {FILE: weights(1, 1)}
+    served = repository(tmp_path, "acme/a", files | {"README.md": b"# a", "LICENSE": b"Do as you like."})
+    with hub(served) as endpoint:
+        person.environ["HF_ENDPOINT"] = endpoint
+        with person.open() as store:
+            store.download("hf:acme/a")
+        served.commit = LATER
+        served.files["README.md"].write_bytes(b"# better")
+        del served.files["LICENSE"]
+        (tmp_path / "NOTICE").write_bytes(b"Notice.")
+        served.files["NOTICE"] = tmp_path / "NOTICE"
+        served.sent.clear()
+        said = typed("update", "--check", environ=person.environ, check=True).stdout
+        assert "the latest: later commits change no file of the model" in said
+        with person.open() as store:
+            assert [(one.state, one.latest) for one in store.update().updates] == [("current", LATER)]
+    assert served.sent == {}
 
 
 def test_of_a_version_that_is_named_it_says_how_it_stays_and_a_pin_keeps_it(online: Person, served: Repository) -> None:
