@@ -349,11 +349,13 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class UsageTable:
-    """What `du` says: by what it counts, the rows, the largest first, and the total in which each blob counts once."""
+    """What `du` says: by what it counts, the rows, the largest first, and the total in which each blob counts once.
+    `unfinished_bytes`: that have come of this person's downloads that were cut short; in no row."""
 
     by: str
     usage: tuple[UsageRow, ...]
     total: UsageRow
+    unfinished_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

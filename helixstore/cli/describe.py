@@ -91,10 +91,7 @@ def status(found: Status) -> Iterator[str]:
 
         yield ""
         yield from volume_lines(found.volumes)
-    if found.unfinished_bytes:
-        yield ""
-        yield f"{size(found.unfinished_bytes)} have come of downloads that are not finished: the same command goes on"
-        yield "  helixstore gc lets go of them after a month, gc --now at once"
+    yield from _unfinished(found.unfinished_bytes)
     if alone := found.only_in_store:
         yield ""
         yield f"Only the store holds {', '.join(alone[:_NAMED])}" + (
@@ -174,7 +171,8 @@ def _source(source: Mapping[str, str | None]) -> str:
 def usage(found: UsageTable) -> Iterator[str]:
     """`du`: the largest first, and the total, in which each file counts once."""
     if not found.usage:
-        yield "The store is empty."
+        yield "No model is in the store."
+        yield from _unfinished(found.unfinished_bytes)
         return
     counted, by_user = found.by != "model", found.by == "user"
     headers = (found.by, *(("models",) if counted else ()), "size", "only here", "share", "freed if removed",
@@ -185,6 +183,15 @@ def usage(found: UsageTable) -> Iterator[str]:
          size(row.share_bytes), size(row.freed_if_removed), size(row.saved_bytes), size(row.copies_avoided_bytes),
          *((size(row.owned_bytes or 0),) if by_user else ())) for row in rows
     ], right=range(1, len(headers)))
+    yield from _unfinished(found.unfinished_bytes)
+
+
+def _unfinished(count: int) -> Iterator[str]:
+    """Downloads that were cut short."""
+    if count:
+        yield ""
+        yield f"{size(count)} have come of downloads that are not finished: the same command goes on"
+        yield "  helixstore gc lets go of them after a month, gc --now at once"
 
 
 #: The columns of `du --csv`, in this order; more may come after them, none goes.

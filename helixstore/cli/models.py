@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["download_all", "models"]
 
+_NOTHING = "Nothing was changed."
 _UNKNOWN = "not known"          # no public source was found that says it
 
 models = plain(no_args_is_help=True)
@@ -153,6 +154,13 @@ def download_all(
 
 def lines(report: DownloadReport) -> Iterator[str]:
     """What was fetched and what was here, and what became of it."""
+    yield from _form(report)
+    if report.dry_run:
+        yield _NOTHING
+
+
+def _form(report: DownloadReport) -> Iterator[str]:
+    """One form of a model."""
     from helixstore.cli.report import changes
 
     if report.why:
@@ -170,7 +178,6 @@ def lines(report: DownloadReport) -> Iterator[str]:
             over = missing - report.free_bytes
             free = f"{size(report.free_bytes)} are free where the store lies"
             yield f"It does not fit: {free}, {size(over)} more are needed." if over > 0 else f"{free}."
-        yield "Nothing was changed."
         return
     here = sum(one.bytes for one in report.files) - report.fetched_bytes
     kept = f"; {size(here)} were here already" if here > 0 else ""
@@ -189,7 +196,7 @@ def _here(whole: int, here: int) -> str:
 def _all(report: AllReport) -> Iterator[str]:
     """Each form, whom it serves, and who is left out."""
     for one in report.downloads:
-        yield from lines(one)
+        yield from _form(one)
         yield ""
     for left in report.left_out:
         into = f"; a conversion to {left.convert_to} would help" if left.convert_to else ""
@@ -197,6 +204,8 @@ def _all(report: AllReport) -> Iterator[str]:
     for note in report.unasked:
         if note.kind == "passed over" and all(note.message not in one.why for one in report.downloads):
             yield f"Passed over: {note.message}{f' ({note.remedy})' if note.remedy else ''}."
+    if report.dry_run:
+        yield _NOTHING
 
 
 def _found(found: Mapping[str, Sequence[CatalogueModel]]) -> Iterator[str]:
@@ -221,7 +230,8 @@ def _described(one: CatalogueModel) -> Iterator[str]:
     yield ""
     if one.needs:
         yield from table(("quantisation", f"needs with {one.needs[0].context:,} tokens", "fits here"), [
-            (need.quantization, size(need.bytes), "yes" if need.fits else "no") for need in one.needs], right=(1,))
+            (need.quantization, size(need.bytes), "yes, the best" if need.best else "yes" if need.fits else "no")
+            for need in one.needs], right=(1,))
         yield ""
     yield from table(("format", "where", "quantisations"), [
         (place.format, place.reference, " ".join(place.quantizations)) for place in one.places])

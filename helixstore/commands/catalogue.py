@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from helixstore.catalogue import Capability, Entry, Offer, bits_of, bytes_of_weights, needed
+from helixstore.catalogue import Capability, Entry, Offer, bits_of, bytes_of_weights
 from helixstore.commands.prospects import Wish, catalogue, context_of, hardware_of
+from helixstore.download.fitting import fits
 from helixstore.errors import Usage
 from helixstore.fs.names import printable
 from helixstore.hardware import Hardware
@@ -21,12 +23,14 @@ _USUAL = "Q4_K_M"
 
 @dataclass(frozen=True, slots=True)
 class NeedView:
-    """What one quantisation takes when it runs, computed. `fits`: there is room for it on this computer."""
+    """What one quantisation takes when it runs, computed. `fits`: there is room for it on this computer. `best`: of
+    those that fit, the one that a download takes."""
 
     quantization: str
     bytes: int
     context: int
     fits: bool
+    best: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,14 @@ class OfferView:
     reference: str
     quantizations: tuple[str, ...]
     seen: str
+
+
+class _Promised(NamedTuple):
+    """A quantisation as something that fits or does not (`download.fitting.Form`)."""
+
+    quantization: str
+    bytes: int
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +142,8 @@ def _needs(entry: Entry, hardware: Hardware, wish: Wish) -> tuple[NeedView, ...]
         return ()
     named = {one.upper() for offer in entry.offers_of(Format.GGUF) for one in offer.quantizations if bits_of(one)}
     context = context_of(entry, wish)
-    largest = max((room.bytes for room in hardware.rooms), default=0)
-    found = []
-    for quantization in named or {_USUAL}:
-        weights = bytes_of_weights(entry.parameters, quantization, entry.shape)
-        need = needed(weights, entry.shape, context).total
-        found.append(NeedView(quantization, need, context, not largest or need <= largest))
-    return tuple(sorted(found, key=lambda need: -need.bytes))
+    forms = [_Promised(one, bytes_of_weights(entry.parameters, one, entry.shape), one) for one in named or {_USUAL}]
+    found = fits(forms, entry.shape, hardware, context)
+    needs = [NeedView(fit.form.quantization, fit.need, context, fit.room is not None,
+                      fit is found[0] and fit.room is not None) for fit in found]
+    return tuple(sorted(needs, key=lambda need: -need.bytes))

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 
 from helixstore.commands.people import owned, who_is_who
 from helixstore.commands.savings import savings
+from helixstore.download.leftovers import unfinished_bytes
 from helixstore.errors import Usage
 from helixstore.fs.names import folded
 from helixstore.results import UsageRow, UsageTable
@@ -112,7 +113,7 @@ class _Count:
             self._owned(blobs)
         found = [self._row(label, one) for label, one in self.rows.items()]
         found.sort(key=lambda row: (-row.bytes, row.label))
-        return UsageTable(self.by, tuple(found), self._row("", self.total))
+        return UsageTable(self.by, tuple(found), self._row("", self.total), unfinished_bytes(self.session))
 
     def _row(self, label: str, one: _Sum) -> UsageRow:
         uid, hosts = self.who.facts.get(label, (None, ())) if self.by == "user" else (None, ())

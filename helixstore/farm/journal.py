@@ -20,6 +20,7 @@ from typing import Any
 from helixstore.farm.plan import Plan
 from helixstore.fs import kernel
 from helixstore.fs.listing import listdir
+from helixstore.values import Key
 
 __all__ = ["DONE", "FAILED", "SKIPPED", "WITHDRAWN", "Journal", "OperationSummary"]
 
@@ -34,6 +35,9 @@ _DID = {
     "remove": ("took away", "file"), "hide": ("hid", "model"), "unhide": ("showed again", "model"),
     "decline": ("left alone", "path"), "accept": ("looks again at", "path"),
 }
+#: Commands that only say something of names -> what they did.
+_SAID = {"pin": "pinned", "unpin": "unpinned"}
+_NAMED = 3                      # of which the names are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class OperationSummary:
         undoable: `undo` can still walk back over it.
         counts: kind of step -> how many were done.
         issues: messages that it ended with.
+        names: variants whose names it moved, or said something else of.
     """
 
     number: int
@@ -61,6 +66,7 @@ class OperationSummary:
     undoable: bool
     counts: Mapping[str, int]
     issues: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """As `log` prints it, JSON-ready; `time` is ISO 8601 in UTC."""
@@ -71,7 +77,8 @@ class OperationSummary:
         return {
             "n": self.number, "time": datetime.fromtimestamp(self.time, UTC).isoformat(timespec="seconds"),
             "command": self.command, "kind": self.kind, "state": state, "undoable": self.undoable,
-            "summary": ", ".join(_did(op, count) for op, count in self.counts.items() if op in _DID),
+            "summary": ", ".join(_did(op, count) for op, count in self.counts.items() if op in _DID) or _said(
+                self.command, self.names),
             "counts": dict(self.counts), "issues": list(self.issues),
         }
 
@@ -79,6 +86,14 @@ class OperationSummary:
 def _did(op: str, count: int) -> str:
     did, noun = _DID[op]
     return f"{did} {count:,} {noun if count == 1 else 'copies' if noun == 'copy' else noun + 's'}"
+
+
+def _said(command: str, names: tuple[str, ...]) -> str:
+    """What an operation did that only says something of names."""
+    if command not in _SAID or not names:
+        return ""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{_SAID[command]} {', '.join(names[:_NAMED])}{more}"
 
 
 class Journal:
@@ -175,7 +190,9 @@ class Journal:
             undoable = result is not None and undone is None and kind == "sync" and time >= since and bool(
                 learnt.get("counts") or learnt.get("extra")) and os.path.exists(f"{self._path(number)}/plan.json")
             found.append(OperationSummary(number, about.get("command", ""), kind, time, result is not None, undone,
-                                          undoable, learnt.get("counts", {}), tuple((result or {}).get("issues", ()))))
+                                          undoable, learnt.get("counts", {}), tuple((result or {}).get("issues", ())),
+                                          tuple(str(Key(one["model"], one["variant"])) for record in
+                                                learnt.get("extra", ()) for one in record.get("refs", ()))))
         return found
 
     def forget_plans(self, before: float, upto: int = 0) -> bool:

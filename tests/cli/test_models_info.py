@@ -32,6 +32,14 @@ def test_context_of_a_million_tokens_is_taken_as_it_is_typed(tmp_path: Path) -> 
         assert {one["context"] for one in info(tmp_path, "--context", said).values()} == {tokens}
 
 
+def test_it_says_which_of_those_that_fit_would_be_taken(tmp_path: Path) -> None:
+    """As a download chooses: of the usual ones the largest that fits, where none does none."""
+    for memory, best in (("16GB", ["Q8_0"]), ("7.2GB", ["Q5_K_M"]), ("1GB", [])):
+        assert [name for name, one in info(tmp_path, "--memory", memory).items() if one["best"]] == best
+    said = typed("models", "info", NAME, environ={"HOME": str(tmp_path), "HELIXSTORE_MEMORY": "16GB"}).stdout
+    assert [line.split()[0] for line in said.splitlines() if line.endswith("yes, the best")] == ["Q8_0"]
+
+
 def test_in_python(tmp_path: Path) -> None:
     found = HelixStore.describe_model(NAME, context=4096, memory=10, environ={"HOME": str(tmp_path)})
     assert {(one.context, one.fits) for one in found.needs} == {(4096, False)}

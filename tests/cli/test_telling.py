@@ -148,3 +148,14 @@ def test_how_a_program_of_one_model_is_started_names_a_model(home: Path, call: C
     call("init", "--provider", program)
     line, = (line for line in call("providers", "show", program).out.splitlines() if "start it" in line)
     assert "ORG/NAME" in line
+
+
+def test_what_was_pinned_stands_in_the_log_and_in_the_generations(home: Path, call: Call) -> None:
+    tiny_gguf(home / "tiny-F16.gguf")
+    assert call("init").code == 0
+    assert call("add", home / "tiny-F16.gguf").code == 0
+    for command in ("pin", "unpin", "pin"):
+        assert call(command, "tiny").code == 0
+    wanted = ["pinned tiny (gguf:F16)", "unpinned tiny (gguf:F16)", "pinned tiny (gguf:F16)"]
+    assert [one["summary"] for one in call("log", "--json").json["operations"]][:3] == wanted
+    assert [one["summary"] for one in call("generations", "list", "--json").json["generations"]][:3] == wanted

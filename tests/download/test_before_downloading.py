@@ -412,6 +412,10 @@ def test_the_commands_say_it(reader: Person) -> None:
     assert told["verdicts"][0]["answer"] == "yes"
     everything = run("download-all", NAME, "--format", "gguf", "--dry-run")
     assert "vllm is left out: " in everything.stdout
+    several = run("download-all", NAME, "--dry-run").stdout
+    assert several.count("would be downloaded.") == 2
+    assert several.count("Nothing was changed.") == 1
+    assert several.endswith("\nNothing was changed.\n")
     assert run("models", "download", NAME, "--memory", "much").returncode == 2
 
 

@@ -16,6 +16,7 @@ from helixstore.fs import locks
 from helixstore.places import Places
 from support.hub import Repository, Trouble
 from support.person import Person
+from support.typist import typed
 
 REPOSITORY, BIG = "hf:acme/small-GGUF", "small-F16.gguf"
 
@@ -110,6 +111,10 @@ def test_status_tells_what_waits_and_gc_now_lets_go_of_it(online: Person, served
     with online.open() as store:
         waits = store.status().unfinished_bytes
         assert waits >= PIECE
+        assert store.du().unfinished_bytes == waits
+        told = typed("du", environ=online.environ).stdout
+        assert told.startswith("No model is in the store.\n\n")
+        assert "of downloads that are not finished: the same command goes on" in told
         assert store.gc().cleaned_bytes == 0
         assert store.gc(now=True, dry_run=True).cleaned_bytes == waits == store.status().unfinished_bytes
         assert store.gc(now=True).cleaned_bytes == waits
