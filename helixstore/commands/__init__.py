@@ -25,6 +25,7 @@ Deeds (`sync` itself, by which most of them go, and `reindex` are in `helixstore
     judging                     whether a program can run it here, before and after; `compat`
     here, kept, lying, came     what the store has of what a name means; a download where nobody can be asked; what is
                                 wanted, and lies in a program's folder already; what a download brought
+    unproven                    by which name programs find a model of a registry that says it is one of the hub's
     get, download_all           `HelixStore.get`; `download-all`
     catalogue                   `models search`, `models info`: the well-known models
     push                        `push`: models to a registry

@@ -13,6 +13,7 @@ from helixstore.commands.kept import AWAY, kept_here, report_of
 from helixstore.commands.lying import Lying, lying
 from helixstore.commands.picking import Pick, pick
 from helixstore.commands.prospects import Wish, catalogue, repositories_of
+from helixstore.commands.unproven import unproven
 from helixstore.download.audience import check_audience
 from helixstore.download.getting import Held, free_bytes, getting, held
 from helixstore.download.mirror import mirror_of
@@ -92,8 +93,10 @@ def take(
     if report.not_fetched_bytes and shown.operation is not None:
         with suppress(HelixError):                      # a figure: the download itself is done
             session.store.saved.not_fetched(session.farm.journal.name(shown.operation), report.not_fetched_bytes)
-    return replace(report, fetched_bytes=fetched, mirrored_bytes=mirror.used, variants=came(session, brought),
-                   sync=first.then(replace(shown, issues=(*issues, *shown.issues))))
+    variants = came(session, brought)
+    notes = *shown.notes, *unproven(session, found, variants)
+    return replace(report, fetched_bytes=fetched, mirrored_bytes=mirror.used, variants=variants,
+                   sync=first.then(replace(shown, notes=notes, issues=(*issues, *shown.issues))))
 
 
 def _there(found: Lying) -> str:

@@ -25,13 +25,13 @@ from helixstore.fs.names import folded
 from helixstore.hub.remote import RemoteFile
 from helixstore.oci.access import Patience
 from helixstore.oci.answers import Cut
-from helixstore.oci.contents import read_contents
+from helixstore.oci.contents import Contents, read_contents
 from helixstore.oci.reference import Reference, is_tag
 from helixstore.oci.registry import Registry
 from helixstore.session import Machine
 from helixstore.values import Source
 
-__all__ = ["Unanswered", "mirrored"]
+__all__ = ["Unanswered", "mirrored", "said_origin"]
 
 _PATIENCE = Patience(tries=2, silence=20.0)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -101,8 +101,7 @@ def _commits(registry: Registry, wanted: HubReference, part: str) -> dict[tuple[
         try:
             manifest = one.model()
             contents = read_contents(manifest, f"{one.reference.repository}-{tag}")
-            said = json.loads(one.small(contents.config)) if contents.config is not None else {}
-            origin = _origin(said)
+            origin = _said(one, contents)
         except Cut:
             raise
         except NotFound:                                # no such tag
@@ -133,8 +132,23 @@ def _tags(registry: Registry, part: str) -> Iterator[str]:
     yield from sorted((tag for tag in registry.tags() if tag != likely), key=lambda tag: likely not in tag)
 
 
-def _origin(said: object) -> tuple[str, str] | None:
+def said_origin(machine: Machine, artifact: Reference) -> tuple[str, str] | None:
+    """As which repository and commit of the hub a registry has a model; None where it says nothing. It may be wrong.
+
+    Args:
+        machine: its logins.
+        artifact: by its digest.
+    """
+    registry = Registry(artifact, registry_access(machine, _PATIENCE))
+    try:
+        return _said(registry, read_contents(registry.model(), artifact.repository))
+    except (HelixError, ValueError, RecursionError):
+        return None
+
+
+def _said(registry: Registry, contents: Contents) -> tuple[str, str] | None:
     """The repository of the hub and the commit that a configuration names; None where it names none."""
+    said = json.loads(registry.small(contents.config)) if contents.config is not None else {}
     descriptor = said.get("descriptor") if isinstance(said, dict) else None
     if not isinstance(descriptor, dict):
         return None
