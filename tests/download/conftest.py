@@ -10,7 +10,7 @@ from repository import COMMIT, GGUFS, MAKERS, repository, weights
 
 from helixstore import HelixStore
 from support import household
-from support.disks import in_memory  # noqa: F401 - a test's folder in memory
+from support.disks import disks, in_memory  # noqa: F401 - a test's folder is in memory
 from support.hub import Repository, hub
 from support.models import tiny_hf
 from support.person import Person

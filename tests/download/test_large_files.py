@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from registries import machine
 from repository import MIB
 
 from helixstore import HelixStore
 from helixstore.download import fetching, stream
 from helixstore.errors import Passing
 from helixstore.hub.repository import HubAddress, repository_at
+from support.disks import Disks, as_root, run
 from support.hub import Repository, Trouble, hub
 from support.person import Person
 from support.raw import gguf, number, tensor, text
+from support.soak import many
 
 COMMIT = "1edfc51ff61fdd41a1ea0ea81799d23522f379b2"
 LIMIT = 50_000_000_000
 NAME = "huge-F16.gguf"
 
 
-@pytest.fixture
-def huge(tmp_path: Path) -> Repository:
-    """A GGUF of 60 GB, of which the disk has the beginning and a few bytes beyond the limit only."""
-    rows = 60_000_000_000 // 2048
+def sparse(folder: Path, size: int, marked: int) -> Repository:
+    """A GGUF of about that size, of which the disk has the beginning and a few bytes at `marked` only."""
+    rows = size // 2048
     values = [text("general.architecture", "llama"), number("llama.context_length", 2048),
               number("llama.block_count", 1), number("general.file_type", 1)]
     head = gguf(values, [tensor("blk.0.attn_q.weight", (1024, rows), 1, 0)])
-    folder = tmp_path / "huge"
     folder.mkdir()
     with (folder / NAME).open("wb") as file:
         file.write(head)
         file.truncate(len(head) + 2048 * rows)
-        os.pwrite(file.fileno(), b"beyond", 55_000_000_000)
-    served = Repository.of("acme/huge-GGUF", COMMIT, folder)
+        os.pwrite(file.fileno(), b"beyond", marked)
+    return Repository.of("acme/huge-GGUF", COMMIT, folder)
+
+
+@pytest.fixture
+def huge(tmp_path: Path) -> Repository:
+    """A file of 60 GB."""
+    served = sparse(tmp_path / "huge", 60_000_000_000, 55_000_000_000)
     served.most, served.digests = LIMIT, {NAME: "ab" * 32}
     return served
 
@@ -55,6 +66,49 @@ def test_the_header_and_any_stretch_of_a_file_of_60_gigabytes_come(person: Perso
     data = b"".join(parts)
     assert (len(data), data[MIB:MIB + 6], sum(map(len, last))) == (32 * MIB, b"beyond", 5)
     assert sum(huge.sent.values()) < 34 * MIB
+
+
+_DIES = """
+import os, signal, sys
+from helixstore import HelixStore
+
+def die(what, path, done, total):
+    if what == "download" and done > int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with HelixStore(environ=dict(os.environ), progress=die) as store:
+    store.download("hf:acme/huge-GGUF")
+"""
+
+
+@as_root
+def test_a_file_of_60_gigabytes_comes_whole_though_its_process_is_killed_on_the_way(
+    tmp_path: Path, disks: Disks,
+) -> None:
+    """Each day a smaller one. The disk packs it, since it has few bytes that are not zero."""
+    size = min(many(200_000_000, 60_000_000_000), 60_000_000_000)
+    disk = disks.mount("btrfs", megabytes=80_000, name="packing")
+    run("mount", "-o", "remount,compress-force=zstd:1", str(disk))
+    served = sparse(tmp_path / "huge", size, size * 11 // 12)
+    with (tmp_path / "huge" / NAME).open("rb") as file:
+        served.digests = {NAME: hashlib.file_digest(file, "sha256").hexdigest()}
+    served.most = LIMIT
+    person = machine(disk / "home")
+    with hub(served) as endpoint:
+        person.environ["HF_ENDPOINT"] = endpoint
+        for part in (1, 2):
+            died = subprocess.run([sys.executable, "-c", _DIES, str(size * part // 4)], env=person.environ, check=False)
+            assert died.returncode == -signal.SIGKILL
+        with person.open() as store:
+            report = store.download("hf:acme/huge-GGUF")
+            assert report.fetched_bytes < size * 3 // 4
+            assert served.sent[NAME] < size + 2 * 8 * 8 * MIB, "but for what was on its way on eight connections"
+            [path] = [Path(one.paths[0]) for variant in store.show("huge-GGUF").variants
+                      for name, one in variant.providers.items() if name == "lmstudio"]
+            assert store.sync().nothing
+    with path.open("rb") as file:
+        assert os.pread(file.fileno(), 6, size * 11 // 12) == b"beyond"
+        assert hashlib.file_digest(file, "sha256").hexdigest() == served.digests[NAME]
 
 
 @pytest.mark.filterwarnings("ignore:Not enough free disk space")
