@@ -68,3 +68,25 @@ def test_what_is_pulled_is_shown_as_ollamas_own_pull(registry: str, tmp_path: Pa
     with ollama(ours, tmp_path / "log3") as address:                    # it prunes as it starts
         assert shown(address, "127.0.0.1/team/pebble:1b") == wanted
     assert ours.sync()["actions"] == []
+
+
+def test_what_is_here_by_another_name_is_shown_by_both(registry: str, tmp_path: Path) -> None:
+    maker, ours = (Sandbox.make(tmp_path / name) for name in ("maker", "ours"))
+    (tmp_path / "Modelfile").write_text(_MODELFILE)
+    tiny_gguf(tmp_path / "pebble.gguf", name="Pebble")
+    with ollama(maker, tmp_path / "log") as address:
+        command(maker, address, "create", f"{registry}/team/pebble:1b", "-f", "Modelfile", folder=tmp_path)
+        command(maker, address, "push", "--insecure", f"{registry}/team/pebble:1b")
+    ours.helix("init", "--all")
+    ours.helix("share", str(tmp_path / "pebble.gguf"), "--name", "stone")
+    ours.helix("pull", f"ollama:{registry}/team/pebble:1b")
+    with ollama(ours, tmp_path / "log2") as address:
+        first, second = (model["name"] for model in sorted(
+            ask(f"{address}/api/tags")["models"], key=lambda model: str(model["name"])))
+        assert (first, second.partition(":")[0]) == ("127.0.0.1/team/pebble:1b", "stone")
+        assert shown(address, first)["system"] == "You are a pebble, say little."
+        assert "system" not in ask(f"{address}/api/show", {"model": second})
+        command(ours, address, "rm", second)
+    ours.sync()
+    with ollama(ours, tmp_path / "log3") as address:
+        assert [model["name"] for model in ask(f"{address}/api/tags")["models"]] == [first]
