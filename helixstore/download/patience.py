@@ -13,7 +13,7 @@ from helixstore.hub.waiting import tell
 
 __all__ = ["Patience", "pause"]
 
-_TRIES = 6                      # in a row without a new byte
+_TRIES = 7                      # in a row without a new byte: half a minute to a minute
 _LONGEST = 60.0                 # seconds between two tries, unless the server names more
 _ASKED = 600.0                  # seconds to which a server's wish to wait is kept
 _LAST = 10.0                    # seconds in which a server that was given up is still asked, once for each other file
