@@ -17,9 +17,9 @@ from helixstore.looking import Looking, one_at_a_time
 from helixstore.values import Format
 
 if TYPE_CHECKING:
-    from helixstore.commands.download_all import AllReport
     from helixstore.commands.hosts import Computers
-    from helixstore.commands.push import PushReport
+    from helixstore.commands.models.download_all import AllReport
+    from helixstore.commands.models.push import PushReport
     from helixstore.commands.volumes import Disks
     from helixstore.download.results import DownloadReport, UpdateReport
     from helixstore.index import ReindexReport
@@ -107,9 +107,9 @@ class HelixStore(Looking, WithoutStore):
         context: int = 0, memory: int | None = None, name: str | None = None, dry_run: bool = False,
     ) -> DownloadReport:
         """Download a model by reference or by its name in the catalogue, and show it to all providers; see
-        `helixstore.commands.download`, and for the format, quantisation, context and memory `prospects.Wish`."""
-        from helixstore.commands.download import download
-        from helixstore.commands.prospects import Wish
+        `helixstore.commands.models.download`, and for the format, quantisation, context and memory `prospects.Wish`."""
+        from helixstore.commands.models.download import download
+        from helixstore.commands.models.prospects import Wish
 
         return download(self._session, what, Wish(format or "", quantization, context, memory), provider=provider,
                         name=name, dry_run=dry_run, progress=self._progress)
@@ -117,7 +117,7 @@ class HelixStore(Looking, WithoutStore):
     @one_at_a_time
     def push(self, ref: str, target: str = "", *, form: str = "all", dry_run: bool = False) -> PushReport:
         """Push a model to a registry, `oci://host/name[:tag]`, or to the site's mirror; only what it lacks is sent."""
-        from helixstore.commands.push import push
+        from helixstore.commands.models.push import push
 
         return push(self._session, ref, target, form=form, dry_run=dry_run, progress=self._progress)
 
@@ -127,8 +127,8 @@ class HelixStore(Looking, WithoutStore):
         dry_run: bool = False,
     ) -> AllReport:
         """Download the smallest set of forms that serves all providers that are on; arguments as of `download`."""
-        from helixstore.commands.download_all import download_all
-        from helixstore.commands.prospects import Wish
+        from helixstore.commands.models.download_all import download_all
+        from helixstore.commands.models.prospects import Wish
 
         return download_all(self._session, what, Wish(format or "", "", context, memory), dry_run=dry_run,
                             progress=self._progress)
@@ -141,21 +141,21 @@ class HelixStore(Looking, WithoutStore):
             what: an exact reference, a name of the catalogue, or any name of a model of the store.
             format: only in this one. Of several that are here, the one that fits this computer best.
         """
-        from helixstore.commands.get import get
+        from helixstore.commands.models.get import get
 
         return get(self._session, what, format or "", self._progress)
 
     @one_at_a_time
     def update(self, ref: str = "", *, check: bool = False) -> UpdateReport:
         """Bring models that came from the hub to its latest revision, or (check) say what there is."""
-        from helixstore.commands.update import update
+        from helixstore.commands.models.update import update
 
         return update(self._session, ref, check=check, progress=self._progress)
 
     @one_at_a_time
     def rollback(self, ref: str, to: str = "", *, dry_run: bool = False) -> SyncReport:
         """Let a model be what it was before, or at the version that begins with `to`."""
-        from helixstore.commands.versions import rollback
+        from helixstore.commands.models.versions import rollback
 
         return rollback(self._session, ref, to, dry_run=dry_run, progress=self._progress)
 

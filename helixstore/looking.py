@@ -153,7 +153,7 @@ class Looking:
             context: tokens that there must be room for; 0: 8,192.
             memory: bytes that it may take; None: what this computer has.
         """
-        from helixstore.commands.prospects import Wish
+        from helixstore.commands.models.prospects import Wish
         from helixstore.commands.queries import compat
 
         return compat(self._session, subject, provider, Wish(context=context, memory=memory))
@@ -219,7 +219,7 @@ class Looking:
     @one_at_a_time
     def history(self, ref: str) -> list[Version]:
         """The versions that a model has had for this person, the latest first."""
-        from helixstore.commands.versions import history
+        from helixstore.commands.models.versions import history
 
         return history(self._session, ref)
 

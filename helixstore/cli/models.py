@@ -15,8 +15,8 @@ from helixstore.cli.sizes import memory_of, parameters_of, tokens_of
 from helixstore.sizes import parameters, size
 
 if TYPE_CHECKING:
-    from helixstore.commands.catalogue import CatalogueModel
-    from helixstore.commands.download_all import AllReport
+    from helixstore.commands.models.catalogue import CatalogueModel
+    from helixstore.commands.models.download_all import AllReport
     from helixstore.download.results import DownloadReport
 
 __all__ = ["download_all", "models"]

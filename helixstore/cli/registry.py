@@ -14,7 +14,7 @@ from helixstore.cli.session import session
 from helixstore.sizes import size
 
 if TYPE_CHECKING:
-    from helixstore.commands.push import PushReport
+    from helixstore.commands.models.push import PushReport
 
 __all__ = ["pull", "push"]
 

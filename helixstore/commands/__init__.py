@@ -20,16 +20,9 @@ Deeds (`sync` itself, by which most of them go, and `reindex` are in `helixstore
     intents, back               `share`, `hide`, `pin`, `link`, `remove`; `undo` and `leave`
     volumes, volume_views       `volume`: disks added and removed; how they stand
     moving                      `volume move`, and one copy kept of several
-    download, update, versions  `models download`; `update`; `history` and `rollback`
-    offering, prospects, picking    what a reference leads to; who could run each form of it; which one is taken
-    judging                     whether a program can run it here, before and after; `compat`
-    here, kept, lying, came     what the store has of what a name means; a download where nobody can be asked; what is
-                                wanted, and lies in a program's folder already; what a download brought
-    unproven                    by which name programs find a model of a registry that says it is one of the hub's
-    get, download_all           `HelixStore.get`; `download-all`
-    catalogue                   `models search`, `models info`: the well-known models
-    push                        `push`: models to a registry
     hosts                       `host`: the computers that use the store
     gc, trash                   `gc`, with what only `undo` keeps; what it has put aside
     verify, repair              `verify`; `verify --repair`
+
+Models that are elsewhere, their versions, and registries: `models/`.
 """

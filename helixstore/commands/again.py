@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from helixstore.commands.versions import bring_back, versions_of
+from helixstore.commands.models.versions import bring_back, versions_of
 from helixstore.errors import Failed, NotFound
 from helixstore.farm.handlers import Move, source_of
 from helixstore.farm.journal import OperationSummary

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from helixstore.commands.access import opening, people_checks, service_check
-from helixstore.commands.prospects import catalogue, hardware_of
+from helixstore.commands.models.prospects import catalogue, hardware_of
 from helixstore.errors import HelixError
 from helixstore.fs.mounts import mount_of
 from helixstore.fs.probe import probe

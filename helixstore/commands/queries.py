@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from helixstore.commands.judging import demand_here, judge
-from helixstore.commands.prospects import Missed, Wish, catalogue, closed_to, hardware_of, places, prospects
+from helixstore.commands.models.judging import demand_here, judge
+from helixstore.commands.models.prospects import Missed, Wish, catalogue, closed_to, hardware_of, places, prospects
 from helixstore.commands.savings import figures
 from helixstore.download.leftovers import unfinished_bytes
 from helixstore.errors import Ambiguous, Corrupt, Failed, HelixError, NotFound, Usage

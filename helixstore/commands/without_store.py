@@ -15,8 +15,8 @@ from helixstore.session import Machine, Session
 
 if TYPE_CHECKING:
     from helixstore.commands.authoring import Checked, LayoutView, Scaffold
-    from helixstore.commands.catalogue import CatalogueModel
     from helixstore.commands.init import InitReport, Proposal
+    from helixstore.commands.models.catalogue import CatalogueModel
     from helixstore.results import Survey, Verdict
     from helixstore.trial import MountReport
     from helixstore.values import Issue
@@ -59,7 +59,7 @@ class WithoutStore:
     ) -> list[Verdict]:
         """Whether providers can run the models in a file or folder, or what a reference or a name of the catalogue
         leads to; `compat` for when there is no store."""
-        from helixstore.commands.prospects import Wish
+        from helixstore.commands.models.prospects import Wish
         from helixstore.commands.queries import compat_of, foreseen
 
         machine = _machine(environ)
@@ -72,8 +72,8 @@ class WithoutStore:
         words: str = "", *, can: Sequence[str] = (), format: str = "", licence: str = "", max_parameters: int = 0,
         environ: Mapping[str, str] | None = None,
     ) -> list[CatalogueModel]:
-        """The well-known models for which all of it holds; asks no network. See `commands.catalogue.search`."""
-        from helixstore.commands.catalogue import search
+        """The well-known models for which all of it holds; asks no network. See `commands.models.catalogue.search`."""
+        from helixstore.commands.models.catalogue import search
 
         return search(_machine(environ), words, can=can, format=format, licence=licence, max_parameters=max_parameters)
 
@@ -83,8 +83,8 @@ class WithoutStore:
     ) -> CatalogueModel:
         """One well-known model: what it is, what it needs, and where it is published; asks no network. Context and
         memory as of `prospects.Wish`."""
-        from helixstore.commands.catalogue import describe
-        from helixstore.commands.prospects import Wish
+        from helixstore.commands.models.catalogue import describe
+        from helixstore.commands.models.prospects import Wish
 
         return describe(_machine(environ), name, Wish(context=context, memory=memory))
 

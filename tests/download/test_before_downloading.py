@@ -13,7 +13,7 @@ from repository import COMMIT, GGUFS, MAKERS, NAME, only_on, repository, weights
 
 from helixstore import Format, HelixStore
 from helixstore.catalogue.references import HubReference
-from helixstore.commands.prospects import Wish
+from helixstore.commands.models.prospects import Wish
 from helixstore.commands.queries import foreseen
 from helixstore.download.choosing import packages
 from helixstore.download.offered import Offered

@@ -19,8 +19,8 @@ from typing import NamedTuple
 from helixstore.catalogue import Catalogue, Entry, Offer, bytes_of_weights, parse_reference
 from helixstore.catalogue.entry import BLANK
 from helixstore.catalogue.references import HubReference, Reference
-from helixstore.commands.judging import Demand, judge
-from helixstore.commands.offering import Asking, part_of
+from helixstore.commands.models.judging import Demand, judge
+from helixstore.commands.models.offering import Asking, part_of
 from helixstore.download.choosing import Package, choose, packages
 from helixstore.download.fitting import CONTEXT, Fit, fits
 from helixstore.download.offered import Offered

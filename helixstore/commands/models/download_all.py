@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from helixstore.commands.download import take
-from helixstore.commands.kept import AWAY, all_kept, report_of, verdict_here
-from helixstore.commands.picking import picked
-from helixstore.commands.prospects import Missed, Prospect, Wish, closed_to, places, prospects
+from helixstore.commands.models.download import take
+from helixstore.commands.models.kept import AWAY, all_kept, report_of, verdict_here
+from helixstore.commands.models.picking import picked
+from helixstore.commands.models.prospects import Missed, Prospect, Wish, closed_to, places, prospects
 from helixstore.download.covering import Candidate, cover
 from helixstore.download.getting import held
 from helixstore.download.results import DownloadReport

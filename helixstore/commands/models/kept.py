@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 from helixstore.catalogue import parse_reference
 from helixstore.catalogue.references import HubReference
-from helixstore.commands.came import downloaded
-from helixstore.commands.here import all_that_is_here, led_to, names_branch
-from helixstore.commands.judging import demand_here, judge
-from helixstore.commands.prospects import Wish, hardware_of
-from helixstore.commands.versions import versions_of
+from helixstore.commands.models.came import downloaded
+from helixstore.commands.models.here import all_that_is_here, led_to, names_branch
+from helixstore.commands.models.judging import demand_here, judge
+from helixstore.commands.models.prospects import Wish, hardware_of
+from helixstore.commands.models.versions import versions_of
 from helixstore.download.getting import free_bytes
 from helixstore.download.mirrored import Unanswered
 from helixstore.download.results import DownloadReport, RemoteState

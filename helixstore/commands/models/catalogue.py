@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from helixstore.catalogue import Capability, Entry, Offer, bits_of, bytes_of_weights
-from helixstore.commands.prospects import Wish, catalogue, context_of, hardware_of
+from helixstore.commands.models.prospects import Wish, catalogue, context_of, hardware_of
 from helixstore.download.fitting import fits
 from helixstore.errors import Usage
 from helixstore.fs.names import printable

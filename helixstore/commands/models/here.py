@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from helixstore.catalogue import Shape, parse_reference
 from helixstore.catalogue.references import HubReference, OciReference, Reference, UrlReference
-from helixstore.commands.prospects import catalogue, family_of, hardware_of, repositories_of
+from helixstore.commands.models.prospects import catalogue, family_of, hardware_of, repositories_of
 from helixstore.download.fitting import fits
 from helixstore.errors import NotFound, Usage
 from helixstore.fs.names import folded

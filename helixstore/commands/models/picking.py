@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from helixstore.commands.judging import too_large
-from helixstore.commands.offering import Asking, check_access
-from helixstore.commands.prospects import (
+from helixstore.commands.models.judging import too_large
+from helixstore.commands.models.offering import Asking, check_access
+from helixstore.commands.models.prospects import (
     Missed,
     Place,
     Prospect,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from helixstore.catalogue import parse_reference
 from helixstore.catalogue.references import HubReference
-from helixstore.commands.download import download
-from helixstore.commands.here import led_to, names_branch, remember, what_is_here
-from helixstore.commands.offering import offered
-from helixstore.commands.prospects import Wish
+from helixstore.commands.models.download import download
+from helixstore.commands.models.here import led_to, names_branch, remember, what_is_here
+from helixstore.commands.models.offering import offered
+from helixstore.commands.models.prospects import Wish
 from helixstore.commands.queries import placed
 from helixstore.errors import Failed, Passing, Usage
 from helixstore.session import Session

@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from helixstore.catalogue.references import HubReference
-from helixstore.commands.came import came
-from helixstore.commands.here import names_branch, remember
-from helixstore.commands.kept import AWAY, kept_here, report_of
-from helixstore.commands.lying import Lying, lying
-from helixstore.commands.picking import Pick, pick
-from helixstore.commands.prospects import Wish, catalogue, repositories_of
-from helixstore.commands.unproven import unproven
+from helixstore.commands.models.came import came
+from helixstore.commands.models.here import names_branch, remember
+from helixstore.commands.models.kept import AWAY, kept_here, report_of
+from helixstore.commands.models.lying import Lying, lying
+from helixstore.commands.models.picking import Pick, pick
+from helixstore.commands.models.prospects import Wish, catalogue, repositories_of
+from helixstore.commands.models.unproven import unproven
 from helixstore.download.audience import check_audience
 from helixstore.download.getting import Held, free_bytes, getting, held
 from helixstore.download.mirror import mirror_of

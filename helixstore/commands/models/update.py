@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from helixstore.catalogue.references import HubReference, OciReference, Reference
-from helixstore.commands.offering import offered
+from helixstore.commands.models.offering import offered
 from helixstore.download.audience import check_audience
 from helixstore.download.choosing import packages, tells_people
 from helixstore.download.getting import getting, held
