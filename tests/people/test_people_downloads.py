@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from support.household import Household, projector
 from support.hub import Repository, hub
 from support.models import tiny_hf
-from support.people import People, User, founded
+from support.people import People, User, blob_of, founded, traces
 from support.raw import gguf, number, tensor, text
 
 NAME, COMMIT = "acme/rocket", "1edfc51ff61fdd41a1ea0ea81799d23522f379b2"
@@ -134,6 +135,25 @@ def test_one_that_was_killed_as_its_file_became_a_blob_goes_on(
         assert done.returncode == 9, done.stderr
         online.alice.document("models", "download", f"hf:{NAME}")
     assert large.sent["large-F16.gguf"] == large.files["large-F16.gguf"].stat().st_size
+
+
+def test_a_model_of_mine_with_the_published_weights_leaves_no_trace(online: People, tmp_path: Path) -> None:
+    """Ollama has them under a name of alice's, with a projector of her own: neither is for the group."""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/large-F16.gguf").write_bytes(big_gguf())
+    large, eye = Repository.of(NAME, COMMIT, tmp_path / "weights"), projector(41)
+    Household(online.alice.home).ollama("merger", "secret", large.files["large-F16.gguf"].read_bytes(), beside=eye)
+    for path in (online.alice.home / ".ollama", *(online.alice.home / ".ollama").rglob("*")):
+        online.alice.own(path, 0o755 if path.is_dir() else 0o644)
+    online.alice.helix("sync")
+    with hub(large) as endpoint:
+        online.alice.environ |= {"HF_ENDPOINT": endpoint}
+        said = online.alice.document("models", "download", f"hf:{NAME}", "--dry-run")
+        done = online.alice.document("models", "download", f"hf:{NAME}", expect=(3,))   # its name in Ollama is taken
+    assert "need not come" not in said["why"] + done["why"]
+    assert sum(large.sent.values()) == large.files["large-F16.gguf"].stat().st_size
+    assert not blob_of(online, eye).exists()
+    assert not traces(online, "merger")
 
 
 def big_gguf() -> bytes:

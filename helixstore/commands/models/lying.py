@@ -1,6 +1,8 @@
 """What a download wants, and a program has got since the last sync: it is taken in where it lies, not fetched.
 
-It is what `sync` would do with it, and with nothing else that lies in the programs' folders.
+It is what `sync` would do with it, and with nothing else that lies in the programs' folders. So a store that a group
+reads takes only what lies there as a repository of the hub, if that is public: all else has a name of the person's own,
+and files beside it that are not for everybody.
 """
 
 from __future__ import annotations
@@ -47,12 +49,15 @@ def lying(session: Session, files: Sequence[RemoteFile], progress: Progress | No
             wanted.setdefault(file.bytes, {})[file.sha256] = file.digest
     if not wanted:
         return found
+    shared = session.store.sharing.shared
     for candidate in look(session, scan=True).candidates:
+        if shared and candidate.found.source.kind != "hub":
+            continue
         if candidate.found.inspection.whole and not candidate.found.inspection.unsafe:
             places = {piece.location: digest for piece in candidate.pieces if piece.role in LINKED_ROLES
                       if (digest := _wanted(session, piece.location, wanted, progress))}
             if places:
-                found.models.append(replace(candidate, asked=True))
+                found.models.append(replace(candidate, asked=not shared))
                 found.places |= {digest: path for path, digest in places.items()}
     return found
 
