@@ -156,6 +156,27 @@ def test_a_model_of_mine_with_the_published_weights_leaves_no_trace(online: Peop
     assert not traces(online, "merger")
 
 
+def test_what_a_services_program_has_is_not_said_to_be_here(lab: People, tmp_path: Path) -> None:
+    """Ollama runs as a user of its own: what it has stays that user's, and so is downloaded."""
+    (tmp_path / "large-F16.gguf").write_bytes(big_gguf())
+    large, models = Repository.of(NAME, COMMIT, tmp_path), lab.service.home / ".ollama/models"
+    Household(lab.service.home).ollama("pulled", "latest", large.files["large-F16.gguf"].read_bytes())
+    for path in (models.parent, *models.parent.rglob("*")):
+        lab.service.own(path, 0o755 if path.is_dir() else 0o644)
+    lab.alice.helix("init")
+    lab.alice.helix("providers", "set", "ollama", "--root", str(models), expect=(0, 3))
+    lab.alice.helix("providers", "on", "ollama", expect=(0, 3))
+    before = dict(lab.alice.environ)
+    with hub(large) as endpoint:
+        lab.alice.environ |= {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0"}
+        said = lab.alice.document("models", "download", f"hf:{NAME}", "--dry-run")
+        done = lab.alice.document("models", "download", f"hf:{NAME}", expect=(0, 3))
+        lab.alice.environ = before
+    assert [one["here_bytes"] for report in (said, done) for one in report["files"]] == [0, 0]
+    assert "need not come" not in said["why"] + done["why"]
+    assert done["fetched_bytes"] == large.files["large-F16.gguf"].stat().st_size
+
+
 def big_gguf() -> bytes:
     """More than what is fetched into memory."""
     values = [text("general.architecture", "llama"), number("llama.context_length", 2048),

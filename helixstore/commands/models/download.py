@@ -75,8 +75,10 @@ def take(
     had = held(session, files, progress)
     there = lying(session, [file for file in files if file.digest not in had.blobs], progress)
     first = SyncReport()
-    if there.models and not dry_run:
-        first = change(session, Change("download", scan=False, found=there.models), progress=progress)
+    if there.models:                                    # not all of it may be taken in: it may be another user's
+        found_there = Change("download", scan=False, found=there.models)
+        first = change(session, found_there, dry_run=dry_run, progress=progress)
+        there = there.only({one.path for one in first.adopted})
         had = held(session, files, progress)
     why = ". ".join(filter(None, (found.note, picked.why, _stays(found, called), _there(there))))
     report = DownloadReport(found.place, found.revision, called,

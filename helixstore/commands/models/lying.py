@@ -8,7 +8,7 @@ and files beside it that are not for everybody.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -33,6 +33,10 @@ class Lying:
 
     models: list[Candidate] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
+
+    def only(self, taken: Container[str]) -> Lying:
+        """The same with those of the places that a sync took in."""
+        return replace(self, places={digest: path for digest, path in self.places.items() if path in taken})
 
 
 def lying(session: Session, files: Sequence[RemoteFile], progress: Progress | None = None) -> Lying:
