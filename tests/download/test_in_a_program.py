@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from support.household import Household
-from support.hub import Repository
+from support.hub import Repository, cached
 from support.person import Person
 
 FILE = "small-F16.gguf"
@@ -73,6 +74,22 @@ def test_what_only_says_that_it_is_the_content_is_fetched(pulled: Person, served
         path = store.path("small-GGUF:F16")
     assert Path(path).read_bytes() == served.files[FILE].read_bytes()
     assert blob.read_bytes() == data
+
+
+def test_what_was_broken_off_in_the_hubs_cache_is_left_alone(online: Person, served: Repository) -> None:
+    """As long as the whole, under its digest, and with a part that was never written: as a sync leaves it."""
+    snapshot = cached(online.home / ".cache/huggingface/hub", served.name, [served.files[FILE]])
+    blob = (snapshot / FILE).resolve()
+    size = blob.stat().st_size
+    os.truncate(blob, 1 << 20)
+    os.truncate(blob, size)
+    with online.open() as store:
+        done = store.download(f"hf:{served.name}:F16")
+        assert done.sync is not None
+        assert done.sync.adopted == ()
+        assert {len(model.variants) for model in store.shared_models()} == {1}
+        path = store.path("small-GGUF:F16")
+    assert Path(path).read_bytes() == served.files[FILE].read_bytes()
 
 
 def test_with_adopt_off_nothing_is_looked_for(pulled: Person, served: Repository) -> None:

@@ -45,7 +45,7 @@ def lying(session: Session, files: Sequence[RemoteFile], progress: Progress | No
     Args:
         session: whose programs.
         files: that the store does not have.
-        progress: of the reading of files of the right size whose names do not say their digest.
+        progress: of the reading of files of the right size whose names say no other digest.
     """
     found, wanted = Lying(), dict[int, dict[str, str]]()
     for file in files:
@@ -58,10 +58,11 @@ def lying(session: Session, files: Sequence[RemoteFile], progress: Progress | No
         if shared and candidate.found.source.kind != "hub":
             continue
         if candidate.found.inspection.whole and not candidate.found.inspection.unsafe:
-            places = {piece.location: digest for piece in candidate.pieces if piece.role in LINKED_ROLES
-                      if (digest := _wanted(session, piece.location, wanted, progress))}
-            if places:
-                found.models.append(replace(candidate, asked=not shared))
+            linked = {piece.location for piece in candidate.pieces if piece.role in LINKED_ROLES}
+            places = {path: digest for path in linked if (digest := _wanted(session, path, wanted, progress))}
+            if places:                                  # what is proven was asked for; of all else a sync's rules hold
+                proven = not shared and len(places) == len(linked)
+                found.models.append(replace(candidate, asked=proven))
                 found.places |= {digest: path for path, digest in places.items()}
     return found
 
@@ -71,10 +72,9 @@ def _wanted(session: Session, path: str, wanted: Mapping[int, Mapping[str, str]]
     with suppress(OSError, HelixError):                 # gone meanwhile, or not to be read: then it is fetched
         now = fingerprint(path)
         alike = wanted.get(now.bytes, {})
-        if not alike:
+        named = _NAMED.fullmatch(path)
+        if not alike or (named and named[1] not in alike):
             return ""
-        if named := _NAMED.fullmatch(path):             # read in full before it is believed, when it is taken in
-            return alike.get(named[1], "")
         digest = session.index.digest_at(path, now)
         hashes = session.index.hashes(digest) if digest else None
         if hashes is None or not hashes.sha256:
