@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from dataclasses import replace
 
-from helixstore.download.leftovers import forget_old
+from helixstore.download.leftovers import forget_old, unfinished_bytes
 from helixstore.errors import Busy
 from helixstore.farm.undo_keeps import keep_of
 from helixstore.session import Session
@@ -36,7 +36,7 @@ def collect(session: Session, *, now: bool, dry_run: bool) -> gc.CollectReport:
             session.farm.forget_undo()
     kept = _only_undo(session)
 
-    left = forget_old(session, now=now, dry_run=True)
+    left = unfinished_bytes(session) if now and dry_run else forget_old(session, now=now, dry_run=True)
 
     def let_go() -> None:
         forget_old(session, now=now)

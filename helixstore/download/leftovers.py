@@ -26,11 +26,18 @@ _RECORD = re.compile(r"[0-9a-f]{40,64}-\d+")
 
 
 def unfinished_bytes(session: Session) -> int:
-    """What has come of this person's downloads on this host that are not finished, holes apart."""
+    """What has come of this person's downloads on this host that are not finished, holes apart; also files that are
+    whole, and that no model has."""
     found, (folder, _) = 0, folders(session)
     for name in _names(folder):
         with suppress(OSError):                         # it has become a blob meanwhile
             found += os.lstat(os.path.join(folder, name)).st_blocks * 512
+    keeps, blobs = session.store.keeps, session.store.blobs
+    if whole := {digest for one in keeps.mine() if one.startswith(_KEEP) for digest in keeps.digests(one)}:
+        whole -= {file.blake3 for variant in session.index.variants() for file in variant.files}
+    for digest in whole:
+        with suppress(OSError):                         # let go of meanwhile
+            found += os.stat(blobs.path(digest)).st_size
     return found
 
 
@@ -39,7 +46,7 @@ def forget_old(session: Session, *, now: bool = False, dry_run: bool = False) ->
 
     Args:
         session: whose downloads.
-        now: of partial files also what came a moment ago, unless a process is at it.
+        now: also what came a moment ago; of partial files, unless a process is at it. Nobody may download meanwhile.
         dry_run: count only.
 
     Returns:
@@ -52,7 +59,7 @@ def forget_old(session: Session, *, now: bool = False, dry_run: bool = False) ->
                 for name in _names(data))
     if not dry_run:
         for operation, since_ns in store.keeps.mine().items():
-            if operation.startswith(_KEEP) and since_ns < before * 1e9:
+            if operation.startswith(_KEEP) and (now or since_ns < before * 1e9):
                 store.keeps.drop(operation)
         _forget_lonely(data, records)
     return freed

@@ -122,3 +122,27 @@ def test_status_tells_what_waits_and_gc_now_lets_go_of_it(online: Person, served
     served.trouble = lambda path, number: None
     with online.open() as store:
         assert store.download(f"{REPOSITORY}:F16").fetched_bytes >= served.files[BIG].stat().st_size
+
+
+def test_whole_files_of_a_download_that_was_cut_short_are_told_and_let_go_of_too(
+    online: Person, served: Repository,
+) -> None:
+    """They are in the store, for whoever goes on; until then no model has them."""
+    served.trouble = lambda path, number: Trouble(404) if path == BIG else None
+    with online.open() as store, pytest.raises(HelixError):
+        store.download(REPOSITORY, quantization="all")
+    [came] = [file.stat().st_size for name, file in served.files.items() if name.endswith("Q8_0.gguf")]
+    with online.open() as store:
+        waits = store.status().unfinished_bytes
+        assert came <= waits < came + PIECE
+        assert store.gc(now=True, dry_run=True).cleaned_bytes == waits == store.status().unfinished_bytes
+        store.gc()
+        assert store.status().unfinished_bytes == waits
+        assert store.gc(now=True).freed_bytes == came
+        assert store.status().unfinished_bytes == 0
+        assert not [path for path in Path(store.folder, "blobs").rglob("*") if path.is_file()]
+    served.trouble = lambda path, number: None
+    with online.open() as store:
+        store.download(REPOSITORY, quantization="all")
+        assert store.status().unfinished_bytes == 0
+        assert store.verify().bad == []
