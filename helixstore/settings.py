@@ -313,7 +313,8 @@ def _put(document: Any, file: str, key: str, value: Any) -> bool:
         if name not in table:
             if value is None:
                 return False
-            table[name] = tomlkit.table(is_super_table=depth == 0)
+            table[name] = tomlkit.inline_table() if isinstance(table, tomlkit.items.InlineTable) else (
+                tomlkit.table(is_super_table=depth == 0))
         table = table[name]
         if not isinstance(table, Mapping):
             raise ConfigError(f"{file}: {'.'.join(parents[:depth + 1])} must be a table", "mend the file", file)

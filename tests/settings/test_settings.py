@@ -148,6 +148,16 @@ def test_what_is_set_is_read_back(home: Path) -> None:
     assert load(places).store is None
 
 
+@pytest.mark.parametrize("text", ["providers = {jan = {on = true}}\n", "providers.jan = {on = true}  # mine\n",
+                                  "providers.jan.on = true\n"])
+def test_a_program_is_added_however_the_others_are_written(home: Path, text: str) -> None:
+    file = person(home, text)
+    set_value(Places.of(), "providers.vllm.on", True)
+    settings = load(Places.of())
+    assert (settings.provider("jan").on, settings.provider("vllm").on) == (True, True)
+    assert ("# mine" in file.read_text()) == ("# mine" in text)
+
+
 @pytest.mark.parametrize("text", ['["~/a", "/b"]', "['~/a', '/b']", "~/a:/b", "~/a,/b"])
 def test_several_folders_are_several_however_they_are_written(home: Path, text: str) -> None:
     places = Places.of()
