@@ -62,17 +62,19 @@ class _Back:
         self.actions: list[Action] = []
         self.issues: list[Issue] = []
         self._hidden: set[tuple[str, Key]] = set()
-        self._before: set[tuple[str, Key]] = set()          # variants that were shown in a root before, otherwise
+        self._before: set[tuple[str, Key]] = set()          # provider, and a variant that it was shown before
         self._inodes: dict[tuple[object, ...], str] = {}    # what an inode was before it -> a path that gets it back
 
     def were_there(self, actions: Sequence[Action]) -> None:
-        """Note what was shown before all this, in another version or by another name: undo hides it nowhere."""
-        self._before = {(action.root, claim.key) for action in actions if action.op in ("remove", "replace")
-                        and action.was is not None for claim in action.was.claims if claim.key is not None}
+        """Note who was shown what before all this, also in another version, by another name or in another folder: undo
+        hides it from none of them."""
         made = {(action.root, action.path) for action in actions}
-        for root in {action.root for action in actions if action.op == "make"}:
-            self._before |= {(root, claim.key) for path, record in self.ledgers.of(root).records.items()
-                             if (root, path) not in made for claim in record.claims if claim.witness and claim.key}
+        stayed = (claim for root in self.ledgers.roots() if root
+                  for path, record in self.ledgers.of(root).records.items() if (root, path) not in made
+                  for claim in record.claims if claim.witness)
+        gone = (claim for action in actions if action.op in ("remove", "replace") and action.was is not None
+                for claim in action.was.claims)
+        self._before = {(claim.provider, claim.key) for claim in (*stayed, *gone) if claim.key is not None}
 
     def action(self, action: Action) -> None:
         """Add what takes this action back; what cannot be looked at is left as it is, and said."""
@@ -123,11 +125,12 @@ class _Back:
             self._add(action, "forget", was=record)
         if action.was is None:                  # an entry that was only repaired leaves its variant where it was
             for claim in record.claims:
-                if claim.key is None or claim.key in self.named or (action.root, claim.key) in self._before:
+                if claim.key is None or claim.key in self.named or (claim.provider, claim.key) in self._before:
                     continue
                 if (action.root, claim.key) not in self._hidden:
                     self._hidden.add((action.root, claim.key))
-                    self._add(action, "hide", path="", body=(*claim.key,), note=_UNDONE)
+                    self._add(action, "hide", path="", body=(*claim.key,), note=_UNDONE, claims=tuple(
+                        one for one in action.claims if (one.provider, one.key) not in self._before))
 
     def _put_back(self, action: Action) -> None:
         record, look = self._record(action), _look(action.absolute)

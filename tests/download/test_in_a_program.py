@@ -76,6 +76,18 @@ def test_what_only_says_that_it_is_the_content_is_fetched(pulled: Person, served
     assert blob.read_bytes() == data
 
 
+def test_undo_of_a_download_hides_what_is_here_already_from_nobody(online: Person, served: Repository) -> None:
+    """A program may read the hub's cache beside a folder of its own: only there it is new by the hub's name."""
+    online.put(".lmstudio/models/acme/mine/mine.gguf", served.files[FILE].read_bytes())
+    with online.open() as store:
+        store.sync()
+        before = {name: one.state for name, one in store.show("mine").variants[0].providers.items()}
+        assert store.download(f"hf:{served.name}:F16").fetched_bytes == 0
+        store.undo()
+        assert store.sync().nothing
+        assert {name: one.state for name, one in store.show("mine").variants[0].providers.items()} == before
+
+
 def test_what_was_broken_off_in_the_hubs_cache_is_left_alone(online: Person, served: Repository) -> None:
     """As long as the whole, under its digest, and with a part that was never written: as a sync leaves it."""
     snapshot = cached(online.home / ".cache/huggingface/hub", served.name, [served.files[FILE]])
