@@ -160,10 +160,25 @@ def root_state(path: str, ledger: Ledger | Excerpt, restore: bool = False) -> tu
             return "here", "", None
         return "away", "the folder is missing or cannot be read", None
     if ledger.identity is not None and identity != ledger.identity:
-        if restore and identity[0] == ledger.identity[0]:
+        if identity[0] == ledger.identity[0] and (restore or _recognised(path, ledger)):
             return "here", "", identity
         return "away", "another folder or file system lies there now", identity
     return "here", "", identity
+
+
+def _recognised(root: str, ledger: Ledger | Excerpt) -> bool:
+    """Whether a folder whose number is another is the same all the same: FUSE gives numbers anew when it forgets a
+    folder, so on a share that it serves (sshfs) a link that we made there tells."""
+    mount = mount_of(root)
+    return mount.network and mount.kind.startswith("fuse") and any(
+        record.kind == "symlink" and _leads(f"{root}/{name}", record.target) for name, record in ledger.records.items())
+
+
+def _leads(path: str, target: str) -> bool:
+    try:
+        return os.readlink(path) == target
+    except OSError:
+        return False
 
 
 class Missing(NamedTuple):
