@@ -41,9 +41,9 @@ def listing(repository: str, revision: str | None = None, endpoint: str | None =
     headers = client().build_hf_headers(library_name="helixstore", token=None if login else False)
     address = f"{_endpoint(endpoint)}/api/models/{repository}{at}?blobs=true"
     data = bytearray()
-    with get(address, {**headers, "Accept-Encoding": "identity"}, seconds) as (response, chunks):
+    with get(address, headers, seconds) as (response, chunks):
         client().hf_raise_for_status(response)
-        for chunk in chunks:
+        for chunk in response.iter_bytes() if hasattr(response, "iter_bytes") else chunks:      # both unpack it
             data += chunk
             if len(data) > _MOST:
                 raise Failed(f"what the hub lists of {repository} has no end", "try again later")

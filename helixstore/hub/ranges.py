@@ -146,7 +146,7 @@ class HubFile(WebFile):
         with self._told():
             there = listing(self._repository, self._revision, self._endpoint)["siblings"]
         for item in there:
-            if (item.get("lfs") or {}).get("sha256") == sha256:
+            if isinstance(lfs := item.get("lfs"), dict) and lfs.get("sha256") == sha256:
                 self.address, self._name = self._place(str(item["rfilename"]))
                 return True
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import re
@@ -212,7 +213,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif trouble.status != 200:
             self._send(b"{}", body, trouble.status, dict(trouble.headers))
         elif path == about or path in [f"{about}/revision/{revision}" for revision in revisions]:
-            self._send(json.dumps(self.repository.info()).encode(), body)
+            said, packed = json.dumps(self.repository.info()).encode(), {"Content-Encoding": "gzip"}
+            if "gzip" in self.headers.get("Accept-Encoding", ""):
+                self._send(gzip.compress(said), body, extra=packed)
+            else:
+                self._send(said, body)
         elif path in [f"{about}/tree/{revision}" for revision in revisions]:
             self._send(json.dumps(self.repository.tree()).encode(), body)
         elif path.startswith(f"{about}/tree/"):                     # a folder; there is none
