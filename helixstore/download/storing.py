@@ -38,7 +38,8 @@ class StoreShelf:
 
     def __init__(self, session: Session, operation: str) -> None:
         self._session, self._operation = session, operation
-        self._guard = threading.RLock()
+        self._entering = threading.Lock()               # one thread at a time brings files into the store
+        self._guard = threading.RLock()                 # of what is known and kept; nobody waits for files in it
         self._hosts = os.path.join(session.store.path, "hosts")
         self._data, self._records = folders(session)
         self._kept = set(session.store.keeps.digests(operation))
@@ -103,7 +104,7 @@ class StoreShelf:
 
     def take(self, path: str, hashes: Hashes) -> str:
         """See `Shelf`."""
-        with self._guard, _telling(path):
+        with self._entering, _telling(path):
             self.keep({hashes.blake3})
             added = self._session.store.blobs.take(path, hashes)
             self._note([added], [hashes])
@@ -111,7 +112,7 @@ class StoreShelf:
 
     def take_bytes(self, items: Sequence[bytes]) -> list[str]:
         """See `Shelf`."""
-        with self._guard, _telling("a file that came"):
+        with self._entering, _telling("a file that came"):
             self.keep({hash_bytes(item).blake3 for item in items})      # before: who dies now finds them next time
             added = self._session.store.blobs.add_many(items, sha256=True)
             self._note(added, [Hashes(one.digest, one.bytes, one.sha256, one.gitsha1) for one in added])
@@ -155,9 +156,10 @@ class StoreShelf:
 
     def _note(self, added: Sequence[Added], hashes: Sequence[Hashes]) -> None:
         index, blobs = self._session.index, self._session.store.blobs
-        index.put_blobs(BlobRow(one.digest, one.bytes, one.sha256, one.gitsha1) for one in added)
-        index.remember([(blobs.path(one.digest), kernel.fingerprint(blobs.path(one.digest)), known)
-                        for one, known in zip(added, hashes, strict=True)])
+        with self._guard:
+            index.put_blobs(BlobRow(one.digest, one.bytes, one.sha256, one.gitsha1) for one in added)
+            index.remember([(blobs.path(one.digest), kernel.fingerprint(blobs.path(one.digest)), known)
+                            for one, known in zip(added, hashes, strict=True)])
 
 
 @contextmanager
