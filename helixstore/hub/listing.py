@@ -23,7 +23,7 @@ _MOST = 64 << 20                # bytes of a listing; one of 100,000 files has a
 def listing(repository: str, revision: str | None = None, endpoint: str | None = None, *, login: bool = True,
             seconds: float = 30.0) -> dict[str, Any]:
     """What the hub says of a repository: `id`, `sha`, `private`, `gated`, `disabled`, and a list of its
-    `siblings`: `rfilename`, `size`, `blobId` and, of those in LFS, `lfs` with `sha256`. Nothing else of it is checked.
+    `siblings`: `rfilename` (text), `size`, `blobId` and, of those in LFS, `lfs` with `sha256`. Nothing else is checked.
 
     Args:
         repository: `org/name`.
@@ -47,15 +47,21 @@ def listing(repository: str, revision: str | None = None, endpoint: str | None =
             data += chunk
             if len(data) > _MOST:
                 raise Failed(f"what the hub lists of {repository} has no end", "try again later")
+    found = _parsed(data)
+    if found is None:
+        raise Failed(f"what the hub answers about {repository} is no listing", "see whether HF_ENDPOINT is right, and "
+                     "whether a proxy wants a login")
+    return found
+
+
+def _parsed(data: bytearray) -> dict[str, Any] | None:
+    """A listing whose files all have names; None where it is none."""
     try:
         found: dict[str, Any] = json.loads(data)
         found["siblings"] = list(found.get("siblings") or ())
-        for one in found["siblings"]:
-            one.get("rfilename")
-    except (ValueError, TypeError, AttributeError) as error:
-        raise Failed(f"what the hub answers about {repository} is no listing", "see whether HF_ENDPOINT is right, and "
-                     "whether a proxy wants a login") from error
-    return found
+        return found if all(isinstance(one["rfilename"], str) for one in found["siblings"]) else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
 
 
 def file_address(repository: str, revision: str, path: str, endpoint: str | None = None) -> str:

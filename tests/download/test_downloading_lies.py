@@ -52,7 +52,8 @@ def digested(sha256: object) -> Callable[[dict[str, Any]], object]:
     lambda said: said.update(id=".."), lambda said: sibling(said).update(rfilename=7),
     lambda said: sibling(said, "README.md").update(blobId="z" * 40),
     *(lambda said, what=what: said.update(siblings=what) for what in (7, "x", [7], [["rfilename"]], {"a": 1})),
-    lambda said: sibling(said).update(lfs=7), lambda said: sibling(said).update(lfs=["sha256"]),
+    lambda said: sibling(said).pop("rfilename"), lambda said: sibling(said).update(lfs=7),
+    lambda said: sibling(said).update(lfs=["sha256"]),
     lambda said: said.update(siblings=[*said["siblings"], {"rfilename": BIG, "size": 5, "blobId": "a" * 40}]),
 ])
 def test_a_listing_that_makes_no_sense_is_refused_before_anything_is_fetched(
