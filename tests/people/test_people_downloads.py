@@ -175,6 +175,7 @@ def test_what_a_services_program_has_is_not_said_to_be_here(lab: People, tmp_pat
     assert [one["here_bytes"] for report in (said, done) for one in report["files"]] == [0, 0]
     assert "need not come" not in said["why"] + done["why"]
     assert done["fetched_bytes"] == large.files["large-F16.gguf"].stat().st_size
+    assert [note for note in done["sync"]["notes"] if str(models) in note], "why what lies there was not taken is told"
 
 
 def big_gguf() -> bytes:

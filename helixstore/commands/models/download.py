@@ -96,7 +96,7 @@ def take(
         with suppress(HelixError):                      # a figure: the download itself is done
             session.store.saved.not_fetched(session.farm.journal.name(shown.operation), report.not_fetched_bytes)
     variants = came(session, brought)
-    notes = *shown.notes, *unproven(session, found, variants)
+    notes = *first.notes, *shown.notes, *unproven(session, found, variants)
     return replace(report, fetched_bytes=fetched, mirrored_bytes=mirror.used, variants=variants,
                    sync=first.then(replace(shown, notes=notes, issues=(*issues, *shown.issues))))
 
