@@ -65,7 +65,7 @@ def test_killed_at_random_points_it_always_completes_and_fetches_nothing_again_t
     tmp_path: Path, many: Counting,
 ) -> None:
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 32))
-    chance, kills = random.Random(seed), 100 if os.environ.get("SOAK") else 3
+    chance, kills = random.Random(seed), 100 if os.environ.get("SOAK") else 5
     blobs = {path: hash_bytes(file.read_bytes()).blake3 for path, file in many.files.items()}
     size = sum(file.stat().st_size for file in many.files.values())
     died = completed = 0
@@ -125,7 +125,7 @@ def test_each_run_keeps_what_came(tmp_path: Path) -> None:
     folder = tmp_path / "large"
     folder.mkdir()
     for number in range(4):
-        (folder / f"large-{number}-F16.gguf").write_bytes(weights(number, 8))
+        (folder / f"large-{number}-F16.gguf").write_bytes(weights(number, 12))
     person = machine(tmp_path / "home")
     with hub(Repository.of("acme/large-GGUF", COMMIT, folder)) as endpoint:
         person.environ["HF_ENDPOINT"] = endpoint
@@ -133,8 +133,8 @@ def test_each_run_keeps_what_came(tmp_path: Path) -> None:
         while subprocess.run([sys.executable, "-c", _DIES, str(8 * MIB)], env=person.environ, check=False,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
             runs += 1
-            assert runs <= 9
-    assert runs > 2, "it was killed more than once"
+            assert runs <= 13
+    assert runs > 3
     with person.open() as store:
         assert store.verify().bad == []
         assert len(store.show("large-GGUF").variants) == 4
